@@ -1,0 +1,218 @@
+"""The ledger: what a transfer planned, what it has moved, and what it must clean up.
+
+A port with one behaviour suite. The engine writes it; nobody else does. Rules 1 to 9 of
+docs/architecture.md are kept with it. Every write names the attempt (transfer and epoch) and raises
+``FencedError`` if a newer attempt exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from dataferry.domain.objects import ObjectInfo, PartReceipt, Totals, Upload, Verification
+
+
+class ObjectState(StrEnum):
+    """Where one object of a transfer stands."""
+
+    PENDING = "pending"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Who writes: a transfer and the epoch of its attempt."""
+
+    transfer_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedObject:
+    """One object to copy.
+
+    Attributes:
+        source: As listed; the validator is what every read of it must match.
+        target_key: The final key in the sink; unique in a transfer.
+        target_identity: The sink's place (endpoint and bucket, or root): a part row is worth nothing elsewhere.
+        skip_reason: Set if it is there already (``overwrite`` policy): planned as skipped.
+    """
+
+    source: ObjectInfo
+    target_key: str
+    target_identity: str
+    skip_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRow:
+    """One object as the ledger knows it.
+
+    Attributes:
+        ordinal: Its place in the plan, from 1; identifies it together with the transfer.
+        part_size_bytes: Chosen when the upload was created; None for objects sent whole.
+        upload: The open multipart upload.
+        intent_at: When the intent to create an upload was written; None if none was.
+        etag: The destination's, once done.
+    """
+
+    ordinal: int
+    source: ObjectInfo
+    target_key: str
+    target_identity: str
+    state: ObjectState
+    part_size_bytes: int | None = None
+    upload: Upload | None = None
+    intent_at: datetime | None = None
+    etag: str | None = None
+    crc64nvme: int | None = None
+    verification: Verification = Verification.NONE
+    error_kind: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How far the listing came: ``cursor`` is the name of the last listed object."""
+
+    complete: bool
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanup:
+    """An upload that must be aborted: durable, retried, and nobody waits for it."""
+
+    id: int
+    transfer_id: str
+    target_identity: str
+    upload: Upload
+    attempts: int
+    last_error: str | None
+
+
+class Ledger(Protocol):
+    """Durable memory of transfers. Thread-safe; writes return once committed (group commit)."""
+
+    def plan(self, attempt: Attempt) -> Plan:
+        """Return how far the plan of this transfer is."""
+        ...
+
+    def add(self, attempt: Attempt, objects: Sequence[PlannedObject], *, cursor: str | None) -> None:
+        """Append to the plan, and move the cursor, in one transaction.
+
+        Raises:
+            ConflictError: Two objects have the same target key.
+        """
+        ...
+
+    def finish_plan(self, attempt: Attempt) -> None:
+        """Write that the source has been listed to its end."""
+        ...
+
+    def pending(self, transfer_id: str, *, after_ordinal: int, limit: int) -> list[ObjectRow]:
+        """Return objects still to move, in the order of the plan."""
+        ...
+
+    def objects(
+        self, transfer_id: str, *, after_ordinal: int = 0, limit: int = 100, state: ObjectState | None = None
+    ) -> list[ObjectRow]:
+        """Return objects in any state, for reports."""
+        ...
+
+    def totals(self, transfer_id: str) -> Totals:
+        """Return committed counts; parts of unfinished objects count in ``bytes_done``."""
+        ...
+
+    def intend(self, attempt: Attempt, ordinal: int, *, part_size_bytes: int) -> ObjectRow:
+        """Write the intent to create an upload, before it is created (rule 1)."""
+        ...
+
+    def open_upload(self, attempt: Attempt, ordinal: int, upload: Upload) -> None:
+        """Write the upload that was created."""
+        ...
+
+    def parts(self, transfer_id: str, ordinal: int) -> list[PartReceipt]:
+        """Return the committed parts of an object's open upload, by number."""
+        ...
+
+    def add_part(self, attempt: Attempt, ordinal: int, part: PartReceipt) -> None:
+        """Commit one part (rule 2: the worker waits for this before it takes the next)."""
+        ...
+
+    def drop_parts(self, attempt: Attempt, ordinal: int, numbers: Iterable[int]) -> None:
+        """Forget parts that the destination does not have (rule 3)."""
+        ...
+
+    def restart(self, attempt: Attempt, ordinal: int, *, source: ObjectInfo | None, abandon: bool) -> None:
+        """Forget upload, intent and parts, and make the object pending again.
+
+        Args:
+            attempt: Who writes.
+            ordinal: Which object.
+            source: A newly looked-up source, or None to keep the planned one.
+            abandon: Hand the open upload, if any, to the clean-up list.
+        """
+        ...
+
+    def finish(
+        self,
+        attempt: Attempt,
+        ordinal: int,
+        *,
+        size_bytes: int,
+        etag: str | None,
+        crc64nvme: int | None,
+        verification: Verification,
+    ) -> None:
+        """Write that the object is at the destination, and forget its parts."""
+        ...
+
+    def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:
+        """Write that the object failed for good, and hand its open upload to the clean-up list."""
+        ...
+
+    def skip(self, attempt: Attempt, ordinal: int, *, reason: str) -> None:
+        """Write that the object is at the destination already."""
+        ...
+
+    def retry_failed(self, attempt: Attempt) -> int:
+        """Make failed objects pending again, with a fresh look at their source; return how many."""
+        ...
+
+    def abandon_all(self, transfer_id: str) -> int:
+        """Hand every open upload of the transfer to the clean-up list; return how many. Epochs do not matter."""
+        ...
+
+    def known_uploads(self, target_identity: str, key: str) -> frozenset[str]:
+        """Return the ids of all uploads that any transfer's rows know for that key."""
+        ...
+
+    def cleanups(self, *, limit: int = 100, transfer_id: str | None = None) -> list[Cleanup]:
+        """Return uploads that are due to be aborted."""
+        ...
+
+    def cleaned(self, cleanup_id: int, *, error: str | None, retry_at: datetime | None) -> None:
+        """Write the result of one clean-up: gone if ``error`` is None, else due again at ``retry_at``.
+
+        With an error and no ``retry_at`` it is given up, and stays visible.
+        """
+        ...
+
+    def check(self, attempt: Attempt) -> None:
+        """Return if the attempt is still the newest.
+
+        Raises:
+            FencedError: It is not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Commit what is waiting and stop the writer."""
+        ...

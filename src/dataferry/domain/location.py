@@ -1,0 +1,148 @@
+"""Locations, datasets, landing zones and control planes: what the operator configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dataferry.domain.errors import InputError
+
+
+class Provenance(StrEnum):
+    """Whose word a place is: it decides what we trust it with.
+
+    ``OPERATOR`` is configuration and the admin API: private addresses allowed, keys used.
+    ``EXTERNAL`` is whatever arrived in a message, a redirect, a DID or a token: through the egress guard,
+    and never with a location's credentials.
+    """
+
+    OPERATOR = "operator"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A named place with a mechanism and its credentials.
+
+    Attributes:
+        settings: As the mechanism's location schema has them, secrets resolved; never shown.
+        secret_names: Which of the settings are secrets.
+    """
+
+    name: str
+    mechanism: str
+    settings: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationRef:
+    """A place within a location, written ``name:path``."""
+
+    location: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> LocationRef:
+        """Read ``name:path``.
+
+        Raises:
+            InputError: There is no colon, or no name before it.
+        """
+        name, colon, path = text.partition(":")
+        if not colon or not name:
+            raise InputError(f"{text!r} is not a location and a path: write it as NAME:PATH")
+        return cls(location=name, path=path)
+
+    def __str__(self) -> str:
+        return f"{self.location}:{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """What a provider offers: a dataset id, or a pattern of ids, and where its bytes are.
+
+    Attributes:
+        match: An id, or a pattern with ``*``; the most specific one that matches wins.
+        source: ``location:path``; ``{datasetId}`` in it stands for the id that matched.
+        prepare_wait_s: How long a start may take before it is answered with 202; None is the server's default.
+        share_ttl_s: How long a granted address is good for; None is the default.
+        bandwidth_bytes_per_s: A bound for each of its flows; None is none.
+    """
+
+    match: str
+    source: str
+    prepare_wait_s: float | None = None
+    bandwidth_bytes_per_s: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandingZone:
+    """Where a consumer's flows are received.
+
+    Attributes:
+        name: Its name.
+        sink: ``location:path``; may hold ``{datasetId}``, ``{processId}``, ``{agreementId}``, ``{counterPartyId}``.
+        profiles, labels, datasets: It serves a flow that matches all of those that are set; patterns with ``*``.
+        source: A fallback ``location:path`` for control planes that convey no address.
+        prepare_wait_s: As of a dataset.
+        bandwidth_bytes_per_s: As of a dataset.
+    """
+
+    name: str
+    sink: str
+    profiles: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    source: str | None = None
+    prepare_wait_s: float | None = None
+    bandwidth_bytes_per_s: int | None = None
+
+
+class Retries(StrEnum):
+    """How a control plane repeats prepare and start: never (the specification), or with the same content (EDC)."""
+
+    STRICT = "strict"
+    REPLAY = "replay"
+
+
+class OnFailure(StrEnum):
+    """What follows a failed run, beside ``errored``."""
+
+    HOLD = "hold"
+    TERMINATE = "terminate"
+    TERMINATE_VIA_MANAGEMENT_API = "terminate-via-management-api"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlane:
+    """A control plane that may call us, and that we call back.
+
+    Attributes:
+        id: Its ``controlplaneId``.
+        endpoint: Base URL of its signaling API, where callbacks go; None until it registers.
+        token: Bearer token it calls us with; None only on loopback.
+        callback_token: Bearer token we call it with; None sends none.
+        provenance: Configured by the operator, or registered over the API.
+        register: Whether we register ourselves there (``PUT {endpoint}/dataplanes``).
+        may_name_locations: Its messages' metadata may name source and destination (the seed's keys).
+        metadata_location: The location whose credentials serve ``sourceBucket`` and ``destinationBucket``.
+        profiles: What it may use; empty is all.
+    """
+
+    id: str
+    endpoint: str | None = None
+    token: str | None = field(default=None, repr=False)
+    callback_token: str | None = field(default=None, repr=False)
+    provenance: Provenance = Provenance.OPERATOR
+    register: bool = False
+    registration_url: str | None = None
+    retries: Retries = Retries.STRICT
+    on_failure: OnFailure = OnFailure.HOLD
+    management_url: str | None = None
+    management_key: str | None = field(default=None, repr=False)
+    may_name_locations: bool = False
+    metadata_location: str | None = None
+    participant_context_id: str = "default"

@@ -1,0 +1,38 @@
+"""How far a running transfer is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A moment of a transfer.
+
+    Attributes:
+        bytes_total: Known so far; final once ``plan_complete``.
+        bytes_transferred: At the destination or on the way there; resumed and skipped ones included.
+        bytes_resumed: That earlier attempts had moved and this one did not need to.
+        bytes_retransferred: Moved again though an attempt had moved them before.
+        throughput_bytes_per_s: Over the last seconds.
+        eta_s: None until the plan is complete and bytes move.
+    """
+
+    objects_total: int = 0
+    objects_done: int = 0
+    objects_skipped: int = 0
+    objects_failed: int = 0
+    bytes_total: int = 0
+    bytes_transferred: int = 0
+    bytes_resumed: int = 0
+    bytes_retransferred: int = 0
+    throughput_bytes_per_s: float = 0.0
+    eta_s: float | None = None
+    plan_complete: bool = False
+
+    @property
+    def percent_complete(self) -> float | None:
+        """0 to 100; None until the plan is complete."""
+        if not self.plan_complete:
+            return None
+        return 100.0 if self.bytes_total == 0 else round(100 * self.bytes_transferred / self.bytes_total, 2)

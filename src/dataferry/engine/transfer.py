@@ -1,0 +1,97 @@
+"""What a transfer is, and what comes out of an attempt at it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from dataferry.domain.objects import Verification
+from dataferry.domain.progress import Progress
+from dataferry.mechanisms.base import Sink, Source
+
+
+class Overwrite(StrEnum):
+    """What to do where the destination has an object of that name."""
+
+    IF_DIFFERENT = "if-different"
+    NEVER = "never"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """Bounds of an attempt; each default with its reason in docs/reference/settings.md.
+
+    Attributes:
+        workers: Threads, each with a reader, a writer and a 1 MiB buffer: memory is their product.
+        part_size_bytes: The least size of a part; grows so that an object never has more than 9,000.
+        multipart_threshold_bytes: Objects from this size on are sent in parts.
+        stall_timeout_s: No byte for this long fails the part, to be retried.
+        attempts: Of one part or object, before it fails for good.
+        backoff_s, max_backoff_s: Exponential with full jitter.
+        bandwidth_bytes_per_s: All workers together; None is no bound.
+    """
+
+    workers: int = 8
+    part_size_bytes: int = 16 * 1024 * 1024
+    multipart_threshold_bytes: int = 32 * 1024 * 1024
+    stall_timeout_s: float = 60.0
+    attempts: int = 6
+    backoff_s: float = 0.2
+    max_backoff_s: float = 20.0
+    bandwidth_bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One attempt's task: from a source to a sink, under an epoch."""
+
+    id: str
+    epoch: int
+    source: Source
+    sink: Sink
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    overwrite: Overwrite = Overwrite.IF_DIFFERENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an attempt achieved.
+
+    Attributes:
+        objects: At the destination, skipped ones included.
+        bytes: Of those objects.
+        bytes_resumed: That earlier attempts had moved and this one did not need to.
+        bytes_retransferred: Moved more than once by this attempt, or moved by an earlier one and again by this.
+        verification: The lowest level of any object.
+        first_error: Of the first object that failed: ``(kind, message)``.
+    """
+
+    objects: int
+    bytes: int
+    objects_failed: int
+    objects_skipped: int
+    bytes_resumed: int
+    bytes_retransferred: int
+    seconds: float
+    strategy: str
+    verification: Verification
+    first_error: tuple[str, str] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if every object is at the destination."""
+        return self.objects_failed == 0
+
+
+class Observer(Protocol):
+    """Who watches an attempt; called from the engine's threads, must be quick."""
+
+    def progressed(self, progress: Progress) -> None:
+        """Called about four times a second, and at the end."""
+        ...
+
+    def noted(self, kind: str, message: str) -> None:
+        """An event worth keeping, with its reason: the route chosen, a retry, an upload reused or reported."""
+        ...

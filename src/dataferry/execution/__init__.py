@@ -1,0 +1,1 @@
+"""The executor's sides. ``embedded`` runs attempts in threads of this process."""

@@ -1,0 +1,1 @@
+"""What crosses the machine's border: the egress guard, pinned connections, TLS, timeouts."""
