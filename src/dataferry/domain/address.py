@@ -15,7 +15,7 @@ MAX_VALUE_CHARS = 16_384
 
 
 def short_name(name: str) -> str:
-    """Return the last segment of a property name that may be an IRI, e.g. ``…/ns/endpoint`` → ``endpoint``."""
+    """Return the last segment of a property name that may be an IRI: ``…/ns/endpoint`` → ``endpoint``."""
     return name.rsplit("#", 1)[-1].rsplit("/", 1)[-1] if "://" in name else name
 
 

@@ -40,7 +40,7 @@ class PlannedObject:
     Attributes:
         source: As listed; the validator is what every read of it must match.
         target_key: The final key in the sink; unique in a transfer.
-        target_identity: The sink's place (endpoint and bucket, or root): a part row is worth nothing elsewhere.
+        target_identity: The sink's place (endpoint and bucket, or root); a part row is worthless elsewhere.
         skip_reason: Set if it is there already (``overwrite`` policy): planned as skipped.
     """
 
@@ -187,7 +187,7 @@ class Ledger(Protocol):
         ...
 
     def abandon_all(self, transfer_id: str) -> int:
-        """Hand every open upload of the transfer to the clean-up list; return how many. Epochs do not matter."""
+        """Hand every open upload to the clean-up list, whatever the epoch; return how many."""
         ...
 
     def known_uploads(self, target_identity: str, key: str) -> frozenset[str]:

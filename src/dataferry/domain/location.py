@@ -28,7 +28,6 @@ class Location:
 
     Attributes:
         settings: As the mechanism's location schema has them, secrets resolved; never shown.
-        secret_names: Which of the settings are secrets.
     """
 
     name: str
@@ -66,8 +65,7 @@ class Dataset:
     Attributes:
         match: An id, or a pattern with ``*``; the most specific one that matches wins.
         source: ``location:path``; ``{datasetId}`` in it stands for the id that matched.
-        prepare_wait_s: How long a start may take before it is answered with 202; None is the server's default.
-        share_ttl_s: How long a granted address is good for; None is the default.
+        prepare_wait_s: How long a start may take before it is answered with 202; None: as ``[engine]`` says.
         bandwidth_bytes_per_s: A bound for each of its flows; None is none.
     """
 
@@ -84,8 +82,9 @@ class LandingZone:
 
     Attributes:
         name: Its name.
-        sink: ``location:path``; may hold ``{datasetId}``, ``{processId}``, ``{agreementId}``, ``{counterPartyId}``.
-        profiles, labels, datasets: It serves a flow that matches all of those that are set; patterns with ``*``.
+        sink: ``location:path``; ``{datasetId}``, ``{processId}``, ``{agreementId}`` and ``{counterPartyId}``
+            stand for the flow's.
+        profiles, labels, datasets: It serves a flow that matches each of these that is set; with ``*``.
         source: A fallback ``location:path`` for control planes that convey no address.
         prepare_wait_s: As of a dataset.
         bandwidth_bytes_per_s: As of a dataset.
@@ -102,7 +101,7 @@ class LandingZone:
 
 
 class Retries(StrEnum):
-    """How a control plane repeats prepare and start: never (the specification), or with the same content (EDC)."""
+    """How a control plane repeats prepare and start: never (the specification), or unchanged (EDC)."""
 
     STRICT = "strict"
     REPLAY = "replay"
@@ -129,7 +128,11 @@ class ControlPlane:
         register: Whether we register ourselves there (``PUT {endpoint}/dataplanes``).
         may_name_locations: Its messages' metadata may name source and destination (the seed's keys).
         metadata_location: The location whose credentials serve ``sourceBucket`` and ``destinationBucket``.
-        profiles: What it may use; empty is all.
+        registration_url: Where to PUT our registration, if not below ``endpoint``.
+        retries: Whether a repeated prepare or start is refused, or answered as before.
+        on_failure: What follows a failed run.
+        management_url, management_key: Its Management API, for ``terminate-via-management-api``.
+        participant_context_id: Whose flows it makes here.
     """
 
     id: str
