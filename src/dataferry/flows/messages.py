@@ -81,8 +81,9 @@ class ControlPlaneClient(Protocol):
     """How we call control planes; the signaling door implements it.
 
     Each method raises ``ConnectionFailedError``, ``ThrottledError``, ``ServerError`` (try again),
-    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` and ``NotFoundError`` (401, 404: in EDC
-    it may be too early, try again), or another ``DataFerryError`` (no use).
+    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` and ``NotFoundError`` (401, 404: EDC
+    answers so
+    when it is too early: try again), or another ``DataFerryError`` (no use).
     """
 
     def send(self, control_plane: ControlPlane, callback: Callback) -> None:
