@@ -130,7 +130,6 @@ class DataFlow:
         data_flow_id: What control planes call it; equals ``process_id`` unless taken in that scope.
         control_plane_id: Who made it; others get 404.
         participant_context_id: Whose it is here, on a deployment that serves several participants.
-        label: ``labels`` of the message.
         profile: The profile as the control plane named it (URL or alias).
         claims: Verified by the control plane, kept as given.
         incoming_address: The DataAddress of the other side, sealed in the row.

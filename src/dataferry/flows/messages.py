@@ -80,10 +80,9 @@ class Callback:
 class ControlPlaneClient(Protocol):
     """How we call control planes; the signaling door implements it.
 
-    Each method raises ``ConnectionFailedError``, ``ThrottledError``, ``ServerError`` (try again),
-    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` and ``NotFoundError`` (401, 404: EDC
-    answers so
-    when it is too early: try again), or another ``DataFerryError`` (no use).
+    Each method raises ``ConnectionFailedError``, ``ThrottledError`` or ``ServerError`` (try again),
+    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` or ``NotFoundError`` (401, 404: what EDC
+    answers when it is too early, so try again too), or another ``DataFerryError`` (no use).
     """
 
     def send(self, control_plane: ControlPlane, callback: Callback) -> None:
