@@ -51,8 +51,9 @@ class DataAddress:
         """
         if not isinstance(wire, dict):
             raise AddressError("dataAddress must be an object")
-        endpoint_type = wire.get("endpointType") or wire.get("type") or ""
-        endpoint = wire.get("endpoint") or ""
+        endpoint_type = wire.get("endpointType", wire.get("type"))
+        endpoint_type = "" if endpoint_type is None else endpoint_type
+        endpoint = "" if wire.get("endpoint") is None else wire["endpoint"]
         if not isinstance(endpoint_type, str) or not isinstance(endpoint, str):
             raise AddressError("dataAddress.endpointType and dataAddress.endpoint must be strings")
         return cls(

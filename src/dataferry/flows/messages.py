@@ -81,8 +81,8 @@ class ControlPlaneClient(Protocol):
     """How we call control planes; the signaling door implements it.
 
     Each method raises ``ConnectionFailedError``, ``ThrottledError`` or ``ServerError`` (try again),
-    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` or ``NotFoundError`` (401, 404: what EDC
-    answers when it is too early, so try again too), or another ``DataFerryError`` (no use).
+    ``ConflictError`` (409: too early or already), ``UnauthorizedError`` or ``NotFoundError`` (401, 404: EDC's
+    answer when it is too early, so try again too), or another ``DataFerryError`` (no use).
     """
 
     def send(self, control_plane: ControlPlane, callback: Callback) -> None:
