@@ -1,0 +1,44 @@
+"""Servers that tests share. Each is started when the first test asks for it, once a session."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from tests.servers.moto import MotoServer
+
+from dataferry.demo.servers import JuiceFs
+
+
+@pytest.fixture(scope="session")
+def juicefs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JuiceFs]:
+    """A real S3 server that checks signatures and If-Match."""
+    with JuiceFs(tmp_path_factory.mktemp("juicefs-a")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs_b(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JuiceFs]:
+    """Another one, with other credentials: the counterparty's."""
+    with JuiceFs(tmp_path_factory.mktemp("juicefs-b")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs_pair(juicefs: JuiceFs, juicefs_b: JuiceFs) -> tuple[JuiceFs, JuiceFs]:
+    """The provider's server and the consumer's."""
+    return juicefs, juicefs_b
+
+
+@pytest.fixture(scope="session")
+def moto_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """An S3 server that enforces conditional requests; any credentials."""
+    with MotoServer(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A bucket name that no other test uses; the bucket is not made yet."""
+    return f"test-{uuid.uuid4().hex[:16]}"
