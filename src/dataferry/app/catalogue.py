@@ -1,0 +1,186 @@
+"""Whom this plane serves and where its data is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.domain.location import LocationRef, OnFailure, Retries
+
+
+class ParticipantSettings(Section):
+    """``[[participants]]``: a participant whose data this plane moves."""
+
+    id: Name = Field(description="Id of the participant context, as control planes name it.")
+
+
+class ControlPlaneSettings(Section):
+    """``[[control_planes]]``: a control plane that may call us, and that we call back."""
+
+    id: Name = Field(description="Its `controlplaneId`.")
+    endpoint: str | None = Field(
+        default=None,
+        description="Base URL of its signaling API, where callbacks go. None: until it registers itself.",
+    )
+    token: str | None = Field(
+        default=None,
+        repr=False,
+        description="Bearer token that it calls us with: a value, `env:NAME` or `file:PATH`. None: no"
+        " authorization; then it must be the only control plane, and we listen on loopback only.",
+    )
+    callback_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="Bearer token that we call it with, written as `token`. None: none is sent.",
+    )
+    register_: bool = Field(
+        default=False,
+        alias="register",
+        description="Register this plane there (`PUT /dataplanes`), again and again until it answers. Off,"
+        " because some control planes are told of planes by hand.",
+    )
+    registration_url: str | None = Field(
+        default=None, description="Where to register, if not `{endpoint}/dataplanes`. None: there."
+    )
+    retries: Retries = Field(
+        default=Retries.STRICT,
+        description="`strict` refuses a second prepare or start of a process, as the specification wants;"
+        " `replay` gives the first answer again when the content is equal, as EDC needs.",
+    )
+    on_failure: OnFailure = Field(
+        default=OnFailure.HOLD,
+        description="After a failed run, beside `errored`: `hold` keeps the flow for a resume or `flows"
+        " retry`"
+        " (the default, since nothing is lost by it), `terminate`, or `terminate-via-management-api`.",
+    )
+    management_url: str | None = Field(
+        default=None, description="Its Management API, for `terminate-via-management-api`. None: not used."
+    )
+    management_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="API key for `management_url`, written as `token`. None: none is sent.",
+    )
+    may_name_locations: bool = Field(
+        default=False,
+        description="Whether `metadata` of its messages may name sources and destinations. Off: a message can"
+        " name only what the operator configured.",
+    )
+    metadata_location: LocationName | None = Field(
+        default=None,
+        description="Location whose endpoint and credentials serve `sourceBucket` and `destinationBucket` of"
+        " metadata. None: metadata must bring its own.",
+    )
+    participant_context_id: Name = Field(
+        default="default",
+        description="The participant whose flows it controls; one of `[[participants]]` if there are any.",
+    )
+
+    @field_validator("endpoint", "registration_url", "management_url")
+    @classmethod
+    def _urls(cls, value: str | None) -> str | None:
+        return None if value is None else http_url(value)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.register_ and not (self.endpoint or self.registration_url):
+            raise ValueError("`register = true` needs `endpoint`")
+        if self.on_failure is OnFailure.TERMINATE_VIA_MANAGEMENT_API and not self.management_url:
+            raise ValueError('`on_failure = "terminate-via-management-api"` needs `management_url`')
+        if self.metadata_location and not self.may_name_locations:
+            raise ValueError("`metadata_location` needs `may_name_locations = true`")
+        return self
+
+
+class LocationSettings(BaseModel):
+    """``[locations.NAME]``: a named place; the other keys are its mechanism's ."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    type: Name = Field(description="The mechanism, as `dataferry mechanisms list` names it.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The mechanism's keys, as written: references are not resolved."""
+        return dict(self.model_extra or {})
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Show which keys there are: their values may be secrets."""
+        return [("type", self.type), ("keys", sorted(self.settings))]
+
+
+def _reference(value: str | None) -> str | None:
+    """Check that a value is ``location:path``."""
+    if value is not None:
+        LocationRef.parse(value)
+    return value
+
+
+class DatasetSettings(Section):
+    """``[[datasets]]``: what this side offers as a provider."""
+
+    id: Name | None = Field(default=None, description="One dataset id. Either this or `match`.")
+    match: Name | None = Field(
+        default=None,
+        description="A pattern of dataset ids with `*`; the most specific match wins. Either this or `id`.",
+    )
+    source: str = Field(
+        description="`LOCATION:PATH` of its bytes; ends with `/` for a prefix; `{datasetId}` is the id"
+        " that matched."
+    )
+    prepare_wait_s: float | None = Field(
+        default=None, ge=0, description="As `engine.prepare_wait_s`, for this dataset. None: that one."
+    )
+    bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
+    )
+    labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str) -> str | None:
+        return _reference(value)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.id is None) == (self.match is None):
+            raise ValueError("give either `id` or `match`")
+        return self
+
+
+class LandingZoneSettings(Section):
+    """``[[landing_zones]]``: where a consumer receives; the first that matches serves a flow."""
+
+    name: Name = Field(description="Its name.")
+    sink: str = Field(
+        description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
+        " `{counterPartyId}`."
+    )
+    profiles: tuple[str, ...] = Field(
+        default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="Labels, one of which a flow must have. Empty: any flow."
+    )
+    datasets: tuple[str, ...] = Field(
+        default=(), description="Dataset ids that it serves, patterns with `*`. Empty: all."
+    )
+    source: str | None = Field(
+        default=None,
+        description="`LOCATION:PATH` to fetch from when the control plane conveys no address. None: wait"
+        " for one.",
+    )
+    prepare_wait_s: float | None = Field(
+        default=None, ge=0, description="As `engine.prepare_wait_s`, for this zone. None: that one."
+    )
+    bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
+    )
+
+    @field_validator("sink", "source")
+    @classmethod
+    def _places(cls, value: str | None) -> str | None:
+        return _reference(value)

@@ -1,0 +1,245 @@
+"""What ``dataferry.toml`` may say: every section and key, its meaning, its unit and why its default.
+
+``docs/reference/settings.md`` documents the same keys; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dataferry.app.catalogue import (
+    ControlPlaneSettings,
+    DatasetSettings,
+    LandingZoneSettings,
+    LocationSettings,
+    ParticipantSettings,
+)
+from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+
+
+class ServerSettings(Section):
+    """``[server]``: where the service listens, and how it is known."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Loopback, so that nothing is open before authorization is set up;"
+        " any other address needs API keys and a token for every control plane.",
+    )
+    port: int = Field(default=8080, ge=0, le=65535, description="TCP port; 0 takes a free one and prints it.")
+    public_url: str | None = Field(
+        default=None,
+        description="Base URL under which control planes reach this plane, when it differs from host and port"
+        " (a proxy in front). None: `http://HOST:PORT` as listened on.",
+    )
+    signaling_path: str = Field(
+        default="/api/v1",
+        pattern=r"^/[A-Za-z0-9/_.~-]*$",
+        description="Path before `/dataflows` and `/controlplanes`; a version of its own because control"
+        " planes"
+        " are told it when we register.",
+    )
+    dataplane_id: Name = Field(
+        default="dataferry",
+        description="Our id in registrations; unique among the planes of a control plane.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged; `info` has one line for each step of a flow."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="`text` is for people at a terminal, `json` one object a line for log collectors.",
+    )
+    max_body_bytes: int = Field(
+        default=1024 * 1024,
+        gt=0,
+        description="Largest request body accepted, bytes; messages are some kilobytes, so 1 MiB bounds"
+        " memory"
+        " without refusing a real one.",
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        return None if value is None else http_url(value)
+
+    @field_validator("signaling_path")
+    @classmethod
+    def _signaling_path(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @property
+    def is_loopback(self) -> bool:
+        """True if only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class StoreSettings(Section):
+    """``[store]``: the database."""
+
+    url: str = Field(
+        default="sqlite:///dataferry.db",
+        pattern=r"^[a-z0-9+]+://",
+        description="SQLAlchemy URL of the database. SQLite in the working directory: nothing to install, and"
+        " one process is all that it serves.",
+    )
+
+
+class SecretsSettings(Section):
+    """``[secrets]``: what seals credentials in the database."""
+
+    key_file: str | None = Field(
+        default=None,
+        description="File with the key that seals credentials in rows; made with mode 0600 if absent, refused"
+        " if others may read it. None: `dataferry.key` beside a SQLite database.",
+    )
+
+
+class ApiKeySettings(Section):
+    """``[[auth.api_keys]]``: a key for the management API."""
+
+    name: Name = Field(description="Whose key it is; written into events as the actor.")
+    key: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=16,
+        description="The key: a value, `env:NAME` or `file:PATH`. Either this or `sha256`.",
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-fA-F]{64}$",
+        description="SHA-256 of the key in hexadecimal, so that the file holds no key. Either this or `key`.",
+    )
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _reference_may_be_short(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith(("env:", "file:")):
+            return value.ljust(16)
+        return value
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.key is None) == (self.sha256 is None):
+            raise ValueError("give either `key` or `sha256`")
+        return self
+
+
+class AuthSettings(Section):
+    """``[auth]``: who may use the management API."""
+
+    api_keys: tuple[ApiKeySettings, ...] = Field(
+        default=(), description="Keys for the management API. None at all: open, and then on loopback only."
+    )
+
+
+class EngineSettings(Section):
+    """``[engine]``: how bytes move."""
+
+    workers: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="Threads of a transfer, each with a connection to either side and a 1 MiB buffer."
+        " Eight fill"
+        " a fast link over a distance; on two cores more gain nothing.",
+    )
+    part_size_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Least size of a part, bytes; grows so that no object has more than 9,000. What a kill"
+        " may"
+        " cost is `workers` times this; smaller parts cost a request each.",
+    )
+    multipart_threshold_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=5 * 1024 * 1024,
+        description="Objects from this size on are sent in parts; below, one request is quicker than three.",
+    )
+    stall_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="No byte for this long, in seconds, fails the part, which is then tried again.",
+    )
+    attempts: int = Field(
+        default=6,
+        ge=1,
+        description="Tries of one part or object before it fails for good; with the back-off, about a"
+        " minute.",
+    )
+    backoff_s: float = Field(
+        default=0.2,
+        gt=0,
+        description="First wait before another try, seconds; doubles each time, with full jitter.",
+    )
+    max_backoff_s: float = Field(default=20.0, gt=0, description="Longest wait before another try, seconds.")
+    bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None, description="Bound of each transfer, bytes a second. None: no bound."
+    )
+    flow_concurrency: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Flows that move bytes at once in this process; others wait in the queue. Memory is this"
+        " times `workers` MiB.",
+    )
+    prepare_wait_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="How long prepare or start may take, seconds, before it is answered with 202 and a"
+        " callback"
+        " follows. Well under the time-outs of control planes.",
+    )
+    flow_attempts: int = Field(
+        default=3,
+        ge=1,
+        description="Attempts at a flow after temporary failures, before it is reported with `errored`.",
+    )
+    sweep_interval_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="Seconds between looks for flows that should run and do not: what a lost wake-up costs.",
+    )
+
+
+class EgressSettings(Section):
+    """``[egress]``: where addresses in messages may lead; it does not bind configured locations."""
+
+    allow: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts (`*.example.com`) and networks (`10.1.0.0/16`) that messages may name. Empty:"
+        " every"
+        " public one.",
+    )
+    deny: tuple[str, ...] = Field(
+        default=(), description="Hosts and networks that messages may not name; wins over allow."
+    )
+    allow_private_networks: bool = Field(
+        default=False,
+        description="Whether messages may name private, loopback and link-local addresses. Off: a caller"
+        " can't use"
+        " this plane to reach into your network.",
+    )
+
+
+class Settings(Section):
+    """The whole file."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    secrets: SecretsSettings = Field(default_factory=SecretsSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    participants: tuple[ParticipantSettings, ...] = ()
+    control_planes: tuple[ControlPlaneSettings, ...] = ()
+    locations: dict[LocationName, LocationSettings] = Field(default_factory=dict)
+    datasets: tuple[DatasetSettings, ...] = ()
+    landing_zones: tuple[LandingZoneSettings, ...] = ()
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    egress: EgressSettings = Field(default_factory=EgressSettings)
