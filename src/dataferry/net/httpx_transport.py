@@ -1,0 +1,143 @@
+"""An httpx client whose connections pass the egress guard: for control planes and other JSON partners."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+from dataferry.domain.errors import ConnectionFailedError
+from dataferry.domain.location import Provenance
+from dataferry.net.connections import Network
+
+_MAX_CONNECTIONS = 20
+
+
+def guarded_client(network: Network, provenance: Provenance, *, timeout_s: float) -> httpx.Client:
+    """Return a client that dials through the guard, follows no redirect and reads no environment.
+
+    ``EgressDeniedError`` and ``AddressError`` leave its calls as they are; what fails to connect is
+    ``httpx.ConnectError``. The caller closes it.
+
+    Args:
+        network: Whose guard and certificates are used.
+        provenance: Whose word the URLs are.
+        timeout_s: For each of dialling, sending and waiting for bytes.
+    """
+    return httpx.Client(
+        transport=_GuardedTransport(network, provenance),
+        timeout=timeout_s,
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+class _GuardedTransport(httpx.HTTPTransport):
+    """httpx's own transport, on a pool that dials by our network."""
+
+    def __init__(self, network: Network, provenance: Provenance) -> None:
+        super().__init__(verify=network.tls_context, trust_env=False)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=network.tls_context,
+            max_connections=_MAX_CONNECTIONS,
+            keepalive_expiry=5.0,
+            network_backend=_GuardedBackend(network, provenance),
+        )
+
+
+class _GuardedBackend(httpcore.NetworkBackend):
+    """Dials through the guard."""
+
+    def __init__(self, network: Network, provenance: Provenance) -> None:
+        self._network = network
+        self._provenance = provenance
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Dial; the pool has no say in where to."""
+        try:
+            return _Stream(self._network.dial(host, port, self._provenance))
+        except ConnectionFailedError as exc:
+            raise httpcore.ConnectError(exc.message) from exc
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        """Refuse: control planes are not local sockets."""
+        raise httpcore.ConnectError("no unix sockets")
+
+    def sleep(self, seconds: float) -> None:
+        """Refuse: nothing is retried here."""
+        raise httpcore.ConnectError("no retries")
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connected socket, as the pool wants it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read some bytes."""
+        self._sock.settimeout(timeout)
+        try:
+            return bytes(self._sock.recv(max_bytes))
+        except TimeoutError as exc:
+            raise httpcore.ReadTimeout(str(exc)) from exc
+        except OSError as exc:
+            raise httpcore.ReadError(str(exc)) from exc
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all bytes."""
+        self._sock.settimeout(timeout)
+        try:
+            self._sock.sendall(buffer)
+        except TimeoutError as exc:
+            raise httpcore.WriteTimeout(str(exc)) from exc
+        except OSError as exc:
+            raise httpcore.WriteError(str(exc)) from exc
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """Do the handshake."""
+        self._sock.settimeout(timeout)
+        try:
+            return _Stream(ssl_context.wrap_socket(self._sock, server_hostname=server_hostname))
+        except (OSError, ValueError) as exc:
+            self._sock.close()
+            raise httpcore.ConnectError(str(exc)) from exc
+
+    def get_extra_info(self, info: str) -> Any:
+        """Answer what the pool asks about the socket."""
+        if info == "ssl_object" and isinstance(self._sock, ssl.SSLSocket):
+            return self._sock
+        if info == "socket":
+            return self._sock
+        if info == "is_readable":
+            return _is_readable(self._sock)
+        return None
+
+
+def _is_readable(sock: Any) -> bool:
+    """Say if an idle socket has something to read, i.e. was closed by the other side."""
+    import select
+
+    if sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
