@@ -150,14 +150,23 @@ class Ledger(Protocol):
         """Forget parts that the destination does not have (rule 3)."""
         ...
 
-    def restart(self, attempt: Attempt, ordinal: int, *, source: ObjectInfo | None, abandon: bool) -> None:
-        """Forget upload, intent and parts, and make the object pending again.
+    def restart(
+        self,
+        attempt: Attempt,
+        ordinal: int,
+        *,
+        source: ObjectInfo | None,
+        abandon: bool,
+        target: tuple[str, str] | None = None,
+    ) -> None:
+        """Forget upload, intent and parts, and make the object pending again, whatever state it was in.
 
         Args:
             attempt: Who writes.
             ordinal: Which object.
             source: A newly looked-up source, or None to keep the planned one.
-            abandon: Hand the open upload, if any, to the clean-up list.
+            abandon: Hand the open upload, if any, to the clean-up list, under its old target identity.
+            target: A new ``(target_key, target_identity)``, or None to keep the planned one (rule 5).
         """
         ...
 

@@ -308,6 +308,15 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class Abortable(Protocol):
+    """A source whose listing, or a sink whose look-ups, can be told to let go; optional beside the rest."""
+
+    def abort(self) -> None:
+        """Make the blocked call of ``list``, ``find`` or ``probe`` fail at once. Any thread."""
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 
