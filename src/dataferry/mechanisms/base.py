@@ -9,7 +9,7 @@ Only ``DataFerryError`` leaves this interface. Nothing here retries: the engine 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -317,6 +317,22 @@ class Abortable(Protocol):
         ...
 
 
+@runtime_checkable
+class KeyCheck(Protocol):
+    """What a sink without ``INJECTIVE_NAMES`` offers too, where equal keys are not its only collisions."""
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Refuse keys that can't all be there: called with the whole plan before a byte moves (rule 9).
+
+        Args:
+            keys: Final keys in the order of the source's names; read once, and never held all at once.
+
+        Raises:
+            AddressError: Two of them can't be there together, e.g. the files ``a`` and ``a/b``.
+        """
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 
@@ -337,7 +353,7 @@ class Mechanism(Protocol):
 
     @property
     def url_schemes(self) -> tuple[str, ...]:
-        """E.g. ``("s3",)``."""
+        """E.g. ``("s3",)``; the empty scheme is a plain path."""
         ...
 
     @property

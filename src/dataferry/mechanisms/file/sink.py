@@ -1,0 +1,353 @@
+"""Writes files: first beside their final place and unseen, then there in one step.
+
+A temporary file is called ``.NAME.UPLOAD.dataferry-part`` and lies in the directory of the final file, hence
+on the same file system, so that moving it is atomic. The upload's id begins with the time it was begun.
+Attributes have no place in plain files and are dropped: the sink does not declare ``ATTRIBUTES``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from dataferry.domain.errors import (
+    AddressError,
+    BucketNotFoundError,
+    IntegrityError,
+    ObjectNotFoundError,
+    UploadGoneError,
+)
+from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
+from dataferry.mechanisms.file.address import FileEndpoint
+from dataferry.mechanisms.file.body import PartBody, WholeBody, move, reserve
+from dataferry.mechanisms.file.tree import (
+    MAX_SEGMENT_BYTES,
+    TEMPORARY_SUFFIX,
+    describe,
+    directory,
+    segments,
+    sync_directory,
+    translated,
+)
+
+CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS})
+
+# Nothing limits the parts of a file; the ledger's rows do.
+MAX_PARTS = 10_000
+
+_TIME_CHARS = 12
+_UPLOAD_ID = re.compile(r"[0-9a-f]{24}")
+
+
+def new_upload_id() -> str:
+    """Make an id of 24 hexadecimal digits: milliseconds since 1970, then chance."""
+    return f"{time.time_ns() // 1_000_000:0{_TIME_CHARS}x}{secrets.token_hex(6)}"
+
+
+def begun_at(upload_id: str) -> datetime:
+    """Read the time out of an upload's id."""
+    return datetime.fromtimestamp(int(upload_id[:_TIME_CHARS], 16) / 1000, UTC)
+
+
+def temporary_name(name: str, upload_id: str) -> str:
+    """Name the temporary file of a file; a name too long for it is replaced by its digest."""
+    label = name
+    if len(name.encode()) + len(upload_id) + len(TEMPORARY_SUFFIX) + 2 > MAX_SEGMENT_BYTES:
+        label = hashlib.sha256(name.encode()).hexdigest()
+    return f".{label}.{upload_id}{TEMPORARY_SUFFIX}"
+
+
+class FileSink:
+    """A file to be written, or a directory to write files in; directories are made as they are needed."""
+
+    def __init__(self, endpoint: FileEndpoint) -> None:
+        self._endpoint = endpoint
+        self._names_one_file = endpoint.is_single
+
+    @property
+    def identity(self) -> str:
+        """The root; keys are relative to it."""
+        return f"file://{self._endpoint.root}"
+
+    @property
+    def exclusive(self) -> bool:
+        """True: temporary files of our keys are ours."""
+        return self._endpoint.exclusive
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Parts, and listing of uploads."""
+        return CAPABILITIES
+
+    @property
+    def max_parts(self) -> int:
+        """The most parts of one file."""
+        return MAX_PARTS
+
+    @property
+    def min_part_size_bytes(self) -> int:
+        """One: parts lie anywhere in a file."""
+        return 1
+
+    def probe(self) -> None:
+        """Check that the root, and what is there already of the way to the place, are directories of ours.
+
+        Raises:
+            BucketNotFoundError: The root is not there; it is never made, since it may be a missing mount.
+            AddressError: A link or a file stands in the way.
+            AccessDeniedError: The last directory that is there may not be written to.
+        """
+        steps = self._endpoint.steps[:-1] if self._names_one_file else self._endpoint.steps
+        while True:
+            try:
+                with (
+                    translated("file.probe", "/".join(steps)),
+                    directory(self._endpoint.root, steps) as opened,
+                ):
+                    if not os.access(".", os.W_OK | os.X_OK, dir_fd=opened):
+                        raise PermissionError(errno.EACCES, "not writable")
+            except ObjectNotFoundError:
+                steps = steps[:-1]
+            else:
+                return
+
+    def place(self, name: str, *, single: bool) -> str:
+        """Return the path below the root of a source object.
+
+        Raises:
+            AddressError: The name would leave the root or can't be a file name, or a link or a file stands
+                in its way.
+        """
+        if single and self._names_one_file:
+            steps = self._endpoint.steps
+        else:
+            steps = (*self._endpoint.steps, *segments(name))
+        key = "/".join(steps)
+        with (
+            suppress(ObjectNotFoundError),
+            translated("file.place", key),
+            directory(self._endpoint.root, steps[:-1]),
+        ):
+            return key
+        return key
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Refuse keys of which one is a file where another needs a directory: ``a`` and ``a/b``.
+
+        Args:
+            keys: In the order of the source's names; memory is one key's length, however many there are.
+
+        Raises:
+            AddressError: Two of them can't be there together.
+        """
+        before: list[str] = []
+        for key in keys:
+            # What sorts between "a" and "a/b" begins with "a", so only beginnings of this key are kept.
+            while before and not key.startswith(before[-1]):
+                before.pop()
+            for other in before:
+                if key.startswith(f"{other}/"):
+                    raise AddressError(
+                        f"{other[:300]!r} and {key[:300]!r} can't both be files: "
+                        "one is a directory for the other",
+                        operation="file.place",
+                    )
+            before.append(key)
+
+    def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
+        """Look files up; those not there are left out."""
+        writer = self.writer()
+        found = ((key, writer.stat(key)) for key in keys)
+        return {key: info for key, info in found if info is not None}
+
+    def writer(self) -> FileWriter:
+        """Open a worker's writer."""
+        return FileWriter(self._endpoint.root)
+
+    def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+
+class FileWriter:
+    """One worker's way to write below a root."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._body: PartBody | WholeBody | None = None
+
+    def put(
+        self, key: str, *, length_bytes: int, attributes: Attributes, only_if_absent: bool = False
+    ) -> WholeBody:
+        """Write a whole file; ``attributes`` are dropped.
+
+        Raises:
+            NoSpaceError: There is no room for ``length_bytes``.
+        """
+        del attributes
+        with self._beside(key, "file.put", create=True) as (above, name):
+            body = WholeBody(
+                above,
+                key=key,
+                name=name,
+                temporary=temporary_name(name, new_upload_id()),
+                length_bytes=length_bytes,
+                only_if_absent=only_if_absent,
+            )
+        self._body = body
+        return body
+
+    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
+        """Make the temporary file at its full size, so that a full disk is noticed now.
+
+        Raises:
+            NoSpaceError: There is no room for ``size_bytes``.
+        """
+        del attributes
+        upload_id = new_upload_id()
+        with self._beside(key, "file.create_upload", create=True) as (above, name):
+            temporary = temporary_name(name, upload_id)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=above)
+            try:
+                reserve(descriptor, size_bytes)
+            except BaseException:
+                os.unlink(temporary, dir_fd=above)
+                raise
+            finally:
+                os.close(descriptor)
+            sync_directory(above)
+        return Upload(upload_id=upload_id, key=key, started_at=begun_at(upload_id))
+
+    def put_part(self, upload: Upload, *, number: int, offset_bytes: int, length_bytes: int) -> PartBody:
+        """Write one part at its place in the temporary file.
+
+        Raises:
+            UploadGoneError: The temporary file is not there.
+        """
+        body = PartBody(
+            self._open_temporary(upload, "file.put_part", os.O_WRONLY),
+            key=upload.key,
+            number=number,
+            offset_bytes=offset_bytes,
+            length_bytes=length_bytes,
+        )
+        self._body = body
+        return body
+
+    def list_parts(self, upload: Upload) -> None:
+        """Return None: a file can't tell which of its bytes are there, so the ledger's word stands.
+
+        Raises:
+            UploadGoneError: The temporary file is not there.
+        """
+        os.close(self._open_temporary(upload, "file.list_parts", os.O_RDONLY))
+
+    def complete(
+        self,
+        upload: Upload,
+        parts: Sequence[PartReceipt],
+        *,
+        size_bytes: int,
+        crc64nvme: int | None,
+        only_if_absent: bool = False,
+    ) -> ObjectInfo:
+        """Move the temporary file to its final name, in one step and after its bytes are on the disk.
+
+        Raises:
+            UploadGoneError: The temporary file is not there.
+            IntegrityError: Parts, temporary file and ``size_bytes`` do not agree.
+            DestinationExistsError: ``only_if_absent``, and it is there.
+        """
+        del crc64nvme  # nothing of a file could be compared with it but its bytes, read again
+        descriptor = self._open_temporary(upload, "file.complete", os.O_RDWR)
+        try:
+            with self._beside(upload.key, "file.complete") as (above, name):
+                os.fsync(descriptor)
+                status = os.fstat(descriptor)
+                if not sum(part.size_bytes for part in parts) == status.st_size == size_bytes:
+                    raise IntegrityError(
+                        f"{upload.key!r} has not the {size_bytes} bytes that it should have",
+                        operation="file.complete",
+                    )
+                temporary = temporary_name(name, upload.upload_id)
+                move(above, temporary, name, only_if_absent=only_if_absent)
+                return describe(upload.key, upload.key, status, None)
+        finally:
+            os.close(descriptor)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Remove the temporary file; one that is gone is no error."""
+        with (
+            suppress(ObjectNotFoundError),
+            self._beside(upload.key, "file.abort_upload") as (above, name),
+        ):
+            if _UPLOAD_ID.fullmatch(upload.upload_id):
+                os.unlink(temporary_name(name, upload.upload_id), dir_fd=above)
+
+    def list_uploads(self, key: str, *, since: datetime) -> list[Upload]:
+        """Return the temporary files of exactly that key, begun since then to the millisecond."""
+        earliest = since.replace(microsecond=since.microsecond // 1000 * 1000)
+        *above, name = segments(key)
+        found = []
+        with (
+            suppress(ObjectNotFoundError),
+            translated("file.list_uploads", key),
+            directory(self._root, tuple(above), listable=True) as opened,
+            os.scandir(opened) as entries,
+        ):
+            for entry in entries:
+                upload_id = entry.name.removesuffix(TEMPORARY_SUFFIX)[-2 * _TIME_CHARS :]
+                if (
+                    _UPLOAD_ID.fullmatch(upload_id)
+                    and entry.name == temporary_name(name, upload_id)
+                    and begun_at(upload_id) >= earliest
+                ):
+                    found.append(Upload(upload_id=upload_id, key=key, started_at=begun_at(upload_id)))
+        return sorted(found, key=lambda upload: upload.upload_id)
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Look a file up; None if there is none.
+
+        Raises:
+            AddressError: Something that is no regular file stands there.
+        """
+        try:
+            with self._beside(key, "file.stat") as (above, name):
+                return describe(key, key, os.lstat(name, dir_fd=above), None)
+        except (ObjectNotFoundError, BucketNotFoundError):
+            return None
+
+    def abort(self) -> None:
+        """Make the body on its way fail at its next call; a file's own writes never wait for long."""
+        body = self._body
+        if body is not None:
+            body.abort()
+
+    def close(self) -> None:
+        """Drop the body on its way."""
+        if self._body is not None:
+            self._body.cancel()
+
+    @contextmanager
+    def _beside(self, key: str, operation: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        """Open the directory of a key; give its descriptor and the file's name in it."""
+        *above, name = segments(key)
+        with translated(operation, key), directory(self._root, tuple(above), create=create) as opened:
+            yield opened, name
+
+    def _open_temporary(self, upload: Upload, operation: str, flags: int) -> int:
+        """Open the temporary file of an upload."""
+        gone = UploadGoneError(f"the upload of {upload.key!r} is not there", operation=operation)
+        if not _UPLOAD_ID.fullmatch(upload.upload_id):
+            raise gone
+        try:
+            with self._beside(upload.key, operation) as (above, name):
+                return os.open(temporary_name(name, upload.upload_id), flags | os.O_NOFOLLOW, dir_fd=above)
+        except ObjectNotFoundError:
+            raise gone from None
