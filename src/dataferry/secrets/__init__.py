@@ -1,1 +1,1 @@
-"""TODO."""
+"""Secrets: sealed in rows, referenced in configuration, and cut out of every log line."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Telemetry: structured logs without secrets."""

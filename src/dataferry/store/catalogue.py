@@ -1,0 +1,115 @@
+"""The catalogue's rows: locations, datasets and landing zones that came over the management API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select, update
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.location import Dataset, LandingZone, Location
+from dataferry.secrets.sealing import Sealer
+from dataferry.store.schema import datasets, landing_zones, locations
+
+
+class CatalogueRepository:
+    """Locations (their settings sealed whole), datasets and landing zones; ``delete_*`` tell if there was one."""
+
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+        self._connection = connection
+        self._sealer = sealer
+        self._clock = clock
+
+    def put_location(self, location: Location) -> None:
+        """Add a location, or write it over the one of that name."""
+        sealed = self._sealer.seal(json.dumps(dict(location.settings)), purpose=_purpose(location.name))
+        self._put(locations, location.name, mechanism=location.mechanism, settings_sealed=sealed)
+
+    def location(self, name: str) -> Location | None:
+        """Return a location; None if there is none of that name."""
+        row = self._get(locations, name)
+        return None if row is None else self._location(row)
+
+    def locations(self) -> list[Location]:
+        """Return all locations by name."""
+        return [self._location(row) for row in self._rows(locations)]
+
+    def delete_location(self, name: str) -> bool:
+        """Delete a location."""
+        return self._delete(locations, name)
+
+    def put_dataset(self, dataset: Dataset) -> None:
+        """Add a dataset, or write it over the one with that ``match``."""
+        self._put(datasets, dataset.match, settings=asdict(dataset))
+
+    def dataset(self, match: str) -> Dataset | None:
+        """Return the dataset with exactly that ``match``; None if there is none."""
+        row = self._get(datasets, match)
+        return None if row is None else Dataset(**_tuples(row["settings"]))
+
+    def datasets(self) -> list[Dataset]:
+        """Return all datasets by ``match``."""
+        return [Dataset(**_tuples(row["settings"])) for row in self._rows(datasets)]
+
+    def delete_dataset(self, match: str) -> bool:
+        """Delete a dataset."""
+        return self._delete(datasets, match)
+
+    def put_landing_zone(self, zone: LandingZone) -> None:
+        """Add a landing zone, or write it over the one of that name."""
+        self._put(landing_zones, zone.name, settings=asdict(zone))
+
+    def landing_zone(self, name: str) -> LandingZone | None:
+        """Return a landing zone; None if there is none of that name."""
+        row = self._get(landing_zones, name)
+        return None if row is None else LandingZone(**_tuples(row["settings"]))
+
+    def landing_zones(self) -> list[LandingZone]:
+        """Return all landing zones by name."""
+        return [LandingZone(**_tuples(row["settings"])) for row in self._rows(landing_zones)]
+
+    def delete_landing_zone(self, name: str) -> bool:
+        """Delete a landing zone."""
+        return self._delete(landing_zones, name)
+
+    def _location(self, row: Any) -> Location:
+        """Read a row with its seal opened."""
+        settings = json.loads(self._sealer.open(row["settings_sealed"], purpose=_purpose(row["name"])))
+        return Location(name=row["name"], mechanism=row["mechanism"], settings=settings)
+
+    def _put(self, table: Table, name: str, **values: Any) -> None:
+        """Write a row over the one of that name, or add it."""
+        key = _key(table)
+        values["updated_at"] = self._clock.now()
+        changed = self._connection.execute(update(table).where(key == name).values(**values))
+        if changed.rowcount == 0:
+            self._connection.execute(insert(table).values({key.name: name, **values}))
+
+    def _get(self, table: Table, name: str) -> Any:
+        """Return a row's mapping, None if there is none."""
+        return self._connection.execute(select(table).where(_key(table) == name)).mappings().one_or_none()
+
+    def _rows(self, table: Table) -> list[Any]:
+        """Return all rows' mappings by name."""
+        return list(self._connection.execute(select(table).order_by(_key(table))).mappings())
+
+    def _delete(self, table: Table, name: str) -> bool:
+        """Delete a row; False if there was none."""
+        return self._connection.execute(delete(table).where(_key(table) == name)).rowcount == 1
+
+
+def _key(table: Table) -> Any:
+    """The column that names a row."""
+    return next(iter(table.primary_key.columns))
+
+
+def _purpose(name: str) -> str:
+    """Where a location's seal is good."""
+    return f"locations.settings:{name}"
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn JSON's lists back into the tuples they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}

@@ -1,0 +1,107 @@
+"""Control planes that came over an API, and how our registration at each one goes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.location import ControlPlane, OnFailure, Provenance, Retries
+from dataferry.secrets.sealing import Sealer
+from dataferry.store.records import Registration
+from dataferry.store.schema import control_planes, registrations
+
+_SECRETS = ("token", "callback_token", "management_key")
+MAX_ERROR_CHARS = 2_000
+
+
+class ControlPlaneRepository:
+    """Control planes (their tokens sealed), and registrations, which configured ones have too."""
+
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+        self._connection = connection
+        self._sealer = sealer
+        self._clock = clock
+
+    def put(self, control_plane: ControlPlane) -> None:
+        """Add a control plane, or write it over the one with that id."""
+        settings = asdict(control_plane)
+        tokens = {name: settings.pop(name) for name in _SECRETS}
+        values = {
+            "settings": settings,
+            "secrets_sealed": self._sealer.seal(json.dumps(tokens), purpose=_purpose(control_plane.id)),
+            "updated_at": self._clock.now(),
+        }
+        table = control_planes
+        changed = self._connection.execute(update(table).where(table.c.id == control_plane.id).values(values))
+        if changed.rowcount == 0:
+            self._connection.execute(insert(table).values(id=control_plane.id, **values))
+
+    def get(self, id: str) -> ControlPlane | None:
+        """Return a control plane; None if there is none with that id."""
+        row = self._connection.execute(select(control_planes).where(control_planes.c.id == id)).one_or_none()
+        return None if row is None else self._control_plane(row._mapping)
+
+    def list(self) -> list[ControlPlane]:
+        """Return all control planes by id."""
+        rows = self._connection.execute(select(control_planes).order_by(control_planes.c.id))
+        return [self._control_plane(row._mapping) for row in rows]
+
+    def delete(self, id: str) -> bool:
+        """Delete a control plane and its registration; False if there was none."""
+        self._connection.execute(delete(registrations).where(registrations.c.control_plane_id == id))
+        return self._connection.execute(delete(control_planes).where(control_planes.c.id == id)).rowcount == 1
+
+    def registration(self, id: str) -> Registration:
+        """Return how our registration there goes; an empty one if it was never tried."""
+        row = self._connection.execute(
+            select(registrations).where(registrations.c.control_plane_id == id)
+        ).one_or_none()
+        if row is None:
+            return Registration()
+        return Registration(registered_at=row.registered_at, attempts=row.attempts, last_error=row.last_error)
+
+    def registered(self, id: str) -> None:
+        """Write that we are registered there now."""
+        self._register(id, registered_at=self._clock.now(), attempts=0, last_error=None)
+
+    def registration_failed(self, id: str, error: str) -> None:
+        """Write that an attempt to register failed."""
+        known = self.registration(id)
+        self._register(
+            id,
+            registered_at=known.registered_at,
+            attempts=known.attempts + 1,
+            last_error=error[:MAX_ERROR_CHARS],
+        )
+
+    def _register(self, id: str, **values: Any) -> None:
+        """Write the registration's row, or add it."""
+        table = registrations
+        changed = self._connection.execute(
+            update(table).where(table.c.control_plane_id == id).values(**values)
+        )
+        if changed.rowcount == 0:
+            self._connection.execute(insert(table).values(control_plane_id=id, **values))
+
+    def _control_plane(self, row: Any) -> ControlPlane:
+        """Read a row with its seal opened."""
+        settings = dict(row["settings"])
+        tokens = json.loads(self._sealer.open(row["secrets_sealed"], purpose=_purpose(row["id"])))
+        return ControlPlane(
+            **{
+                **settings,
+                **tokens,
+                "provenance": Provenance(settings["provenance"]),
+                "retries": Retries(settings["retries"]),
+                "on_failure": OnFailure(settings["on_failure"]),
+            }
+        )
+
+
+def _purpose(id: str) -> str:
+    """Where a control plane's seal is good."""
+    return f"control_planes.secrets:{id}"

@@ -1,0 +1,70 @@
+"""Events: what happened to a flow, who did it and why. Told to operators and kept with the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select
+
+from dataferry.domain.clock import Clock
+from dataferry.store import pages
+from dataferry.store.records import FlowEvent
+from dataferry.store.schema import events
+
+MAX_REASON_CHARS = 4_000
+
+
+class EventRepository:
+    """Events of flows, in the order in which they were written."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def add(self, flow_id: UUID, kind: str, reason: str, *, actor: str = "dataferry") -> int:
+        """Write an event; return its id.
+
+        Args:
+            flow_id: Whose it is.
+            kind: A short word, e.g. ``started``, ``paused``, ``route``.
+            reason: A sentence for operators; no secret.
+            actor: ``dataferry``, a control plane's id, or an operator's name.
+        """
+        written = self._connection.execute(
+            insert(events)
+            .values(
+                flow_id=flow_id,
+                kind=kind,
+                reason=reason[:MAX_REASON_CHARS],
+                actor=actor,
+                at=self._clock.now(),
+            )
+            .returning(events.c.id)
+        )
+        return int(written.scalar_one())
+
+    def list(self, flow_id: UUID, after: int = 0, limit: int = 100) -> list[FlowEvent]:
+        """Return a flow's events with ids above ``after``, oldest first."""
+        query = (
+            select(events)
+            .where(events.c.flow_id == flow_id, events.c.id > after)
+            .order_by(events.c.id)
+            .limit(pages.bounded(limit))
+        )
+        return [_event(row._mapping) for row in self._connection.execute(query)]
+
+    def since(self, after: int, limit: int = 100) -> list[FlowEvent]:
+        """Return all flows' events with ids above ``after``, oldest first."""
+        query = select(events).where(events.c.id > after).order_by(events.c.id).limit(pages.bounded(limit))
+        return [_event(row._mapping) for row in self._connection.execute(query)]
+
+    def last_id(self) -> int:
+        """Return the newest event's id, 0 if there is none."""
+        return int(self._connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one())
+
+
+def _event(row: Mapping[Any, Any]) -> FlowEvent:
+    """Read a row."""
+    return FlowEvent(**row)

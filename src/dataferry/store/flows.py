@@ -1,0 +1,305 @@
+"""Rows of data flows. Every write names the state and the version it expects; zero rows is an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
+from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFoundError, StaleVersionError
+from dataferry.domain.profile import Direction
+from dataferry.secrets.sealing import Sealer
+from dataferry.store import pages
+from dataferry.store.schema import flows
+
+# Columns that stand in the row as they stand in the flow.
+_PLAIN = (
+    "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
+    "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id", "dataset_id",
+    "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason", "error_kind", "error",
+    "created_at", "updated_at",
+)  # fmt: skip
+# What identifies a flow: never changed by a save.
+_FIXED = ("id", "control_plane_id", "participant_context_id", "process_id", "created_at", "epoch")
+
+
+class FlowRepository:
+    """Data flows, sealed where they hold credentials."""
+
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+        self._connection = connection
+        self._sealer = sealer
+        self._clock = clock
+
+    def insert(self, flow: DataFlow) -> None:
+        """Add a flow.
+
+        Raises:
+            DuplicateProcessError: Its process has a flow in that scope already.
+            ConflictError: Its ``data_flow_id`` is taken in that scope.
+        """
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(insert(flows).values(self._row(flow)))
+        except IntegrityError as exc:
+            scope = (flow.control_plane_id, flow.participant_context_id)
+            if self.by_process(*scope, flow.process_id) is not None:
+                raise DuplicateProcessError(f"process {flow.process_id!r} has a data flow already") from exc
+            raise ConflictError(f"data flow id {flow.data_flow_id!r} is taken") from exc
+
+    def get(self, id: UUID) -> DataFlow:
+        """Return the flow with this internal id.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self._one(flows.c.id == id, named=str(id))
+
+    def find(self, control_plane_id: str, participant_context_id: str, any_id: str) -> DataFlow:
+        """Return the flow that a control plane calls ``any_id``: its dataFlowId, or else its processId.
+
+        Raises:
+            NotFoundError: There is none in that scope.
+        """
+        scope = _scope(control_plane_id, participant_context_id)
+        found = self._all(and_(scope, or_(flows.c.data_flow_id == any_id, flows.c.process_id == any_id)))
+        if not found:
+            raise NotFoundError(f"there is no data flow {any_id!r}")
+        # One flow's dataFlowId may be another's processId: the dataFlowId is what we gave out, so it comes first.
+        return min(found, key=lambda flow: flow.data_flow_id != any_id)
+
+    def by_process(
+        self, control_plane_id: str, participant_context_id: str, process_id: str
+    ) -> DataFlow | None:
+        """Return the flow of a process in a scope, None if there is none."""
+        found = self._all(
+            and_(_scope(control_plane_id, participant_context_id), flows.c.process_id == process_id)
+        )
+        return found[0] if found else None
+
+    def data_flow_id_taken(
+        self, control_plane_id: str, participant_context_id: str, data_flow_id: str
+    ) -> bool:
+        """Return True if a flow of that scope is addressed by this id already."""
+        condition = and_(
+            _scope(control_plane_id, participant_context_id),
+            or_(flows.c.data_flow_id == data_flow_id, flows.c.process_id == data_flow_id),
+        )
+        return self._connection.execute(select(flows.c.id).where(condition).limit(1)).first() is not None
+
+    def save(self, flow: DataFlow, *, expected: DataFlow) -> DataFlow:
+        """Write a flow over the one it was made from.
+
+        Ids, the epoch and the time of creation stay as they are: ``claim`` alone moves the epoch.
+
+        Args:
+            flow: What it shall be; its ``version`` and ``updated_at`` do not matter.
+            expected: As it was read.
+
+        Returns:
+            The flow as it is now stored, with its new version.
+
+        Raises:
+            StaleVersionError: Somebody else wrote it since it was read: read again, and decide again.
+        """
+        saved = replace(
+            flow, version=expected.version + 1, epoch=expected.epoch, updated_at=self._clock.now()
+        )
+        row = {name: value for name, value in self._row(saved).items() if name not in _FIXED}
+        condition = and_(
+            flows.c.id == expected.id,
+            flows.c.version == expected.version,
+            flows.c.state == expected.state.value,
+        )
+        if self._connection.execute(update(flows).where(condition).values(row)).rowcount != 1:
+            raise StaleVersionError(f"data flow {expected.data_flow_id!r} was changed by somebody else")
+        return saved
+
+    def claim(self, id: UUID) -> DataFlow | None:
+        """Take a queued flow to run it: exactly one caller gets it, under a new epoch.
+
+        Returns:
+            The flow, running; None if it is not queued (any more).
+        """
+        taken = self._connection.execute(
+            update(flows)
+            .where(flows.c.id == id, flows.c.run == Run.QUEUED.value)
+            .values(
+                run=Run.RUNNING.value,
+                epoch=flows.c.epoch + 1,
+                version=flows.c.version + 1,
+                updated_at=self._clock.now(),
+            )
+            .returning(*flows.c)
+        ).one_or_none()
+        return None if taken is None else self._flow(taken._mapping)
+
+    def requeue_running(self) -> list[UUID]:
+        """Queue what a process that is gone was running; for the start of a process that is alone on its database.
+
+        Returns:
+            Internal ids, oldest first.
+        """
+        condition = flows.c.run == Run.RUNNING.value
+        ids = self._ids(condition, limit=None)
+        self._connection.execute(
+            update(flows)
+            .where(condition)
+            .values(run=Run.QUEUED.value, version=flows.c.version + 1, updated_at=self._clock.now())
+        )
+        return ids
+
+    def queued(self, limit: int) -> list[UUID]:
+        """Return flows that should run and do not, oldest first."""
+        return self._ids(flows.c.run == Run.QUEUED.value, limit=pages.bounded(limit))
+
+    def list(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 50,
+        state: State | None = None,
+        run: Run | None = None,
+        control_plane_id: str | None = None,
+    ) -> tuple[list[DataFlow], str | None]:
+        """Return a page of flows, newest first, and the cursor of the next page.
+
+        Args:
+            after: The cursor that the page before came with.
+            limit: Of flows in the page; bounded.
+            state: Only those in this state.
+            run: Only those whose run is this.
+            control_plane_id: Only this control plane's.
+
+        Raises:
+            InputError: ``after`` is no cursor of ours.
+        """
+        bound = pages.bounded(limit)
+        query = select(flows).order_by(flows.c.created_at.desc(), flows.c.id.desc()).limit(bound + 1)
+        if after is not None:
+            moment, id = pages.decode_flow(after)
+            query = query.where(
+                or_(flows.c.created_at < moment, and_(flows.c.created_at == moment, flows.c.id < id))
+            )
+        if state is not None:
+            query = query.where(flows.c.state == state.value)
+        if run is not None:
+            query = query.where(flows.c.run == run.value)
+        if control_plane_id is not None:
+            query = query.where(flows.c.control_plane_id == control_plane_id)
+        found = [self._flow(row._mapping) for row in self._connection.execute(query)]
+        page = found[:bound]
+        more = len(found) > bound
+        return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
+
+    def resolve(self, any_id: str) -> DataFlow:
+        """Return the flow that an operator means by a uuid, a dataFlowId or a processId, in any scope.
+
+        Raises:
+            NotFoundError: There is none.
+            ConflictError: Several flows go by that id; the message names their internal ids.
+        """
+        conditions: list[ColumnElement[bool]] = [flows.c.data_flow_id == any_id, flows.c.process_id == any_id]
+        try:
+            internal = UUID(any_id)
+        except ValueError:
+            pass
+        else:
+            conditions.append(flows.c.id == internal)
+        found = self._all(or_(*conditions))
+        if not found:
+            raise NotFoundError(f"there is no data flow {any_id!r}")
+        exact = [flow for flow in found if str(flow.id) == any_id.lower()]
+        if len(found) > 1 and not exact:
+            names = ", ".join(str(flow.id) for flow in found[:5])
+            raise ConflictError(f"{len(found)} data flows go by {any_id!r}; name one by its own id: {names}")
+        return exact[0] if exact else found[0]
+
+    def counts(self) -> dict[Run, int]:
+        """Return how many flows there are of each run state."""
+        rows = self._connection.execute(select(flows.c.run, func.count()).group_by(flows.c.run))
+        return {Run(run): count for run, count in rows}
+
+    def _one(self, condition: ColumnElement[bool], *, named: str) -> DataFlow:
+        """Return the only flow of a condition that at most one can meet."""
+        row = self._connection.execute(select(flows).where(condition)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no data flow {named!r}")
+        return self._flow(row._mapping)
+
+    def _all(self, condition: ColumnElement[bool]) -> list[DataFlow]:
+        """Return all flows of a condition that few can meet."""
+        query = select(flows).where(condition).order_by(flows.c.created_at).limit(pages.MAX_PAGE)
+        return [self._flow(row._mapping) for row in self._connection.execute(query)]
+
+    def _ids(self, condition: ColumnElement[bool], *, limit: int | None) -> list[UUID]:
+        """Return internal ids, oldest first."""
+        query = select(flows.c.id).where(condition).order_by(flows.c.created_at, flows.c.id).limit(limit)
+        return [id for (id,) in self._connection.execute(query)]
+
+    def _row(self, flow: DataFlow) -> dict[str, Any]:
+        """Write a flow as its row."""
+        row: dict[str, Any] = {name: getattr(flow, name) for name in _PLAIN}
+        row |= {
+            "role": flow.role.value,
+            "direction": flow.direction.value,
+            "dialect": flow.dialect.value,
+            "state": flow.state.value,
+            "run": flow.run.value,
+            "labels": list(flow.labels),
+            "metadata_sealed": self._seal(flow.id, "metadata", flow.metadata or None),
+            "incoming_address_sealed": self._seal_address(flow.id, "incoming_address", flow.incoming_address),
+            "outgoing_address_sealed": self._seal_address(flow.id, "outgoing_address", flow.outgoing_address),
+        }
+        return row
+
+    def _flow(self, row: Mapping[Any, Any]) -> DataFlow:
+        """Read a row as a flow."""
+        id: UUID = row["id"]
+        return DataFlow(
+            **{name: row[name] for name in _PLAIN},
+            role=Role(row["role"]),
+            direction=Direction(row["direction"]),
+            dialect=Dialect(row["dialect"]),
+            state=State(row["state"]),
+            run=Run(row["run"]),
+            labels=tuple(row["labels"]),
+            metadata=self._open(id, "metadata", row["metadata_sealed"]) or {},
+            incoming_address=self._open_address(id, "incoming_address", row["incoming_address_sealed"]),
+            outgoing_address=self._open_address(id, "outgoing_address", row["outgoing_address_sealed"]),
+        )
+
+    def _seal(self, id: UUID, column: str, value: Any) -> str | None:
+        """Seal a JSON value for its place; None stays None."""
+        return None if value is None else self._sealer.seal(json.dumps(value), purpose=f"flows.{column}:{id}")
+
+    def _open(self, id: UUID, column: str, sealed: str | None) -> Any:
+        """Open what ``_seal`` made."""
+        return (
+            None if sealed is None else json.loads(self._sealer.open(sealed, purpose=f"flows.{column}:{id}"))
+        )
+
+    def _seal_address(self, id: UUID, column: str, address: DataAddress | None) -> str | None:
+        """Seal an address in its wire shape."""
+        return self._seal(id, column, None if address is None else address.to_wire())
+
+    def _open_address(self, id: UUID, column: str, sealed: str | None) -> DataAddress | None:
+        """Open a sealed address."""
+        wire = self._open(id, column, sealed)
+        return None if wire is None else DataAddress.from_wire(wire)
+
+
+def _scope(control_plane_id: str, participant_context_id: str) -> ColumnElement[bool]:
+    """Whose flows a caller may see."""
+    return and_(
+        flows.c.control_plane_id == control_plane_id, flows.c.participant_context_id == participant_context_id
+    )

@@ -1,0 +1,47 @@
+"""Progress: the last moment of each transfer, so that it is there after a restart and for other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.progress import Progress
+from dataferry.store.schema import progress
+
+_NAMES = frozenset(field.name for field in fields(Progress))
+
+
+class ProgressRepository:
+    """One row a flow."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def put(self, flow_id: UUID, moment: Progress) -> None:
+        """Write the moment over the one before."""
+        values = {"moment": asdict(moment), "at": self._clock.now()}
+        changed = self._connection.execute(
+            update(progress).where(progress.c.flow_id == flow_id).values(values)
+        )
+        if changed.rowcount == 0:
+            self._connection.execute(insert(progress).values(flow_id=flow_id, **values))
+
+    def get(self, flow_id: UUID) -> Progress | None:
+        """Return a flow's last moment; None if it never ran."""
+        return self.get_many([flow_id]).get(flow_id)
+
+    def get_many(self, flow_ids: Iterable[UUID]) -> dict[UUID, Progress]:
+        """Return the last moments of those flows that have one."""
+        query = select(progress.c.flow_id, progress.c.moment).where(progress.c.flow_id.in_(list(flow_ids)))
+        return {flow_id: _moment(stored) for flow_id, stored in self._connection.execute(query)}
+
+
+def _moment(stored: dict[str, Any]) -> Progress:
+    """Read a stored moment; fields that an older or newer version wrote do not matter."""
+    return Progress(**{name: value for name, value in stored.items() if name in _NAMES})

@@ -1,0 +1,93 @@
+"""What repositories give that is no domain object of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from dataferry.domain.dataflow import State
+
+
+class OutboxState(StrEnum):
+    """Where a message of the outbox stands; ``pending`` is the only one that is not settled."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    DEAD = "dead"
+    VOID = "void"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxMessage:
+    """A callback to a control plane. It holds no address: that is read from the flow when it is sent.
+
+    Attributes:
+        message_id: A UUID as text, the same on every attempt.
+        sequence: Its place in the outbox; the order of a flow's messages.
+        kind: ``prepared``, ``started``, ``completed`` or ``errored``.
+        flow_state: The flow's state when the message was written, which is what it tells.
+        with_address: The flow's outgoing address belongs in it.
+        attempts: Failed ones.
+        next_at: Not before.
+        settled_at: When it was sent, given up or voided.
+    """
+
+    message_id: str
+    sequence: int
+    flow_id: UUID
+    kind: str
+    flow_state: State
+    with_address: bool
+    error: str | None
+    state: OutboxState
+    attempts: int
+    next_at: datetime
+    last_error: str | None
+    created_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowEvent:
+    """Something that happened to a flow, who did it and why.
+
+    Attributes:
+        id: Grows; what SSE's ``Last-Event-ID`` names.
+        actor: ``dataferry``, a control plane's id, or an operator's name.
+    """
+
+    id: int
+    flow_id: UUID
+    kind: str
+    reason: str
+    actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How our registration at a control plane goes.
+
+    Attributes:
+        registered_at: None until it worked once.
+        attempts: Failed ones since it last worked.
+    """
+
+    registered_at: datetime | None = None
+    attempts: int = 0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key of the management API; only a digest of it is kept."""
+
+    id: str
+    name: str
+    digest: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    participant_context_id: str = "default"

@@ -1,0 +1,291 @@
+"""The tables, as SQLAlchemy knows them: what migrations are checked against.
+
+Types are the same on SQLite and PostgreSQL: text for times, JSON and ids, 64-bit integers for sizes. Columns
+named ``*_sealed`` hold what ``Sealer`` made; no other column may hold a secret.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from dataferry.store.columns import Json, Time, Uuid
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts a key up by itself only where its type is exactly INTEGER.
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")
+
+participant_contexts = Table(
+    "participant_contexts",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("created_at", Time, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("participant_context_id", String(200), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", Time, nullable=False),
+    Column("expires_at", Time),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(200), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("answer_sealed", Text),
+    Column("created_at", Time, nullable=False, index=True),
+)
+
+flows = Table(
+    "flows",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("data_flow_id", String(300), nullable=False),
+    Column("control_plane_id", String(300), nullable=False),
+    Column("participant_context_id", String(200), nullable=False),
+    Column("process_id", String(300), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("direction", String(16), nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("mechanism", String(100), nullable=False),
+    Column("dialect", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("run", String(16), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("participant_id", Text, nullable=False),
+    Column("counter_party_id", Text, nullable=False),
+    Column("dataspace_context", Text, nullable=False),
+    Column("agreement_id", Text, nullable=False),
+    Column("dataset_id", Text, nullable=False),
+    Column("callback_address", Text),
+    Column("claims", Json, nullable=False),
+    Column("metadata_sealed", Text),
+    Column("labels", Json, nullable=False),
+    Column("incoming_address_sealed", Text),
+    Column("outgoing_address_sealed", Text),
+    Column("source_ref", Text),
+    Column("sink_ref", Text),
+    Column("request_digest", String(128), nullable=False),
+    Column("reason", Text),
+    Column("error_kind", String(100)),
+    Column("error", Text),
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    UniqueConstraint("control_plane_id", "participant_context_id", "process_id", name="uq_flows_process"),
+    UniqueConstraint("control_plane_id", "participant_context_id", "data_flow_id", name="uq_flows_data_flow"),
+    Index("ix_flows_created", "created_at", "id"),
+    Index("ix_flows_run", "run", "created_at"),
+    Index("ix_flows_data_flow", "data_flow_id"),
+    Index("ix_flows_process", "process_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("message_id", String(36), nullable=False, unique=True),
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("flow_state", String(16), nullable=False),
+    Column("with_address", Boolean, nullable=False),
+    Column("error", Text),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Time, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Time, nullable=False),
+    Column("settled_at", Time),
+    Index("ix_outbox_flow", "flow_id", "sequence"),
+    # Only what is not settled: stays small however many messages were ever sent.
+    Index(
+        "ix_outbox_pending",
+        "next_at",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(300), nullable=False),
+    Column("at", Time, nullable=False),
+    Index("ix_events_flow", "flow_id", "id"),
+    # A reader that has seen event 7 must never meet another event 7.
+    sqlite_autoincrement=True,
+)
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
+    Column("moment", Json, nullable=False),
+    Column("at", Time, nullable=False),
+)
+
+locations = Table(
+    "locations",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("mechanism", String(100), nullable=False),
+    Column("settings_sealed", Text, nullable=False),
+    Column("updated_at", Time, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("match", String(300), primary_key=True),
+    Column("settings", Json, nullable=False),
+    Column("updated_at", Time, nullable=False),
+)
+
+landing_zones = Table(
+    "landing_zones",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("settings", Json, nullable=False),
+    Column("updated_at", Time, nullable=False),
+)
+
+control_planes = Table(
+    "control_planes",
+    metadata,
+    Column("id", String(300), primary_key=True),
+    Column("settings", Json, nullable=False),
+    Column("secrets_sealed", Text),
+    Column("updated_at", Time, nullable=False),
+)
+
+# Apart from control_planes: those that stand in the configuration register too, and have no row there.
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("control_plane_id", String(300), primary_key=True),
+    Column("registered_at", Time),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text),
+)
+
+# The ledger's tables. ``dataferry.store.local`` makes the same ones without SQLAlchemy; a test compares them.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", String(200), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),  # of the local ledger; a flow's is flows.epoch
+    Column("plan_complete", Integer, nullable=False),
+    Column("plan_cursor", Text),
+    Column("objects_total", BigInteger, nullable=False),
+    Column("bytes_total", BigInteger, nullable=False),
+    Column("objects_done", BigInteger, nullable=False),
+    Column("objects_skipped", BigInteger, nullable=False),
+    Column("objects_failed", BigInteger, nullable=False),
+    Column("bytes_done", BigInteger, nullable=False),
+    Column("verification", Integer),  # the lowest of what is done
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("transfer_id", String(200), primary_key=True),
+    Column("ordinal", BigInteger, primary_key=True, autoincrement=False),
+    Column("source_name", Text, nullable=False),
+    Column("source_key", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("validator", Text),
+    Column("version_id", Text),
+    Column("source_crc64nvme", String(16)),
+    Column("modified_at", String(27)),
+    Column("attributes", Text),
+    Column("target_key", Text, nullable=False),
+    Column("target_identity", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("part_size_bytes", BigInteger),
+    Column("intent_at", String(27)),
+    Column("upload_id", Text),
+    Column("upload_started_at", String(27)),
+    Column("upload_keeps_crc64nvme", Integer, nullable=False),
+    Column("etag", Text),
+    Column("crc64nvme", String(16)),
+    Column("verification", Integer, nullable=False),
+    Column("error_kind", String(100)),
+    Column("error", Text),
+    UniqueConstraint("transfer_id", "target_key", name="uq_objects_target"),
+    Index("ix_objects_state", "transfer_id", "state", "ordinal"),
+    Index(
+        "ix_objects_upload",
+        "target_identity",
+        "target_key",
+        sqlite_where=text("upload_id IS NOT NULL"),
+        postgresql_where=text("upload_id IS NOT NULL"),
+    ),
+    # The key is the table: a million objects should not be stored twice.
+    sqlite_with_rowid=False,
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("transfer_id", String(200), primary_key=True),
+    Column("ordinal", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("crc64nvme", String(16)),
+    Column("confirmed", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+cleanups = Table(
+    "cleanups",
+    metadata,
+    Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    Column("transfer_id", String(200), nullable=False),
+    Column("target_identity", Text, nullable=False),
+    Column("upload_id", Text, nullable=False),
+    Column("upload_key", Text, nullable=False),
+    Column("upload_started_at", String(27)),
+    Column("upload_keeps_crc64nvme", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("due_at", String(27)),  # NULL: given up
+    Column("created_at", String(27), nullable=False),
+    UniqueConstraint("target_identity", "upload_id", name="uq_cleanups_upload"),
+    Index("ix_cleanups_due", "due_at"),
+    Index("ix_cleanups_key", "target_identity", "upload_key"),
+    sqlite_autoincrement=True,
+)

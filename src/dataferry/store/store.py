@@ -1,0 +1,99 @@
+"""The store: transactions over the repositories, and the ledger on the same database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlalchemy import Connection, text
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.ledger import Ledger
+from dataferry.secrets.sealing import Sealer
+from dataferry.store.api_keys import ApiKeyRepository
+from dataferry.store.catalogue import CatalogueRepository
+from dataferry.store.control_planes import ControlPlaneRepository
+from dataferry.store.database import Database
+from dataferry.store.events import EventRepository
+from dataferry.store.flows import FlowRepository
+from dataferry.store.outbox import OutboxRepository
+from dataferry.store.progress import ProgressRepository
+from dataferry.store.schema import metadata
+
+
+class Transaction:
+    """The repositories within one transaction; made by ``Store.transaction``."""
+
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+        self.flows = FlowRepository(connection, sealer, clock)
+        self.outbox = OutboxRepository(connection, clock)
+        self.events = EventRepository(connection, clock)
+        self.progress = ProgressRepository(connection, clock)
+        self.catalogue = CatalogueRepository(connection, sealer, clock)
+        self.control_planes = ControlPlaneRepository(connection, sealer, clock)
+        self.api_keys = ApiKeyRepository(connection)
+
+
+class Store:
+    """The service's database. Thread-safe; each transaction belongs to the thread that opened it."""
+
+    def __init__(self, database: Database, *, sealer: Sealer, clock: Clock) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._clock = clock
+
+    @classmethod
+    def open(cls, url: str, *, sealer: Sealer, clock: Clock) -> Store:
+        """Open a database; on SQLite its schema is brought up to date first.
+
+        Args:
+            url: E.g. ``sqlite:///dataferry.db`` or ``postgresql+psycopg://…``.
+            sealer: With the key that the database's secrets are sealed with.
+            clock: Where its times come from.
+
+        Raises:
+            ConfigError: It can't be opened, or is another database, or its schema is behind (advice included).
+        """
+        store = cls(Database(url), sealer=sealer, clock=clock)
+        metadata.create_all(store._database.engine)
+        return store
+
+    def upgrade(self) -> None:
+        """Bring the schema up to date."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction that may write: committed at the end, rolled back on an error.
+
+        Keep it short: no network, no ``ledger`` call (which commits by itself) inside.
+
+        Raises:
+            RuntimeError: One is open in this thread already.
+        """
+        with self._database.write() as connection:
+            yield Transaction(connection, self._sealer, self._clock)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """Open a transaction that only reads: it sees one moment and never waits for writers."""
+        with self._database.read() as connection:
+            yield Transaction(connection, self._sealer, self._clock)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of flows' transfers; a transfer's id is its flow's id as text."""
+        raise NotImplementedError
+
+    def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            DataFerryError: It does not.
+        """
+        with self._database.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Commit what waits in the ledger, and close every connection."""
+        self._database.close()
