@@ -1,0 +1,62 @@
+"""Places as people write them: ``LOCATION:PATH``, a URL, or a path on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from dataferry.domain.errors import ConfigError
+from dataferry.domain.location import Location, LocationRef
+from dataferry.mechanisms.base import Endpoint, Mechanism
+from dataferry.mechanisms.registry import Registry
+
+_NAMED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}:")
+
+
+def find_place(
+    text: str, *, locations: Mapping[str, Location], registry: Registry
+) -> tuple[Mechanism, Endpoint]:
+    """Return the mechanism and place that ``text`` means.
+
+    Raises:
+        ConfigError: It names a location that is not configured.
+        AddressError: It is no place.
+    """
+    if "://" in text:
+        mechanism = _by_scheme(text, registry)
+        return mechanism, mechanism.at_url(text)
+    if _NAMED.match(text) and not Path(text).exists():
+        ref = LocationRef.parse(text)
+        location = locations.get(ref.location)
+        if location is None:
+            known = f"configured are: {', '.join(sorted(locations))}" if locations else "none is configured"
+            raise ConfigError(
+                f"there is no location {ref.location!r}; {known}."
+                f" Add [locations.{ref.location}] to the configuration, or write ./{text} for a file of"
+                f" that name"
+            )
+        mechanism = registry.get(location.mechanism)
+        return mechanism, mechanism.at_location(location, ref.path)
+    url = _local_url(text)
+    mechanism = _by_scheme(url, registry)
+    return mechanism, mechanism.at_url(url)
+
+
+def _by_scheme(url: str, registry: Registry) -> Mechanism:
+    """The mechanism of a URL; one named like the scheme is tried first, so that the others are not loaded."""
+    scheme = url.partition("://")[0].lower()
+    if scheme in registry.names:
+        mechanism = registry.get(scheme)
+        if scheme in mechanism.url_schemes:
+            return mechanism
+    return registry.by_url(url)
+
+
+def _local_url(path: str) -> str:
+    """``data/x/`` → ``file:///here/data/x/``; the last slash is kept, it means a directory."""
+    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - pathlib drops the last slash
+    slash = "/" if path.endswith("/") and not absolute.endswith("/") else ""
+    return f"file://{quote(absolute)}{slash}"

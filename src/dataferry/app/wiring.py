@@ -1,0 +1,148 @@
+"""Turns settings into what the rooms below take; references to secrets are resolved here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataferry.app.catalogue import ControlPlaneSettings
+from dataferry.app.settings import Settings
+from dataferry.domain.errors import ConfigError
+from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.engine.transfer import EngineLimits
+from dataferry.net.connections import Network
+from dataferry.net.egress import EgressGuard, EgressPolicy
+from dataferry.secrets.references import resolve
+
+SQLITE = "sqlite:///"
+
+
+def network_of(settings: Settings) -> Network:
+    """The one way out, with the egress policy."""
+    egress = settings.egress
+    policy = EgressPolicy(
+        allow=egress.allow, deny=egress.deny, allow_private_networks=egress.allow_private_networks
+    )
+    return Network(EgressGuard(policy))
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """Bounds of one transfer."""
+    engine = settings.engine
+    return EngineLimits(
+        workers=engine.workers,
+        part_size_bytes=engine.part_size_bytes,
+        multipart_threshold_bytes=engine.multipart_threshold_bytes,
+        stall_timeout_s=engine.stall_timeout_s,
+        attempts=engine.attempts,
+        backoff_s=engine.backoff_s,
+        max_backoff_s=engine.max_backoff_s,
+        bandwidth_bytes_per_s=engine.bandwidth_bytes_per_s,
+    )
+
+
+def operator_locations(settings: Settings) -> dict[str, Location]:
+    """Configured locations by name, with their references resolved.
+
+    Raises:
+        ConfigError: A reference leads nowhere; names the location and the key.
+    """
+    return {
+        name: Location(
+            name=name,
+            mechanism=location.type,
+            settings={
+                key: _resolved(value, f"locations.{name}.{key}") for key, value in location.settings.items()
+            },
+        )
+        for name, location in settings.locations.items()
+    }
+
+
+def datasets(settings: Settings) -> tuple[Dataset, ...]:
+    """Configured datasets."""
+    return tuple(
+        Dataset(
+            match=dataset.id or dataset.match or "",
+            source=dataset.source,
+            prepare_wait_s=dataset.prepare_wait_s,
+            bandwidth_bytes_per_s=dataset.bandwidth_bytes_per_s,
+            labels=dataset.labels,
+        )
+        for dataset in settings.datasets
+    )
+
+
+def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
+    """Configured landing zones, in their order."""
+    return tuple(
+        LandingZone(
+            name=zone.name,
+            sink=zone.sink,
+            profiles=zone.profiles,
+            labels=zone.labels,
+            datasets=zone.datasets,
+            source=zone.source,
+            prepare_wait_s=zone.prepare_wait_s,
+            bandwidth_bytes_per_s=zone.bandwidth_bytes_per_s,
+        )
+        for zone in settings.landing_zones
+    )
+
+
+def control_planes(settings: Settings) -> tuple[ControlPlane, ...]:
+    """Configured control planes, with their tokens resolved."""
+    return tuple(_control_plane(plane) for plane in settings.control_planes)
+
+
+def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
+    where = f"control_planes {plane.id!r}"
+    return ControlPlane(
+        id=plane.id,
+        endpoint=plane.endpoint,
+        token=_resolved(plane.token, f"{where}: token"),
+        callback_token=_resolved(plane.callback_token, f"{where}: callback_token"),
+        register=plane.register_,
+        registration_url=plane.registration_url,
+        retries=plane.retries,
+        on_failure=plane.on_failure,
+        management_url=plane.management_url,
+        management_key=_resolved(plane.management_key, f"{where}: management_key"),
+        may_name_locations=plane.may_name_locations,
+        metadata_location=plane.metadata_location,
+        participant_context_id=plane.participant_context_id,
+    )
+
+
+def key_file(settings: Settings) -> Path:
+    """Where the sealing key is: as configured, else ``dataferry.key`` beside the database.
+
+    Raises:
+        ConfigError: The database is not a file, and no key file is configured.
+    """
+    if settings.secrets.key_file is not None:
+        return Path(settings.secrets.key_file)
+    database = database_file(settings)
+    if database is None:
+        raise ConfigError(
+            "secrets.key_file is required with this store.url: every process must share one key"
+        )
+    return database.with_name("dataferry.key")
+
+
+def database_file(settings: Settings) -> Path | None:
+    """The SQLite database's file; None for another kind of database."""
+    url = settings.store.url
+    if not url.startswith(SQLITE) or url == SQLITE:
+        return None
+    return Path(url.removeprefix(SQLITE).partition("?")[0])
+
+
+def _resolved(value: Any, where: str) -> Any:
+    """Resolve ``env:`` and ``file:`` in text; anything else is itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return resolve(value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from error

@@ -1,0 +1,115 @@
+"""Speaks to the management API of a running service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from dataferry.domain.errors import (
+    ConflictError,
+    ConnectionFailedError,
+    DataFerryError,
+    InputError,
+    NotFoundError,
+    UnauthorizedError,
+    UnsupportedError,
+)
+
+TIMEOUT_S = 30.0
+MAX_PAGES = 10_000
+
+_ERRORS: dict[int, type[DataFerryError]] = {
+    HTTPStatus.BAD_REQUEST: InputError,
+    HTTPStatus.UNPROCESSABLE_ENTITY: InputError,
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.CONFLICT: ConflictError,
+    HTTPStatus.NOT_IMPLEMENTED: UnsupportedError,
+}
+
+
+class ManagementClient:
+    """A connection to ``/management`` of one service.
+
+    Args:
+        url: Base URL of the service.
+        api_key: Sent as ``X-Api-Key``; None sends none.
+    """
+
+    def __init__(self, url: str, api_key: str | None) -> None:
+        self._url = url.rstrip("/")
+        headers = {"X-Api-Key": api_key} if api_key else {}
+        # The key belongs to this host alone: no proxies from the environment, no redirects.
+        self._http = httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, *path: str, **params: Any) -> Any:
+        """GET one resource."""
+        return self._call("GET", path, params={k: v for k, v in params.items() if v is not None})
+
+    def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
+        """POST to one resource."""
+        return self._call("POST", path, json=body or {})
+
+    def pages(self, *path: str, **params: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page by page."""
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = self.get(*path, **params, cursor=cursor)
+            if isinstance(page, list):
+                yield from page
+                return
+            yield from page["items"]
+            cursor = page.get("next")
+            if cursor is None:
+                return
+
+    def _call(self, method: str, path: tuple[str, ...], **request: Any) -> Any:
+        """Send one request and read its answer.
+
+        Raises:
+            DataFerryError: The service can't be reached, or refused; says which and what to do.
+        """
+        url = "/".join([self._url, "management", *(quote(part, safe="") for part in path)])
+        try:
+            answer = self._http.request(method, url, **request)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise InputError(f"{self._url!r} is not a URL of a service: {error}") from error
+        except httpx.ConnectError as error:
+            raise ConnectionFailedError(
+                f"nothing answers at {self._url}: is `dataferry serve` running there?"
+                " Name another place with --url or DATAFERRY_URL"
+            ) from error
+        except httpx.HTTPError as error:
+            raise ConnectionFailedError(f"{self._url} broke off: {error or type(error).__name__}") from error
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        raise self._refusal(answer)
+
+    def _refusal(self, answer: httpx.Response) -> DataFerryError:
+        """What a refusal means for whoever typed the command."""
+        try:
+            problem = answer.json()
+            detail = str(problem.get("detail") or problem.get("title") or "")
+        except (ValueError, AttributeError):
+            detail = ""
+        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return UnauthorizedError(
+                f"{self._url} wants an API key: {detail or 'refused'}. Give one with DATAFERRY_API_KEY or"
+                f" --api-key"
+            )
+        kind = _ERRORS.get(answer.status_code, DataFerryError)
+        if not detail:
+            detail = f"{self._url} answered {answer.status_code}: is it a DataFerry service?"
+        return kind(detail)

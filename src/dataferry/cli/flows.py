@@ -1,0 +1,161 @@
+"""``dataferry flows``: look at data flows and steer them."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+from dataferry.cli.output import as_size, as_text, print_json, print_table, table
+
+group = typer.Typer(help="Data flows of a running service.", no_args_is_help=True, rich_markup_mode=None)
+
+COLUMNS = ("flow", "state", "run", "role", "profile", "dataset", "done", "moved", "rate", "error")
+WATCH_INTERVAL_S = 0.5
+FINISHED_RUNS = {"held", "failed", "done"}
+FINAL_STATES = {"COMPLETED", "TERMINATED"}
+
+FlowId = Annotated[str, typer.Argument(help="Its dataFlowId, processId or internal id.", metavar="FLOW")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the flow's events.")]
+
+
+def row(flow: dict[str, Any]) -> list[str]:
+    """One line of a table for a flow."""
+    percent = flow.get("percentComplete")
+    throughput = flow.get("throughput")
+    return [
+        as_text(flow.get("dataFlowId") or flow.get("id")),
+        as_text(flow.get("state")),
+        as_text(flow.get("run")),
+        as_text(flow.get("role")),
+        as_text(flow.get("profile")).rsplit("/", 1)[-1],
+        as_text(flow.get("datasetId")),
+        "-" if percent is None else f"{percent:.0f} %",
+        as_size(flow.get("bytesTransferred")),
+        f"{as_size(throughput)}/s" if throughput else "-",
+        as_text(flow.get("lastError")),
+    ]
+
+
+@group.command("list")
+def list_(
+    *,
+    state: Annotated[str | None, typer.Option("--state", help="Only flows in this state.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only flows in this run state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 100,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """List data flows, newest first."""
+    from itertools import islice
+
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client:
+        found = list(islice(client.pages("dataflows", state=state, run=run, limit=min(limit, 100)), limit))
+    if as_json:
+        print_json(found)
+    else:
+        print_table(COLUMNS, map(row, found), empty="no data flows")
+
+
+@group.command()
+def show(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Show one data flow with its latest events."""
+    from itertools import islice
+
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client:
+        found = client.get("dataflows", flow)
+        events = list(islice(client.pages("dataflows", flow, "events"), 1000))
+    if as_json:
+        print_json({**found, "events": events})
+        return
+    print_table(("", ""), ([name, value] for name, value in found.items()), empty="")
+    print_table(
+        ("at", "event", "reason"),
+        ([e.get("at"), e.get("kind"), e.get("reason")] for e in events[-20:]),
+        empty="no events",
+    )
+
+
+@group.command()
+def watch(
+    flow: Annotated[str | None, typer.Argument(help="One flow; all if not given.", metavar="FLOW")] = None,
+    *,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Watch progress live; ends when the flow has ended, or with Ctrl-C."""
+    from rich.live import Live
+
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client, Live(refresh_per_second=4) as live:
+        while True:
+            if flow is None:
+                found = client.get("dataflows", limit=30)
+                shown = found["items"] if isinstance(found, dict) else found
+            else:
+                shown = [client.get("dataflows", flow)]
+            live.update(table(COLUMNS, map(row, shown)))
+            if flow is not None and _has_ended(shown[0]):
+                break
+            time.sleep(WATCH_INTERVAL_S)
+    if shown[0].get("run") == "failed":
+        raise typer.Exit(1)
+
+
+def _has_ended(flow: dict[str, Any]) -> bool:
+    """True if nothing will change by itself."""
+    return flow.get("state") in FINAL_STATES or flow.get("run") in FINISHED_RUNS
+
+
+def _steer(
+    flow: str, verb: str, body: dict[str, Any], *, as_json: bool, url: str, api_key: str | None
+) -> None:
+    """Send one verb, and print what became of the flow."""
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client:
+        answer = client.post("dataflows", flow, verb, body={k: v for k, v in body.items() if v is not None})
+        found = answer if isinstance(answer, dict) and "state" in answer else client.get("dataflows", flow)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(COLUMNS, [row(found)], empty="")
+
+
+@group.command()
+def pause(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Hold the bytes; the control plane's state stays as it is."""
+    _steer(flow, "pause", {}, as_json=as_json, url=url, api_key=api_key)
+
+
+@group.command()
+def unpause(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Go on with a paused flow where it was."""
+    _steer(flow, "unpause", {}, as_json=as_json, url=url, api_key=api_key)
+
+
+@group.command()
+def retry(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_key: ApiKey = None) -> None:
+    """Try a failed flow again; what has arrived is not moved again."""
+    _steer(flow, "retry", {}, as_json=as_json, url=url, api_key=api_key)
+
+
+@group.command()
+def terminate(
+    flow: FlowId,
+    *,
+    reason: Reason = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """End a flow for good, and tell its control plane."""
+    _steer(flow, "terminate", {"reason": reason}, as_json=as_json, url=url, api_key=api_key)

@@ -1,0 +1,71 @@
+"""Prints tables for people and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+KIB = 1024
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """Print a table; ``empty`` is said instead if there is no row."""
+    from rich.console import Console
+
+    found = [[as_text(cell) for cell in row] for row in rows]
+    console = Console(highlight=False, soft_wrap=False)
+    if not found:
+        console.print(empty, markup=False)
+        return
+    console.print(table(columns, found))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
+    """Return a rich table; cells are plain text, whatever they hold."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) for cell in row))
+    return made
+
+
+def printable(text: str) -> str:
+    """Text without control characters: names come from elsewhere, and terminals obey escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def as_text(value: Any) -> str:
+    """A cell for people."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(as_text(entry) for entry in value) or "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={as_text(entry)}" for name, entry in value.items()) or "-"
+    return str(value)
+
+
+def as_size(count: float | None) -> str:
+    """Bytes for people: ``1.5 MiB``."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < KIB:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= KIB
+    return f"{value:.1f} TiB"

@@ -1,0 +1,85 @@
+"""``dataferry serve|check|db|demo``: run the service, and see that it can run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dataferry.cli.options import AsJson, Config
+from dataferry.cli.output import print_json, print_table
+from dataferry.domain.errors import UnsupportedError
+
+database = typer.Typer(help="The service's database.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(application: typer.Typer) -> None:
+    """Add these commands."""
+    application.command()(serve)
+    application.command()(check)
+    application.command()(demo)
+    application.add_typer(database, name="db")
+
+
+def serve(
+    *,
+    config: Config = None,
+    host: Annotated[str | None, typer.Option("--host", help="Instead of server.host.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 is a free one.")
+    ] = None,
+) -> None:
+    """Run the data plane: signaling and management API, and the transfers."""
+    from dataferry.app.serve import serve as run
+
+    code = run(config, host=host, port=port)
+    if code:
+        raise typer.Exit(code)
+
+
+def check(
+    *,
+    config: Config = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Also write, read and delete a small object in each location.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check configuration, key file, database, clock, locations and control planes."""
+    from dataferry.app.check import check as run
+
+    findings = run(config, write=write)
+    if as_json:
+        print_json([finding.as_json() for finding in findings])
+    else:
+        rows = ([f.what, "ok" if f.ok else "WRONG", f.detail] for f in findings)
+        print_table(("what", "", "detail"), rows, empty="nothing to check")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@database.command()
+def upgrade(*, config: Config = None) -> None:
+    """Bring the database's schema to this version."""
+    from dataferry.app.check import upgrade as run
+
+    typer.echo(run(config), err=True)
+
+
+def demo(
+    *,
+    directory: Annotated[
+        str | None, typer.Option("--directory", help="Where to work; a temporary one if not given.")
+    ] = None,
+) -> None:
+    """Show it: two data planes move real data between real S3 servers, and one is killed on the way."""
+    from importlib import import_module
+
+    try:
+        # By name: the demonstration stands above the commands, it starts them as a user would.
+        run = import_module("dataferry.demo.main").run
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(f"the demonstration is not installed: {error}") from error
+    code = run(directory=directory)
+    if code:
+        raise typer.Exit(code)

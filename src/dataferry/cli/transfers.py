@@ -1,0 +1,82 @@
+"""``dataferry copy``: one transfer, without a service."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dataferry.cli.options import Config
+from dataferry.cli.output import as_size, printable
+
+if TYPE_CHECKING:
+    from dataferry.app.copy import Outcome
+
+MAX_ERRORS_SHOWN = 20
+
+
+def add_to(application: typer.Typer) -> None:
+    """Add these commands."""
+    application.command()(copy)
+
+
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="LOCATION:PATH, s3://bucket/key, or a path.")],
+    destination: Annotated[str, typer.Argument(metavar="DST", help="As SRC; ends with / for a prefix.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Threads.")] = None,
+    part_size: Annotated[
+        str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")
+    ] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option("--bandwidth", metavar="SIZE", help="Bytes a second at most: 10M.")
+    ] = None,
+    overwrite: Annotated[
+        str, typer.Option("--overwrite", help="if-different, never or always.")
+    ] = "if-different",
+    config: Config = None,
+    ledger: Annotated[
+        str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Copy an object, a prefix, a bucket or a directory. Run it again to resume."""
+    from dataferry.app.copy import CopyOptions
+    from dataferry.app.copy import copy as run
+    from dataferry.cli.progress import watcher
+
+    options = CopyOptions.of(
+        workers=workers,
+        part_size=part_size,
+        bandwidth=bandwidth,
+        overwrite=overwrite,
+        config=config,
+        ledger=ledger,
+    )
+    with watcher(quiet=quiet) as observer:
+        outcome = run(source, destination, options, observer)
+    _report(outcome, as_json=as_json, quiet=quiet)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
+    """Say what became of it: errors and advice on stderr, the result on stdout."""
+    for name, kind, error in outcome.failures[:MAX_ERRORS_SHOWN]:
+        sys.stderr.write(printable(f"dataferry: {name}: {kind}: {error}") + "\n")
+    if len(outcome.failures) < outcome.failed:
+        sys.stderr.write(f"dataferry: and {outcome.failed - len(outcome.failures)} more\n")
+    if outcome.advice:
+        sys.stderr.write(f"dataferry: {printable(outcome.advice)}\n")
+    if as_json:
+        sys.stdout.write(json.dumps(outcome.as_json()) + "\n")
+    elif not quiet:
+        rate = outcome.bytes / outcome.seconds if outcome.seconds else 0
+        sys.stdout.write(
+            f"{outcome.state}: {outcome.objects} objects, {as_size(outcome.bytes)} in {outcome.seconds:.1f} s"
+            f" ({as_size(rate)}/s), {as_size(outcome.bytes_resumed)} resumed,"
+            f" verified: {outcome.verification}\n"
+        )
