@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -11,6 +12,8 @@ from dataferry.domain.profile import Profile
 from dataferry.mechanisms.base import Mechanism
 
 GROUP = "dataferry.mechanisms"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 
 
 class Registry:
@@ -22,7 +25,7 @@ class Registry:
 
     def __init__(self, entries: Iterable[EntryPoint] | None = None) -> None:
         found = entry_points(group=GROUP) if entries is None else entries
-        self._entries = {entry.name: entry for entry in found}
+        self._entries = _by_name(found)
         self._loaded: dict[str, Mechanism] = {}
 
     @property
@@ -34,14 +37,14 @@ class Registry:
         """Return a mechanism by name.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: There is none of that name, or it can't be loaded.
         """
         if name not in self._loaded:
             if name not in self._entries:
                 raise ConfigError(
                     f"there is no mechanism {name!r}; this installation has {', '.join(self.names)}"
                 )
-            self._loaded[name] = self._entries[name].load()
+            self._loaded[name] = _load(self._entries[name])
         return self._loaded[name]
 
     def all(self) -> tuple[Mechanism, ...]:
@@ -81,13 +84,52 @@ class Registry:
             ) from None
 
     def by_url(self, url: str) -> Mechanism:
-        """Return the mechanism of a URL's scheme.
+        """Return the mechanism of a URL's scheme; a plain path has the empty scheme.
 
         Raises:
             AddressError: None has it.
         """
-        scheme = url.partition("://")[0].lower()
+        match = _SCHEME.match(url)
+        scheme = match[1].lower() if match else ""
         for mechanism in self.all():
             if scheme in mechanism.url_schemes:
                 return mechanism
-        raise AddressError(f"no mechanism understands URLs that begin with {scheme}://")
+        what = f"URLs that begin with {scheme[:50]}:" if scheme else "plain paths"
+        raise AddressError(f"no mechanism understands {what}")
+
+
+def _by_name(entries: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
+    """Index entry points by name.
+
+    Raises:
+        ConfigError: Two packages offer different mechanisms under one name.
+    """
+    table: dict[str, EntryPoint] = {}
+    for entry in entries:
+        other = table.setdefault(entry.name, entry)
+        if other.value != entry.value:
+            raise ConfigError(
+                f"two packages offer a mechanism {entry.name!r}: {other.value} and {entry.value}; remove one"
+            )
+    return table
+
+
+def _load(entry: EntryPoint) -> Mechanism:
+    """Load one mechanism.
+
+    Raises:
+        ConfigError: Its package can't be imported, or it calls itself otherwise.
+    """
+    try:
+        loaded = entry.load()
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(
+            f"the mechanism {entry.name!r} can't be loaded from {entry.value}: {type(exc).__name__}: {exc}"
+        ) from exc
+    if getattr(loaded, "name", None) != entry.name:
+        raise ConfigError(
+            f"{entry.value} is registered as the mechanism {entry.name!r}, "
+            f"but calls itself {getattr(loaded, 'name', None)!r}"
+        )
+    mechanism: Mechanism = loaded
+    return mechanism

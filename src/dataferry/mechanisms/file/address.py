@@ -104,7 +104,7 @@ def at_url(url: str) -> FileEndpoint:
     Raises:
         AddressError: The URL has a host, a query or a fragment, or the path can't be one.
     """
-    path = _path_of(url) if url[:7].lower() == "file://" else url
+    path = _path_of(url) if url[:6].lower() == "file:/" else url
     if not path or "\0" in path:
         raise AddressError("a file path must not be empty or hold NUL")
     written = os.path.abspath(path)  # noqa: PTH100 - as written: links are not followed yet

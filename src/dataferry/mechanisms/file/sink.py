@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 
 from dataferry.domain.errors import (
     AddressError,
-    BucketNotFoundError,
     IntegrityError,
     ObjectNotFoundError,
     UploadGoneError,
@@ -123,7 +122,7 @@ class FileSink:
 
         Raises:
             AddressError: The name would leave the root or can't be a file name, or a link or a file stands
-                in its way.
+                in its way, or something that is no regular file in its place.
         """
         if single and self._names_one_file:
             steps = self._endpoint.steps
@@ -133,9 +132,9 @@ class FileSink:
         with (
             suppress(ObjectNotFoundError),
             translated("file.place", key),
-            directory(self._endpoint.root, steps[:-1]),
+            directory(self._endpoint.root, steps[:-1]) as above,
         ):
-            return key
+            describe(key, key, os.lstat(steps[-1], dir_fd=above), None)
         return key
 
     def check_keys(self, keys: Iterable[str]) -> None:
@@ -312,15 +311,11 @@ class FileWriter:
         return sorted(found, key=lambda upload: upload.upload_id)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """Look a file up; None if there is none.
-
-        Raises:
-            AddressError: Something that is no regular file stands there.
-        """
+        """Look a file up; None if there is none, or something that is no regular file."""
         try:
             with self._beside(key, "file.stat") as (above, name):
                 return describe(key, key, os.lstat(name, dir_fd=above), None)
-        except (ObjectNotFoundError, BucketNotFoundError):
+        except (ObjectNotFoundError, AddressError):
             return None
 
     def abort(self) -> None:
