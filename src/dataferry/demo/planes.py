@@ -18,8 +18,6 @@ from dataferry.demo.control_plane import PlaneAddress
 from dataferry.demo.processes import ChildProcess, free_port
 
 READY_TIMEOUT_S = 60.0
-# The command ``dataferry`` of this very Python, wherever its script was installed.
-DATAFERRY = "import sys; sys.argv[0] = 'dataferry'; from dataferry.cli.main import main; main()"
 
 
 def toml(settings: Mapping[str, Any]) -> str:
@@ -78,7 +76,8 @@ class PlaneProcess:
         self.config.chmod(0o600)
         self.process = ChildProcess(
             f"the {name} plane",
-            [sys.executable, "-c", DATAFERRY, "serve", "--config", str(self.config)],
+            # The command of this very Python, wherever its script was installed.
+            [sys.executable, "-m", "dataferry.cli.main", "serve", "--config", str(self.config)],
             log=directory / "plane.log",
             environment={
                 "PATH": os.environ.get("PATH", os.defpath),
