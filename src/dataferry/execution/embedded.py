@@ -1,0 +1,127 @@
+"""Attempts in threads of this process: what a single service on SQLite needs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Condition, Event, Thread
+from typing import Protocol
+from uuid import UUID
+
+from dataferry.engine.stop import Stop
+
+
+class Work(Protocol):
+    """Makes one attempt at a flow; implemented by ``flows.attempts.Attempts``."""
+
+    def run(self, flow_id: UUID, stop: Stop) -> None:
+        """Work until done, failed or stopped; never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class _Running:
+    """An attempt in one of our threads; ``again`` if a wake-up came while it ran."""
+
+    stop: Stop = field(default_factory=Stop)
+    ended: Event = field(default_factory=Event)
+    again: bool = False
+
+
+class EmbeddedExecutor:
+    """Runs a bounded number of flows at once; the others wait in the order in which they came.
+
+    A flow is in the queue or at work at most once. Nothing is remembered beyond the process: the row is.
+
+    Args:
+        attempts: Does the work.
+        concurrency: How many flows at once; each has the engine's threads of its own.
+    """
+
+    def __init__(self, attempts: Work, *, concurrency: int = 4) -> None:
+        self._attempts = attempts
+        self._concurrency = concurrency
+        self._condition = Condition()
+        self._queue: OrderedDict[UUID, None] = OrderedDict()
+        self._running: dict[UUID, _Running] = {}
+        self._threads: list[Thread] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._threads = [
+            Thread(target=self._loop, name=f"flow-{number}", daemon=True)
+            for number in range(self._concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, flow_id: UUID) -> None:
+        """Wake up for a flow; never blocks, never raises, safe to repeat."""
+        with self._condition:
+            if self._closed:
+                return
+            running = self._running.get(flow_id)
+            if running is not None:
+                # It may have read the row before the change that this wake-up is about.
+                running.again = True
+            elif flow_id not in self._queue:
+                self._queue[flow_id] = None
+                self._condition.notify()
+
+    def stop(self, flow_id: UUID, *, timeout_s: float = 10.0) -> bool:
+        """Stop a flow's attempt: flag, sockets shut, threads joined. True once nothing of it runs here."""
+        with self._condition:
+            self._queue.pop(flow_id, None)
+            running = self._running.get(flow_id)
+            if running is not None:
+                running.again = False
+        if running is None:
+            return True
+        running.stop.set()
+        return running.ended.wait(timeout_s)
+
+    def running(self) -> frozenset[UUID]:
+        """Flows that this process is working on."""
+        with self._condition:
+            return frozenset(self._running)
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Stop all attempts and join the threads; False if one did not end in time. Safe to repeat."""
+        with self._condition:
+            self._closed = True
+            self._queue.clear()
+            stops = [running.stop for running in self._running.values()]
+            self._condition.notify_all()
+        for stop in stops:
+            stop.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _loop(self) -> None:
+        """One thread: take the oldest flow, work, and the next."""
+        while (taken := self._take()) is not None:
+            flow_id, running = taken
+            try:
+                self._attempts.run(flow_id, running.stop)
+            finally:
+                self._ended(flow_id, running)
+
+    def _take(self) -> tuple[UUID, _Running] | None:
+        """Wait for a flow; None when closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed or self._queue)
+            if self._closed:
+                return None
+            flow_id, _ = self._queue.popitem(last=False)
+            running = self._running[flow_id] = _Running()
+            return flow_id, running
+
+    def _ended(self, flow_id: UUID, running: _Running) -> None:
+        with self._condition:
+            del self._running[flow_id]
+            if running.again and not self._closed:
+                self._queue[flow_id] = None
+                self._condition.notify()
+        running.ended.set()

@@ -1,0 +1,262 @@
+"""One attempt at a flow's work, from the row that says ``queued`` to the row that says how it went.
+
+The attempt claims the row (which bumps its epoch), does the asynchronous part of prepare or start if that is
+still to be done, moves the bytes, and records the outcome together with the callback in one transaction. It
+records nothing if the row says meanwhile that the work is no longer this attempt's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
+from dataferry.domain.errors import (
+    ConfigError,
+    DataFerryError,
+    EgressDeniedError,
+    FencedError,
+    NotFoundError,
+    RetryClass,
+    StoppedError,
+)
+from dataferry.domain.location import ControlPlane
+from dataferry.engine.run import run
+from dataferry.engine.stop import Stop
+from dataferry.engine.transfer import Result, Transfer
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.observing import FlowObserver
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations, Prepared
+from dataferry.flows.resolution import Place, Resolver
+from dataferry.flows.retries import Destinations, RetrySchedule
+from dataferry.flows.writing import by_id, change, completed, failed, wants_run
+from dataferry.net.connections import Network
+from dataferry.store.store import Store, Transaction
+from dataferry.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class InternalError(DataFerryError):
+    """A fault of this program; its text stays in the log."""
+
+    kind = "internal"
+
+
+class Attempts:
+    """Runs attempts, in whatever thread the executor gives.
+
+    Args:
+        store: Where flows and the ledger are.
+        catalogue: Knows what a control plane wants after a failure.
+        resolver: Finds both ends anew.
+        preparations: Does what prepare and start left for later.
+        network: How stores are reached.
+        schedule: When a failed attempt is tried again.
+        policy: Bounds.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalogue: Catalogue,
+        resolver: Resolver,
+        preparations: Preparations,
+        network: Network,
+        schedule: RetrySchedule,
+        policy: FlowPolicy,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._resolver = resolver
+        self._preparations = preparations
+        self._network = network
+        self._schedule = schedule
+        self._policy = policy
+        self._clock = clock
+        self._destinations = Destinations()
+
+    def is_due(self, flow_id: UUID) -> bool:
+        """Return whether an attempt may be made now, or one that failed is still to be waited for."""
+        return self._schedule.is_due(flow_id)
+
+    def run(self, flow_id: UUID, stop: Stop) -> None:
+        """Make one attempt, if the flow's row says that there is something to do; never raises.
+
+        Args:
+            flow_id: Whose.
+            stop: Ends it early; the row says then whether it is to go on later.
+        """
+        try:
+            if self._schedule.is_due(flow_id) and self._has_destination(flow_id):
+                self._run_claimed(flow_id, stop)
+        except NotFoundError:
+            self._schedule.forget(flow_id)
+        except Exception:  # noqa: BLE001 - a thread's boundary
+            _log.exception("attempt failed", flow_id=str(flow_id))
+        finally:
+            self._destinations.release(flow_id)
+
+    def _has_destination(self, flow_id: UUID) -> bool:
+        """Claim the flow's destination; False if another flow is writing there (rule 9)."""
+        with self._store.snapshot() as tx:
+            flow = tx.flows.get(flow_id)
+        if flow.run is not Run.QUEUED or not flow.moves_bytes:
+            return flow.run is Run.QUEUED
+        try:
+            sink = self._resolver.ends(flow).sink
+        except DataFerryError:
+            return True  # the attempt meets it again, and records it
+        holder = None if sink is None else self._destinations.take(flow_id, sink.endpoint.identity)
+        if holder is None:
+            return True
+        if self._destinations.is_news(flow_id, holder):
+            with self._store.transaction() as tx:
+                other = tx.flows.get(holder).data_flow_id
+                tx.events.add(flow_id, "waiting", f"flow {other} is writing to the same destination")
+        return False
+
+    def _run_claimed(self, flow_id: UUID, stop: Stop) -> None:
+        """Claim the row and work; whatever goes wrong ends in the row."""
+        with self._store.transaction() as tx:
+            flow = tx.flows.claim(flow_id)
+        if flow is None:
+            return
+        try:
+            if flow.state in {State.PREPARING, State.STARTING}:
+                prepared = self._preparations.run(flow)
+                ready = self._record(flow, lambda tx, row: _ready(tx, row, prepared))
+                if ready is None or ready.run is not Run.RUNNING:
+                    return
+                flow = ready
+            self._move(flow, stop)
+        except StoppedError:
+            self._record(flow, lambda _, row: replace(row, run=Run.QUEUED))
+        except FencedError:
+            _log.info("attempt is fenced", flow_id=str(flow_id), epoch=flow.epoch)
+        except DataFerryError as exc:
+            self._went_wrong(flow, exc)
+        except Exception as exc:  # noqa: BLE001 - a boundary: the fault is recorded, the flow fails visibly
+            _log.exception("attempt failed", flow_id=str(flow_id))
+            self._went_wrong(flow, InternalError(f"internal fault ({type(exc).__name__}); see the log"))
+        self._clean_if_terminated(flow_id)
+
+    def _move(self, flow: DataFlow, stop: Stop) -> None:
+        """Move the bytes, and record that they are there, or which are not."""
+        result = self._transfer(flow, stop)
+        if result.is_complete:
+            self._schedule.forget(flow.id)
+            self._record(flow, completed)
+        else:
+            self._fail(flow, _objects_error(result))
+
+    def _transfer(self, flow: DataFlow, stop: Stop) -> Result:
+        """Open both ends and hand them to the engine."""
+        ends = self._resolver.ends(flow)
+        source_place = _known(ends.source, flow, "where the data is")
+        sink_place = _known(ends.sink, flow, "where the data goes")
+        bounds = [b for b in (ends.bandwidth_bytes_per_s, self._policy.limits.bandwidth_bytes_per_s) if b]
+        source = source_place.mechanism.open_source(source_place.endpoint, self._network)
+        try:
+            sink = sink_place.mechanism.open_sink(sink_place.endpoint, self._network)
+            try:
+                observer = FlowObserver(self._store, flow.id, self._clock, self._policy.progress_interval_s)
+                transfer = Transfer(
+                    id=str(flow.id),
+                    epoch=flow.epoch,
+                    source=source,
+                    sink=sink,
+                    limits=replace(self._policy.limits, bandwidth_bytes_per_s=min(bounds, default=None)),
+                    overwrite=self._policy.overwrite,
+                )
+                with observer:
+                    return run(transfer, self._store.ledger, stop=stop, observer=observer, clock=self._clock)
+            finally:
+                sink.close()
+        finally:
+            source.close()
+
+    def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:
+        """Try again later where that can help and has not been done too often; else the run failed."""
+        passing = error.retry is not RetryClass.PERMANENT or isinstance(error, EgressDeniedError)
+        at_least_s = error.retry_after_s or 0.0
+        delay_s = self._schedule.again_in_s(flow.id, at_least_s=at_least_s) if passing else None
+        if delay_s is None:
+            self._fail(flow, error)
+            return
+
+        def again(tx: Transaction, row: DataFlow) -> DataFlow:
+            tx.events.add(row.id, "retry", f"trying again in {delay_s:.0f} s: {error}")
+            return replace(row, run=Run.QUEUED, error=str(error), error_kind=error.kind)
+
+        self._record(flow, again)
+
+    def _fail(self, flow: DataFlow, error: DataFerryError) -> None:
+        self._schedule.forget(flow.id)
+        plane = self._plane(flow)
+        self._record(flow, lambda tx, row: failed(tx, row, error, plane))
+
+    def _plane(self, flow: DataFlow) -> ControlPlane | None:
+        try:
+            return self._catalogue.control_plane(flow.control_plane_id)
+        except NotFoundError:
+            return None
+
+    def _record(self, flow: DataFlow, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow | None:
+        """Write an outcome, if the row still says that this attempt is running; None if it does not."""
+
+        def if_ours(tx: Transaction, row: DataFlow) -> DataFlow:
+            ours = row.epoch == flow.epoch and row.run is Run.RUNNING
+            return decide(tx, row) if ours else row
+
+        done = change(self._store, by_id(flow.id), if_ours)
+        return done.after if done.changed else None
+
+    def _clean_if_terminated(self, flow_id: UUID) -> None:
+        """Hand over what a worker began between the terminate and its own end."""
+        with self._store.snapshot() as tx:
+            state = tx.flows.get(flow_id).state
+        if state is State.TERMINATED:
+            self._store.ledger.abandon_all(str(flow_id))
+
+
+def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:
+    """Asynchronous preparation is done: the state, the address and the callback, in one transaction.
+
+    Source: Data Plane Signaling, "Asynchronous Transitions".
+    """
+    consumer = flow.role is Role.CONSUMER
+    after = flow.after(
+        Event.PREPARATION_DONE if consumer else Event.START_DONE,
+        outgoing_address=prepared.address or flow.outgoing_address,
+        error=None,
+        error_kind=None,
+    )
+    after = after if wants_run(after) else replace(after, run=Run.IDLE)
+    tx.outbox.add(
+        after, "prepared" if consumer else "started", with_address=after.outgoing_address is not None
+    )
+    tx.events.add(flow.id, after.state.value, "preparation is done")
+    return after
+
+
+def _known(place: Place | None, flow: DataFlow, what: str) -> Place:
+    """Return a place that must be known by now."""
+    if place is None:
+        raise ConfigError(f"flow {flow.data_flow_id} does not say {what}")
+    return place
+
+
+def _objects_error(result: Result) -> DataFerryError:
+    """Count the objects that failed, and name the fault of the first."""
+    kind, message = result.first_error or ("storage", "no reason was given")
+    total = result.objects + result.objects_failed
+    error = DataFerryError(f"{result.objects_failed} of {total} objects failed; the first: {message}")
+    error.kind = kind  # type: ignore[misc]  # the kind of the first fault is what on-call filters by
+    return error

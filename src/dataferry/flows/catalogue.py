@@ -1,0 +1,403 @@
+"""What the operator configured, from the configuration file and over the API, as one catalogue.
+
+The configuration wins over a row of the same name, and can't be changed over the API: the file would bring it
+back with the next start, and the answer would have been a lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import jsonschema  # type: ignore[import-untyped]  # it ships no types
+
+from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
+from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
+from dataferry.mechanisms.base import Mechanism
+from dataferry.mechanisms.registry import Registry
+from dataferry.store.records import Registration
+from dataferry.store.store import Store
+
+HIDDEN = "***"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What the configuration file holds; references to secrets are resolved."""
+
+    locations: tuple[Location, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    landing_zones: tuple[LandingZone, ...] = ()
+    control_planes: tuple[ControlPlane, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Generic[T]):
+    """One entry of the catalogue; ``configured`` ones are read-only over the API."""
+
+    value: T
+    configured: bool
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether ``text`` is what ``pattern`` says; ``*`` stands for any characters, also none."""
+    return (
+        re.fullmatch(".*".join(re.escape(piece) for piece in pattern.split("*")), text, re.DOTALL) is not None
+    )
+
+
+def specificity(pattern: str) -> tuple[bool, int]:
+    """Order patterns: an exact id is above every pattern, then the one with more literal characters."""
+    return ("*" not in pattern, len(pattern.replace("*", "")))
+
+
+class Catalogue:
+    """Locations, datasets, landing zones and control planes as they are in force now.
+
+    Args:
+        store: Where entries made over the API are kept.
+        registry: The mechanisms, whose schemas decide what a location may hold.
+        configured: What the configuration file holds.
+    """
+
+    def __init__(self, store: Store, registry: Registry, configured: Configured | None = None) -> None:
+        self._store = store
+        self._registry = registry
+        given = configured or Configured()
+        self._locations = {entry.name: entry for entry in given.locations}
+        self._datasets = {entry.match: entry for entry in given.datasets}
+        self._zones = {entry.name: entry for entry in given.landing_zones}
+        self._planes = {entry.id: entry for entry in given.control_planes}
+
+    # -- locations
+
+    def locations(self) -> list[Entry[Location]]:
+        """Return all locations, by name."""
+        with self._store.snapshot() as tx:
+            rows = tx.catalogue.locations()
+        return _merged(self._locations, rows, lambda entry: entry.name)
+
+    def location(self, name: str) -> Location:
+        """Return one location.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        if name in self._locations:
+            return self._locations[name]
+        with self._store.snapshot() as tx:
+            found = tx.catalogue.location(name)
+        if found is None:
+            raise NotFoundError(f"there is no location {name[:100]!r}")
+        return found
+
+    def location_view(self, location: Location) -> dict[str, Any]:
+        """Return a location as it may be shown: secrets are ``***``."""
+        secret = _secret_names(self._registry.get(location.mechanism))
+        shown = {name: HIDDEN if name in secret else value for name, value in location.settings.items()}
+        return {"name": location.name, "type": location.mechanism, **shown}
+
+    def put_location(self, location: Location) -> None:
+        """Create or replace a location; a secret given as ``***`` keeps its present value.
+
+        Raises:
+            InputError: Its name or settings are wrong.
+            ForbiddenError: It stands in the configuration.
+        """
+        _check_name(location.name)
+        self._refuse_configured(location.name, self._locations, "location")
+        try:
+            mechanism = self._registry.get(location.mechanism)
+        except ConfigError as exc:
+            raise InputError(str(exc)) from exc
+        kept = replace(location, settings=self._with_kept_secrets(location, mechanism))
+        check_settings(mechanism, kept)
+        with self._store.transaction() as tx:
+            tx.catalogue.put_location(kept)
+
+    def _with_kept_secrets(self, location: Location, mechanism: Mechanism) -> Mapping[str, Any]:
+        """Fill in the secrets that the caller was shown as ``***`` and sends back."""
+        hidden = [name for name in _secret_names(mechanism) if location.settings.get(name) == HIDDEN]
+        if not hidden:
+            return location.settings
+        present = next((e.value for e in self.locations() if e.value.name == location.name), None)
+        if present is None or present.mechanism != location.mechanism:
+            raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
+        return {**location.settings, **{name: present.settings.get(name) for name in hidden}}
+
+    def delete_location(self, name: str) -> None:
+        """Delete a location.
+
+        Raises:
+            NotFoundError: There is none.
+            ForbiddenError: It stands in the configuration.
+            InputError: A dataset or landing zone uses it.
+        """
+        self._refuse_configured(name, self._locations, "location")
+        used = [e.value.match for e in self.datasets() if LocationRef.parse(e.value.source).location == name]
+        used += [e.value.name for e in self.landing_zones() if name in _zone_locations(e.value)]
+        if used:
+            raise InputError(f"location {name} is used by {', '.join(used[:5])}")
+        with self._store.transaction() as tx:
+            if not tx.catalogue.delete_location(name):
+                raise NotFoundError(f"there is no location {name[:100]!r}")
+
+    # -- datasets
+
+    def datasets(self) -> list[Entry[Dataset]]:
+        """Return all datasets, by id or pattern."""
+        with self._store.snapshot() as tx:
+            rows = tx.catalogue.datasets()
+        return _merged(self._datasets, rows, lambda entry: entry.match)
+
+    def dataset_for(self, dataset_id: str) -> Dataset:
+        """Return the dataset that serves an id: the most specific one that matches.
+
+        Raises:
+            NotFoundError: None does.
+        """
+        found = [e.value for e in self.datasets() if matches(e.value.match, dataset_id)]
+        if not found:
+            raise NotFoundError(f"no dataset matches {dataset_id[:200]!r}")
+        return max(found, key=lambda entry: specificity(entry.match))
+
+    def put_dataset(self, dataset: Dataset) -> None:
+        """Create or replace a dataset.
+
+        Raises:
+            InputError: It is malformed, or names no location of ours.
+            ForbiddenError: It stands in the configuration.
+        """
+        if not dataset.match:
+            raise InputError("a dataset needs an id or a pattern")
+        self._refuse_configured(dataset.match, self._datasets, "dataset")
+        self._check_ref(dataset.source)
+        with self._store.transaction() as tx:
+            tx.catalogue.put_dataset(dataset)
+
+    def delete_dataset(self, match: str) -> None:
+        """Delete a dataset.
+
+        Raises:
+            NotFoundError: There is none.
+            ForbiddenError: It stands in the configuration.
+        """
+        self._refuse_configured(match, self._datasets, "dataset")
+        with self._store.transaction() as tx:
+            if not tx.catalogue.delete_dataset(match):
+                raise NotFoundError(f"there is no dataset {match[:100]!r}")
+
+    # -- landing zones
+
+    def landing_zones(self) -> list[Entry[LandingZone]]:
+        """Return all landing zones, by name."""
+        with self._store.snapshot() as tx:
+            rows = tx.catalogue.landing_zones()
+        return _merged(self._zones, rows, lambda entry: entry.name)
+
+    def landing_zone_for(
+        self, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+    ) -> LandingZone:
+        """Return the landing zone of a flow: of those that match all they ask for, the most demanding one.
+
+        Raises:
+            NotFoundError: None matches.
+        """
+        found = [
+            e.value
+            for e in self.landing_zones()
+            if _zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
+        ]
+        if not found:
+            raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
+        return max(found, key=lambda zone: _zone_rank(zone, dataset_id))
+
+    def put_landing_zone(self, zone: LandingZone) -> None:
+        """Create or replace a landing zone.
+
+        Raises:
+            InputError: It is malformed, or names no location of ours.
+            ForbiddenError: It stands in the configuration.
+        """
+        _check_name(zone.name)
+        self._refuse_configured(zone.name, self._zones, "landing zone")
+        for ref in (zone.sink, *([zone.source] if zone.source else [])):
+            self._check_ref(ref)
+        with self._store.transaction() as tx:
+            tx.catalogue.put_landing_zone(zone)
+
+    def delete_landing_zone(self, name: str) -> None:
+        """Delete a landing zone.
+
+        Raises:
+            NotFoundError: There is none.
+            ForbiddenError: It stands in the configuration.
+        """
+        self._refuse_configured(name, self._zones, "landing zone")
+        with self._store.transaction() as tx:
+            if not tx.catalogue.delete_landing_zone(name):
+                raise NotFoundError(f"there is no landing zone {name[:100]!r}")
+
+    # -- control planes
+
+    def control_planes(self) -> list[Entry[ControlPlane]]:
+        """Return all control planes, by id."""
+        with self._store.snapshot() as tx:
+            rows = tx.control_planes.list()
+        return _merged(self._planes, rows, lambda entry: entry.id)
+
+    def control_plane(self, id: str) -> ControlPlane:
+        """Return one control plane.
+
+        Raises:
+            NotFoundError: It is not known here.
+        """
+        if id in self._planes:
+            return self._planes[id]
+        with self._store.snapshot() as tx:
+            found = tx.control_planes.get(id)
+        if found is None:
+            raise NotFoundError(f"no control plane {id[:200]!r} is registered here")
+        return found
+
+    def register_control_plane(self, plane: ControlPlane) -> ControlPlane:
+        """Take in a control plane that introduced itself in a message; it gets no trust by that.
+
+        Repeating what is configured is answered as done; changing it is refused: only the operator may.
+
+        Raises:
+            ForbiddenError: It is configured, with another endpoint.
+        """
+        configured = self._planes.get(plane.id)
+        if configured is not None:
+            if plane.endpoint == configured.endpoint:
+                return configured
+            raise ForbiddenError(f"control plane {plane.id} is configured here: its operator changes it")
+        taken = replace(
+            plane,
+            provenance=Provenance.EXTERNAL,
+            may_name_locations=False,
+            metadata_location=None,
+            register=False,
+            management_url=None,
+            management_key=None,
+        )
+        with self._store.transaction() as tx:
+            present = tx.control_planes.get(plane.id)
+            if present is not None:
+                # What the operator or an earlier registration decided beyond the endpoint stays.
+                taken = replace(present, endpoint=plane.endpoint, callback_token=plane.callback_token)
+            tx.control_planes.put(taken)
+        return taken
+
+    def put_control_plane(self, plane: ControlPlane) -> None:
+        """Create or replace a control plane on the operator's word.
+
+        Raises:
+            ForbiddenError: It stands in the configuration.
+        """
+        self._refuse_configured(plane.id, self._planes, "control plane")
+        with self._store.transaction() as tx:
+            tx.control_planes.put(plane)
+
+    def delete_control_plane(self, id: str) -> None:
+        """Forget a control plane; its flows stay.
+
+        Raises:
+            NotFoundError: It is not known here.
+            ForbiddenError: It stands in the configuration.
+        """
+        self._refuse_configured(id, self._planes, "control plane")
+        with self._store.transaction() as tx:
+            if not tx.control_planes.delete(id):
+                raise NotFoundError(f"no control plane {id[:200]!r} is registered here")
+
+    def registration(self, id: str) -> Registration:
+        """Return how our own registration at a control plane goes."""
+        with self._store.snapshot() as tx:
+            return tx.control_planes.registration(id)
+
+    # -- checks
+
+    def _refuse_configured(self, name: str, configured: Mapping[str, object], what: str) -> None:
+        """Refuse to change over the API what the configuration file decides."""
+        if name in configured:
+            raise ForbiddenError(f"{what} {name} stands in the configuration file: change it there")
+
+    def _check_ref(self, text: str) -> None:
+        """Refuse a place in a location that does not exist."""
+        ref = LocationRef.parse(text)
+        try:
+            self.location(ref.location)
+        except NotFoundError as exc:
+            raise InputError(f"{text!r}: there is no location {ref.location!r}") from exc
+
+
+def check_settings(mechanism: Mechanism, location: Location) -> None:
+    """Check a location's settings against its mechanism's schema; the message shows no value.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    validator = jsonschema.Draft202012Validator(dict(mechanism.location_schema))
+    for error in validator.iter_errors(dict(location.settings)):
+        where = ".".join(str(step) for step in error.absolute_path) or _unknown(error) or "settings"
+        raise InputError(f"location {location.name}: {where} does not satisfy {error.validator}")
+    mechanism.at_location(location, "")
+
+
+def _unknown(error: jsonschema.ValidationError) -> str:
+    """Name the settings that are missing or not known, which the path of the error does not."""
+    schema, instance = error.schema, error.instance
+    if not isinstance(schema, dict) or not isinstance(instance, dict):
+        return ""
+    if error.validator == "required":
+        return ", ".join(name for name in schema.get("required", ()) if name not in instance)
+    if error.validator == "additionalProperties":
+        return ", ".join(name for name in instance if name not in schema.get("properties", {}))
+    return ""
+
+
+def _secret_names(mechanism: Mechanism) -> frozenset[str]:
+    """Return which of a mechanism's settings are secrets: those its schema marks ``writeOnly``."""
+    properties = mechanism.location_schema.get("properties", {})
+    return frozenset(name for name, schema in properties.items() if schema.get("writeOnly"))
+
+
+def _check_name(name: str) -> None:
+    """Refuse names that can't stand before the colon of ``name:path``."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name[:100]!r} is not a name: letters, digits, '.', '_' and '-', at most 100")
+
+
+def _merged(configured: Mapping[str, T], rows: Sequence[T], key: Callable[[T], str]) -> list[Entry[T]]:
+    """Lay the configuration over the rows."""
+    entries = {key(row): Entry(value=row, configured=False) for row in rows}
+    entries.update({name: Entry(value=entry, configured=True) for name, entry in configured.items()})
+    return [entries[name] for name in sorted(entries)]
+
+
+def _zone_locations(zone: LandingZone) -> frozenset[str]:
+    """Return which locations a landing zone uses."""
+    return frozenset(LocationRef.parse(ref).location for ref in (zone.sink, zone.source) if ref)
+
+
+def _zone_serves(
+    zone: LandingZone, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+) -> bool:
+    """Return whether a landing zone takes a flow: all that it asks for must match."""
+    by_profile = not zone.profiles or any(matches(p, name) for p in zone.profiles for name in profile_names)
+    by_label = all(any(matches(want, label) for label in labels) for want in zone.labels)
+    by_dataset = not zone.datasets or any(matches(pattern, dataset_id) for pattern in zone.datasets)
+    return by_profile and by_label and by_dataset
+
+
+def _zone_rank(zone: LandingZone, dataset_id: str) -> tuple[tuple[bool, int], int, bool]:
+    """Order landing zones that serve a flow: by dataset, then by labels, then by profile."""
+    best = max((specificity(p) for p in zone.datasets if matches(p, dataset_id)), default=(False, -1))
+    return (best, len(zone.labels), bool(zone.profiles))

@@ -1,0 +1,41 @@
+"""Handing out and taking back access to places of ours: what a pull provider and a push consumer do."""
+
+from __future__ import annotations
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.profile import Direction
+from dataferry.flows.resolution import Resolver
+from dataferry.mechanisms.base import GrantMode
+
+
+class Grants:
+    """Makes the DataAddress that the other side will use.
+
+    Args:
+        resolver: Finds the place.
+        ttl_s: How long a grant is good for, in seconds, where the mechanism can bound it.
+    """
+
+    def __init__(self, resolver: Resolver, *, ttl_s: int) -> None:
+        self._resolver = resolver
+        self._ttl_s = ttl_s
+
+    def make(self, flow: DataFlow) -> DataAddress:
+        """Grant the other side access: READ for a pull, WRITE for a push.
+
+        Raises:
+            UnsupportedError: The mechanism can't.
+            ConfigError: The location names no credentials for sharing.
+        """
+        place = self._resolver.granted(flow)
+        _, profile = self._resolver.profile(flow.profile)
+        mode = GrantMode.WRITE if flow.direction is Direction.PUSH else GrantMode.READ
+        return place.mechanism.grant(place.endpoint, profile, mode, ttl_s=self._ttl_s)
+
+    def revoke(self, flow: DataFlow) -> bool:
+        """Take the flow's grant back; False if there is none, or it can't be taken back before it expires."""
+        if not flow.owns_address or flow.outgoing_address is None:
+            return False
+        place = self._resolver.granted(flow)
+        return place.mechanism.revoke(place.endpoint, flow.outgoing_address)

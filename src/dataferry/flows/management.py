@@ -1,0 +1,220 @@
+"""What operators may see and do, beside the control planes' verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dataferry.domain.dataflow import DataFlow, Run, State
+from dataferry.domain.errors import ConflictError
+from dataferry.domain.execution import Executor
+from dataferry.domain.ledger import ObjectRow, ObjectState
+from dataferry.domain.progress import Progress
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.signaling import retry_failed_objects
+from dataferry.flows.writing import by_id, change, terminated, wants_run
+from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
+from dataferry.store.store import Store, Transaction
+
+OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowView:
+    """A flow and how far it is; ``progress`` is None on the side that moves no bytes, or before any moved."""
+
+    flow: DataFlow
+    progress: Progress | None
+
+
+class Management:
+    """Flows as operators see them: all of them, whoever owns them.
+
+    ``any_id`` is the internal id, a dataFlowId or a processId; ``ConflictError`` if it names several flows,
+    ``NotFoundError`` if none.
+
+    Args:
+        store: Where flows are.
+        executor: Runs and stops attempts.
+        schedule: When failed attempts are tried again.
+        policy: Bounds.
+    """
+
+    def __init__(
+        self, *, store: Store, executor: Executor, schedule: RetrySchedule, policy: FlowPolicy
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._schedule = schedule
+        self._policy = policy
+
+    def list(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 50,
+        state: State | None = None,
+        run: Run | None = None,
+        control_plane_id: str | None = None,
+    ) -> tuple[Sequence[FlowView], str | None]:
+        """Return a page of flows, newest first, and the cursor of the next page."""
+        with self._store.snapshot() as tx:
+            flows, cursor = tx.flows.list(
+                after=after, limit=limit, state=state, run=run, control_plane_id=control_plane_id
+            )
+            progress = tx.progress.get_many([flow.id for flow in flows])
+        return [FlowView(flow=flow, progress=progress.get(flow.id)) for flow in flows], cursor
+
+    def get(self, any_id: str) -> DataFlow:
+        """Return one flow."""
+        with self._store.snapshot() as tx:
+            return tx.flows.resolve(any_id)
+
+    def view(self, any_id: str) -> FlowView:
+        """Return one flow and how far it is."""
+        with self._store.snapshot() as tx:
+            flow = tx.flows.resolve(any_id)
+            return FlowView(flow=flow, progress=tx.progress.get(flow.id))
+
+    def objects(
+        self, any_id: str, *, after: int = 0, limit: int = 100, state: ObjectState | None = None
+    ) -> Sequence[ObjectRow]:
+        """Return a page of a flow's objects, by ordinal."""
+        flow = self.get(any_id)
+        return self._store.ledger.objects(str(flow.id), after_ordinal=after, limit=limit, state=state)
+
+    def events(self, any_id: str, *, after: int = 0, limit: int = 100) -> Sequence[FlowEvent]:
+        """Return a page of a flow's events, oldest first."""
+        with self._store.snapshot() as tx:
+            return tx.events.list(tx.flows.resolve(any_id).id, after, limit)
+
+    def events_since(self, after: int, limit: int = 100) -> Sequence[FlowEvent]:
+        """Return events of all flows that are newer than ``after``, oldest first."""
+        with self._store.snapshot() as tx:
+            return tx.events.since(after, limit)
+
+    def last_event_id(self) -> int:
+        """Return the id of the newest event: where a new listener begins."""
+        with self._store.snapshot() as tx:
+            return tx.events.last_id()
+
+    def pause(self, any_id: str, reason: str | None = None, *, actor: str = OPERATOR) -> DataFlow:
+        """Hold the bytes of a flow; its DPS state does not change, and no control plane's verb lifts it.
+
+        Raises:
+            ConflictError: The flow is over, or this side moves none of its bytes.
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.run is Run.HELD:
+                return flow
+            _refuse_if_nothing_to_do(flow)
+            tx.events.add(flow.id, "paused", reason or "held by the operator", actor=actor)
+            return replace(flow, run=Run.HELD)
+
+        done = self._changed(any_id, decide)
+        self._executor.stop(done.id, timeout_s=self._policy.stop_wait_s)
+        return done
+
+    def unpause(self, any_id: str, *, actor: str = OPERATOR) -> DataFlow:
+        """Let a held flow go on, as far as its DPS state lets it.
+
+        Raises:
+            ConflictError: It is not held.
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.run in {Run.QUEUED, Run.RUNNING}:
+                return flow
+            if flow.run is not Run.HELD:
+                raise ConflictError(f"flow {flow.data_flow_id} is not paused")
+            tx.events.add(flow.id, "unpaused", "released by the operator", actor=actor)
+            return replace(flow, run=Run.QUEUED if _has_work(flow) else Run.IDLE)
+
+        return self._submitted(self._changed(any_id, decide))
+
+    def retry(self, any_id: str, *, actor: str = OPERATOR) -> DataFlow:
+        """Try a failed flow again, from the ledger: what is at the destination is not moved again.
+
+        Raises:
+            ConflictError: It has not failed, or is over.
+        """
+        seen = self.get(any_id)
+        if seen.run is Run.FAILED and not seen.state.is_final:
+            retry_failed_objects(self._store, seen)
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.run in {Run.QUEUED, Run.RUNNING}:
+                return flow
+            if flow.run is not Run.FAILED or flow.state.is_final:
+                raise ConflictError(f"flow {flow.data_flow_id} has not failed, or is over")
+            tx.events.add(flow.id, "retry", "asked for by the operator", actor=actor)
+            run = Run.QUEUED if _has_work(flow) else Run.IDLE
+            return replace(flow, run=run, error=None, error_kind=None)
+
+        return self._submitted(self._changed(any_id, decide))
+
+    def terminate(self, any_id: str, reason: str | None = None, *, actor: str = OPERATOR) -> DataFlow:
+        """End a flow now, and report it as ``errored``, for DPS has no other word for it.
+
+        Raises:
+            TransitionError: It is completed.
+        """
+        why = reason or "terminated by the operator"
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.state is State.TERMINATED:
+                return flow
+            after = terminated(flow, why)
+            tx.outbox.void(flow.id)
+            tx.outbox.add(after, "errored", error=why)
+            tx.events.add(flow.id, after.state.value, why, actor=actor)
+            return after
+
+        flow = self._changed(any_id, decide)
+        self._schedule.forget(flow.id)
+        self._executor.stop(flow.id, timeout_s=self._policy.terminate_wait_s)
+        self._store.ledger.abandon_all(str(flow.id))
+        return flow
+
+    def outbox(
+        self, any_id: str | None = None, *, state: OutboxState | None = None, limit: int = 100
+    ) -> Sequence[OutboxMessage]:
+        """Return callbacks, of one flow or all."""
+        with self._store.snapshot() as tx:
+            flow_id = None if any_id is None else tx.flows.resolve(any_id).id
+            return tx.outbox.list(flow_id, state, limit)
+
+    def retry_callback(self, message_id: str) -> OutboxMessage:
+        """Send a dead letter again.
+
+        Raises:
+            NotFoundError: There is no such message.
+            ConflictError: It is not dead.
+        """
+        with self._store.transaction() as tx:
+            return tx.outbox.retry(message_id)
+
+    def _changed(self, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow:
+        """Find the flow once, by whatever id, and change it."""
+        return change(self._store, by_id(self.get(any_id).id), decide).after
+
+    def _submitted(self, flow: DataFlow) -> DataFlow:
+        if flow.run is Run.QUEUED:
+            self._schedule.forget(flow.id)
+            self._executor.submit(flow.id)
+        return flow
+
+
+def _has_work(flow: DataFlow) -> bool:
+    """Return whether an attempt has something to do: bytes to move, or a preparation to end."""
+    return wants_run(flow) or flow.state in {State.PREPARING, State.STARTING}
+
+
+def _refuse_if_nothing_to_do(flow: DataFlow) -> None:
+    """Refuse to hold what does not move."""
+    if flow.state.is_final:
+        raise ConflictError(f"flow {flow.data_flow_id} is over")
+    if not flow.moves_bytes:
+        raise ConflictError(f"flow {flow.data_flow_id}: the other side moves the bytes")

@@ -1,0 +1,151 @@
+"""Delivers callbacks: at least once, in order per flow, patiently, and never for ever.
+
+Rows hold no address: it is read from the flow when the message is sent. A message that nobody takes becomes a
+dead letter, which is visible, can be sent again by an operator, and does not hold up other flows.
+
+Source: Data Plane Signaling, "Control Plane Endpoint".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import (
+    ConfigError,
+    ConflictError,
+    DataFerryError,
+    NotFoundError,
+    UnauthorizedError,
+)
+from dataferry.domain.location import ControlPlane
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.messages import Callback, ControlPlaneClient
+from dataferry.flows.periodic import Periodic
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.writing import TERMINATE_VIA_MANAGEMENT_API
+from dataferry.store.records import OutboxMessage
+from dataferry.store.store import Store
+from dataferry.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
+
+BATCH = 64
+SENDERS = 4
+POLL_INTERVAL_S = 0.25
+
+
+class OutboxSender:
+    """Sends what is due, in a thread that it owns.
+
+    Args:
+        store: Where the outbox is.
+        client: How control planes are called.
+        catalogue: Where control planes are.
+        policy: Back-off and bounds.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: ControlPlaneClient,
+        catalogue: Catalogue,
+        policy: FlowPolicy,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._catalogue = catalogue
+        self._policy = policy
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="outbox")
+        self._periodic = Periodic("outbox", self.tick, POLL_INTERVAL_S)
+
+    def start(self) -> None:
+        """Start sending."""
+        self._periodic.start()
+
+    def wake(self) -> None:
+        """Look for messages now."""
+        self._periodic.wake()
+
+    def close(self) -> None:
+        """Stop sending, and join the threads."""
+        self._periodic.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def tick(self) -> int:
+        """Send what is due once; return how many messages were tried.
+
+        Control planes are served side by side, so that one that hangs delays the others by one time-out only.
+        """
+        with self._store.snapshot() as tx:
+            due = [(message, tx.flows.get(message.flow_id)) for message in tx.outbox.due(BATCH)]
+        by_plane: dict[str, list[tuple[OutboxMessage, DataFlow]]] = {}
+        for message, flow in due:
+            by_plane.setdefault(flow.control_plane_id, []).append((message, flow))
+        for _ in self._pool.map(self._send_all, by_plane.values()):
+            pass
+        return len(due)
+
+    def _send_all(self, messages: Sequence[tuple[OutboxMessage, DataFlow]]) -> None:
+        """Send the messages of one control plane, one after the other."""
+        for message, flow in messages:
+            try:
+                self._send(self._catalogue.control_plane(flow.control_plane_id), message, flow)
+            except DataFerryError as exc:
+                self._not_sent(message, exc)
+            except Exception as exc:  # noqa: BLE001 - a boundary: a fault of ours must not stop the outbox
+                _log.exception("callback failed", message_id=message.message_id)
+                self._not_sent(message, DataFerryError(f"internal fault ({type(exc).__name__})"))
+            else:
+                with self._store.transaction() as tx:
+                    tx.outbox.sent(message.message_id)
+
+    def _send(self, plane: ControlPlane, message: OutboxMessage, flow: DataFlow) -> None:
+        if message.kind == TERMINATE_VIA_MANAGEMENT_API:
+            self._client.terminate_transfer(plane, flow.process_id, message.error or "the transfer failed")
+            return
+        if plane.endpoint is None and flow.callback_address is None:
+            raise NotFoundError(f"control plane {plane.id} has not said where it is called back")
+        self._client.send(
+            plane,
+            Callback(
+                message_id=message.message_id,
+                kind=message.kind,
+                process_id=flow.process_id,
+                data_flow_id=flow.data_flow_id,
+                dialect=flow.dialect,
+                state=message.flow_state,
+                data_address=flow.outgoing_address if message.with_address else None,
+                error=message.error,
+                callback_address=flow.callback_address,
+            ),
+        )
+
+    def _not_sent(self, message: OutboxMessage, error: DataFerryError) -> None:
+        """Try again later, or give up; a conflict that stays is taken as "I know already"."""
+        failures = message.attempts + 1
+        age_s = (self._clock.now() - message.created_at).total_seconds()
+        patient = error.is_temporary or isinstance(error, NotFoundError | UnauthorizedError)
+        with self._store.transaction() as tx:
+            if isinstance(error, ConflictError) and failures >= self._policy.callback_refusals:
+                tx.outbox.sent(message.message_id)
+                tx.events.add(message.flow_id, "callback", f"{message.kind}: {error}; taken as known already")
+            elif age_s > self._policy.callback_lifetime_s or (
+                failures >= self._policy.callback_refusals
+                and not patient
+                and not isinstance(error, ConfigError)
+            ):
+                tx.outbox.dead(message.message_id, error=str(error))
+                tx.events.add(message.flow_id, "callback", f"{message.kind} was given up: {error}")
+            else:
+                delay_s = self._policy.callback_backoff.delay_s(failures)
+                delay_s = max(delay_s, min(error.retry_after_s or 0.0, self._policy.callback_backoff.most_s))
+                retry_at = self._clock.now() + timedelta(seconds=delay_s)
+                tx.outbox.later(message.message_id, error=str(error), retry_at=retry_at)

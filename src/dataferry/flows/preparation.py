@@ -1,0 +1,94 @@
+"""What prepare and start have to find out before they may say yes: are both ends there, and what is granted.
+
+It asks stores over the network, so it runs in a few threads of its own: a verb waits for it only as long as
+it may, and the flow then goes on asynchronously.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import DataFlow, Role
+from dataferry.flows.grants import Grants
+from dataferry.flows.resolution import Place, Resolver
+from dataferry.net.connections import Network
+
+THREADS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What preparation achieved: the address to hand out, on the side that owns it."""
+
+    address: DataAddress | None = None
+
+
+class Preparations:
+    """Prepares flows, in threads that it owns.
+
+    Args:
+        resolver: Finds the places.
+        grants: Makes the addresses.
+        network: How stores are reached.
+        threads: How many preparations run at once; more than that wait, and their verbs answer 202.
+    """
+
+    def __init__(
+        self, resolver: Resolver, grants: Grants, network: Network, *, threads: int = THREADS
+    ) -> None:
+        self._resolver = resolver
+        self._grants = grants
+        self._network = network
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="preparation")
+
+    def begin(self, flow: DataFlow) -> Future[Prepared]:
+        """Begin to prepare a flow."""
+        return self._pool.submit(self.run, flow)
+
+    def begin_grant(self, flow: DataFlow) -> Future[DataAddress]:
+        """Begin to make a fresh grant for a flow."""
+        return self._pool.submit(self._grants.make, flow)
+
+    def begin_revoke(self, flow: DataFlow) -> Future[bool]:
+        """Begin to take a flow's grant back; nobody need wait for it."""
+        return self._pool.submit(self._grants.revoke, flow)
+
+    def run(self, flow: DataFlow) -> Prepared:
+        """Prepare a flow in the calling thread.
+
+        Raises:
+            DataFerryError: An end is not there, or access to it can't be had or given.
+        """
+        if flow.owns_address:
+            granted = self._resolver.granted(flow)
+            if flow.role is Role.PROVIDER:
+                self._probe_source(granted)
+            else:
+                self._probe_sink(granted)
+            return Prepared(address=self._grants.make(flow))
+        ends = self._resolver.ends(flow)
+        if flow.role is Role.PROVIDER and ends.source is not None:
+            self._probe_source(ends.source)
+        if ends.sink is not None:
+            self._probe_sink(ends.sink)
+        return Prepared()
+
+    def _probe_source(self, place: Place) -> None:
+        source = place.mechanism.open_source(place.endpoint, self._network)
+        try:
+            source.probe()
+        finally:
+            source.close()
+
+    def _probe_sink(self, place: Place) -> None:
+        sink = place.mechanism.open_sink(place.endpoint, self._network)
+        try:
+            sink.probe()
+        finally:
+            sink.close()
+
+    def close(self) -> None:
+        """Let running preparations end, drop those that wait, and join the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

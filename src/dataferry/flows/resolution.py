@@ -1,0 +1,262 @@
+"""From what a message says to places: datasets, landing zones, addresses and metadata.
+
+A flow's row keeps only what is needed to find its places again: ``location:path`` for places of ours, the
+sealed DataAddress for the other side's, and the sealed metadata. Every attempt resolves anew, so that a key
+that the operator changed is used at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import DataFlow, Role
+from dataferry.domain.errors import AddressError, ConfigError, InputError, NotFoundError, UnsupportedError
+from dataferry.domain.location import ControlPlane, LandingZone, Location, LocationRef
+from dataferry.domain.profile import Direction, Profile
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.messages import FlowRequest
+from dataferry.mechanisms.base import Endpoint, Mechanism
+from dataferry.mechanisms.registry import Registry
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_MAX_SEGMENT_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An endpoint with the mechanism that opens it."""
+
+    mechanism: Mechanism
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """Both ends of a flow, as far as this side knows them, and what its dataset or landing zone bounds."""
+
+    source: Place | None
+    sink: Place | None
+    bandwidth_bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """Where this side's end of a new flow lies.
+
+    Attributes:
+        source_ref, sink_ref: ``location:path``, for the row; None where metadata or an address names it.
+        prepare_wait_s: Of the dataset or landing zone; None is the server's default.
+    """
+
+    source_ref: str | None = None
+    sink_ref: str | None = None
+    prepare_wait_s: float | None = None
+
+
+class Resolver:
+    """Finds the places of flows.
+
+    Args:
+        catalogue: What the operator configured.
+        registry: The mechanisms.
+    """
+
+    def __init__(self, catalogue: Catalogue, registry: Registry) -> None:
+        self._catalogue = catalogue
+        self._registry = registry
+
+    def profile(self, name: str) -> tuple[Mechanism, Profile]:
+        """Return who serves a profile.
+
+        Raises:
+            ProfileError: Nobody does.
+        """
+        return self._registry.by_profile(name)
+
+    def own(self, request: FlowRequest, role: Role, plane: ControlPlane) -> Own:
+        """Return where this side's end of a new flow lies.
+
+        Raises:
+            NotFoundError: No dataset or landing zone serves it.
+            AddressError: The dataset id can't be part of a path.
+        """
+        if role is Role.PROVIDER:
+            return self._provider(request, plane)
+        return self._consumer(request, plane)
+
+    def _provider(self, request: FlowRequest, plane: ControlPlane) -> Own:
+        """Metadata first, where the control plane may name locations; then the dataset."""
+        if self._named(request, plane, "source") is not None:
+            return Own()
+        dataset = self._catalogue.dataset_for(request.dataset_id)
+        return Own(
+            source_ref=dataset_source(dataset.source, request.dataset_id),
+            prepare_wait_s=dataset.prepare_wait_s,
+        )
+
+    def _consumer(self, request: FlowRequest, plane: ControlPlane) -> Own:
+        """As for a provider; a landing zone may also name a fallback source."""
+        named = self._named(request, plane, "destination") is not None
+        try:
+            zone = self._zone(request.profile, request.labels, request.dataset_id)
+        except NotFoundError:
+            if named:
+                return Own()
+            raise
+        values = {
+            "datasetId": request.dataset_id,
+            "processId": request.process_id,
+            "agreementId": request.agreement_id,
+            "counterPartyId": request.counter_party_id,
+        }
+        return Own(
+            sink_ref=None if named else filled(zone.sink, values),
+            source_ref=filled(zone.source, values) if zone.source else None,
+            prepare_wait_s=zone.prepare_wait_s,
+        )
+
+    def _zone(self, profile: str, labels: tuple[str, ...], dataset_id: str) -> LandingZone:
+        _, found = self._registry.by_profile(profile)
+        return self._catalogue.landing_zone_for(
+            profile_names=found.names, labels=labels, dataset_id=dataset_id
+        )
+
+    def _named(self, request: FlowRequest, plane: ControlPlane, end: str) -> Place | None:
+        mechanism, _ = self._registry.by_profile(request.profile)
+        return self._metadata(mechanism, request.metadata, plane, end)
+
+    def _metadata(
+        self, mechanism: Mechanism, metadata: dict[str, object], plane: ControlPlane, end: str
+    ) -> Place | None:
+        """Return the place that metadata names; only where the control plane's registration allows it."""
+        if not plane.may_name_locations or not metadata:
+            return None
+        location: Location | None = None
+        if plane.metadata_location is not None:
+            location = self._catalogue.location(plane.metadata_location)
+            if location.mechanism != mechanism.name:
+                location = None
+        endpoint = mechanism.at_metadata(metadata, end=end, location=location)
+        return None if endpoint is None else Place(mechanism=mechanism, endpoint=endpoint)
+
+    def ends(self, flow: DataFlow) -> Ends:
+        """Return both places of a flow, resolved anew from its row.
+
+        Raises:
+            NotFoundError: A location is gone.
+            AddressError, ConfigError: A place is malformed.
+        """
+        mechanism = self._registry.get(flow.mechanism)
+        return Ends(
+            source=self._source(flow, mechanism),
+            sink=self._sink(flow, mechanism),
+            bandwidth_bytes_per_s=self._bandwidth(flow),
+        )
+
+    def _source(self, flow: DataFlow, mechanism: Mechanism) -> Place | None:
+        if flow.role is Role.CONSUMER and flow.direction is Direction.PUSH:
+            return None
+        if flow.role is Role.CONSUMER and flow.incoming_address is not None:
+            return self.at_address(mechanism, flow.incoming_address)
+        if flow.source_ref is not None:
+            return self.at_ref(flow.source_ref)
+        return self._metadata(mechanism, flow.metadata, self._plane(flow), "source")
+
+    def _sink(self, flow: DataFlow, mechanism: Mechanism) -> Place | None:
+        if flow.role is Role.PROVIDER and flow.direction is Direction.PULL:
+            return None
+        if flow.role is Role.PROVIDER and flow.incoming_address is not None:
+            return self.at_address(mechanism, flow.incoming_address)
+        if flow.sink_ref is not None:
+            return self.at_ref(flow.sink_ref)
+        return self._metadata(mechanism, flow.metadata, self._plane(flow), "destination")
+
+    def _plane(self, flow: DataFlow) -> ControlPlane:
+        return self._catalogue.control_plane(flow.control_plane_id)
+
+    def at_ref(self, text: str) -> Place:
+        """Return the place ``location:path``."""
+        ref = LocationRef.parse(text)
+        location = self._catalogue.location(ref.location)
+        mechanism = self._registry.get(location.mechanism)
+        return Place(mechanism=mechanism, endpoint=mechanism.at_location(location, ref.path))
+
+    @staticmethod
+    def at_address(mechanism: Mechanism, address: DataAddress) -> Place:
+        """Return the place of an address that came in a message."""
+        return Place(mechanism=mechanism, endpoint=mechanism.at_address(address))
+
+    def granted(self, flow: DataFlow) -> Place:
+        """Return the place of ours that the other side is to be given access to.
+
+        Raises:
+            UnsupportedError: It is of another mechanism than the profile: no address of it can be given.
+        """
+        ends = self.ends(flow)
+        place = ends.sink if flow.direction is Direction.PUSH else ends.source
+        if place is None:
+            raise ConfigError(f"flow {flow.data_flow_id} has no place of ours to give access to")
+        if place.mechanism.name != flow.mechanism:
+            raise UnsupportedError(
+                f"{flow.profile} hands out addresses of {flow.mechanism}, and the place is in a "
+                f"{place.mechanism.name} location: use a location of type {flow.mechanism}"
+            )
+        return place
+
+    def _bandwidth(self, flow: DataFlow) -> int | None:
+        """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""
+        try:
+            if flow.role is Role.PROVIDER:
+                return self._catalogue.dataset_for(flow.dataset_id).bandwidth_bytes_per_s
+            return self._zone(flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
+        except NotFoundError:
+            return None
+
+
+def dataset_source(template: str, dataset_id: str) -> str:
+    """Return a dataset's ``location:path`` with ``{datasetId}`` filled in.
+
+    Raises:
+        AddressError: The id would lead out of the dataset's path.
+    """
+    ref = LocationRef.parse(template)
+    if "{datasetId}" not in ref.path:
+        return template
+    for text in (dataset_id, unquote(dataset_id)):
+        segments = re.split(r"[/\\]", text)
+        if any(segment in {"", ".", ".."} for segment in segments) or not text.isprintable():
+            raise AddressError(f"the dataset id {dataset_id[:200]!r} can't be part of a path")
+    return str(LocationRef(location=ref.location, path=ref.path.replace("{datasetId}", dataset_id)))
+
+
+def filled(template: str, values: dict[str, str]) -> str:
+    """Return a landing zone's ``location:path`` with placeholders filled in, each as one safe segment.
+
+    Raises:
+        InputError: The template has a placeholder that nothing fills.
+    """
+    ref = LocationRef.parse(template)
+
+    def segment(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise InputError(f"{template!r}: {found[0]} is not a placeholder; there are {', '.join(values)}")
+        return safe_segment(values[found[1]])
+
+    return str(LocationRef(location=ref.location, path=_PLACEHOLDER.sub(segment, ref.path)))
+
+
+def safe_segment(value: str) -> str:
+    """Return a value as one segment of a path: different values stay different, none leads elsewhere.
+
+    Raises:
+        AddressError: It is empty or too long to be a name.
+    """
+    text = quote(value, safe="-_.~:@+=,")
+    if set(text) <= {"."}:
+        text = text.replace(".", "%2E")
+    if not text or len(text) > _MAX_SEGMENT_CHARS:
+        raise AddressError(f"{value[:50]!r} can't be a name in a landing zone")
+    return text

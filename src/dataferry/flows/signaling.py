@@ -1,0 +1,301 @@
+"""The control plane's verbs on data flows.
+
+Source: Data Plane Signaling, "Data Plane Endpoint".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, State
+from dataferry.domain.errors import ConflictError, FencedError, TransitionError
+from dataferry.domain.execution import Executor
+from dataferry.domain.ledger import Attempt
+from dataferry.flows.acceptance import Acceptance, first_answer
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.messages import Answer, Caller, FlowRequest
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations
+from dataferry.flows.resolution import Resolver
+from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.writing import Change, change, knows_source, terminated, wants_run
+from dataferry.store.store import Store, Transaction
+
+
+class Signaling:
+    """What a control plane may ask of its data flows; everything is looked up in the caller's scope.
+
+    Args:
+        store: Where flows are.
+        catalogue: Who may call.
+        resolver: Finds places.
+        preparations: Does what takes long.
+        executor: Runs and stops attempts.
+        schedule: When failed attempts are tried again.
+        policy: Bounds.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalogue: Catalogue,
+        resolver: Resolver,
+        preparations: Preparations,
+        executor: Executor,
+        schedule: RetrySchedule,
+        policy: FlowPolicy,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._resolver = resolver
+        self._preparations = preparations
+        self._executor = executor
+        self._schedule = schedule
+        self._policy = policy
+        self._acceptance = Acceptance(
+            store=store,
+            catalogue=catalogue,
+            resolver=resolver,
+            preparations=preparations,
+            executor=executor,
+            policy=policy,
+            clock=clock,
+        )
+
+    def prepare(self, caller: Caller, request: FlowRequest) -> Answer:
+        """Make a consumer's flow; for push the answer has the address to send to."""
+        return self._acceptance.take(caller, request, Role.CONSUMER)
+
+    def start(self, caller: Caller, request: FlowRequest) -> Answer:
+        """Make a provider's flow; for pull the answer has the address to fetch from."""
+        return self._acceptance.take(caller, request, Role.PROVIDER)
+
+    def status(self, caller: Caller, any_id: str) -> Answer:
+        """Return a flow as it is; no address, for that was handed out once.
+
+        Raises:
+            NotFoundError: There is none in the caller's scope.
+        """
+        with self._store.snapshot() as tx:
+            flow = _found(caller, any_id)(tx)
+        return Answer(flow=flow, later=first_answer(flow).later)
+
+    def started(self, caller: Caller, any_id: str, data_address: DataAddress | None) -> Answer:
+        """The provider has started: the consumer of a pull may fetch now, that of a push only takes note.
+
+        An address that can't be reached is not refused here: the run meets it, and retries.
+
+        Raises:
+            TransitionError: This side is the provider, or the state does not allow it.
+            AddressError: The address is malformed.
+            NotFoundError: There is no such flow.
+
+        Source: Data Plane Signaling, "Started Notification".
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.role is Role.PROVIDER:
+                raise TransitionError("started is for consumers; this flow is a provider's")
+            address = data_address if flow.moves_bytes else None
+            self._check_address(flow, address)
+            if flow.state in SATISFIED[Event.STARTED]:
+                return self._with_address(tx, flow, address)
+            after = flow.after(Event.STARTED, incoming_address=address or flow.incoming_address)
+            tx.events.add(flow.id, after.state.value, _started_reason(after), actor=flow.control_plane_id)
+            return _queued_if_it_should_run(after)
+
+        return self._answer(self._changed(caller, any_id, decide))
+
+    def _check_address(self, flow: DataFlow, address: DataAddress | None) -> None:
+        """Refuse a malformed address before anything is written."""
+        if address is not None:
+            mechanism, _ = self._resolver.profile(flow.profile)
+            self._resolver.at_address(mechanism, address)
+
+    @staticmethod
+    def _with_address(tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:
+        """A repeated notification may bring the address, or a fresh one."""
+        if address is None or address == flow.incoming_address:
+            return flow
+        tx.events.add(
+            flow.id, "address", "the control plane sent a new data address", actor=flow.control_plane_id
+        )
+        return _queued_if_it_should_run(replace(flow, incoming_address=address))
+
+    def suspend(self, caller: Caller, any_id: str, reason: str | None = None) -> Answer:
+        """Stop the bytes, then answer; what was moved stays, and resume goes on from there.
+
+        Raises:
+            TransitionError: The state does not allow it.
+            NotFoundError: There is no such flow.
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.state in SATISFIED[Event.SUSPEND]:
+                return flow
+            stopped = flow.run in {Run.QUEUED, Run.RUNNING}
+            after = flow.after(Event.SUSPEND, reason=reason, run=Run.IDLE if stopped else flow.run)
+            tx.events.add(flow.id, after.state.value, reason or "suspended", actor=flow.control_plane_id)
+            return after
+
+        done = self._changed(caller, any_id, decide)
+        self._stop(done.after, self._policy.stop_wait_s)
+        return Answer(flow=done.after)
+
+    def resume(self, caller: Caller, any_id: str, data_address: DataAddress | None = None) -> Answer:
+        """Go on. The side that owns the address answers with a fresh one; the mover takes one that is sent.
+
+        A flow that is STARTED but whose run failed is tried again from the ledger. An operator's hold stays.
+
+        Raises:
+            TransitionError: The state does not allow it.
+            AddressError: The address is malformed.
+            NotFoundError: There is no such flow.
+
+        Source: Data Plane Signaling, "Data Flow Suspension/Resumption".
+        """
+        with self._store.snapshot() as tx:
+            seen = _found(caller, any_id)(tx)
+        fresh = self._fresh_grant(seen)
+        if seen.run is Run.FAILED and seen.state in {State.STARTED, State.SUSPENDED}:
+            retry_failed_objects(self._store, seen)
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            address = data_address if flow.moves_bytes else None
+            self._check_address(flow, address)
+            known = replace(
+                flow,
+                incoming_address=address or flow.incoming_address,
+                outgoing_address=fresh or flow.outgoing_address,
+            )
+            if flow.state in SATISFIED[Event.RESUME]:
+                again = _queued_if_it_should_run(known)
+                return flow if again == flow else again
+            after = _queued_if_it_should_run(known.after(Event.RESUME, reason=None))
+            why = "resumed; the operator's hold stays" if after.run is Run.HELD else "resumed"
+            tx.events.add(flow.id, after.state.value, why, actor=flow.control_plane_id)
+            return after
+
+        return self._answer(self._changed(caller, any_id, decide), with_address=True)
+
+    def _fresh_grant(self, flow: DataFlow) -> DataAddress | None:
+        """Grant anew where this side owns the address: the old one may have expired meanwhile."""
+        if not flow.owns_address or flow.state is not State.SUSPENDED:
+            return None
+        work = self._preparations.begin_grant(flow)
+        try:
+            return work.result(timeout=self._policy.duplicate_wait_s)
+        except TimeoutError:
+            work.cancel()
+            raise ConflictError("a fresh data address could not be made in time") from None
+
+    def terminate(self, caller: Caller, any_id: str, reason: str | None = None) -> Answer:
+        """End the flow now: no more bytes, no more callbacks; what was begun is cleaned up later.
+
+        Raises:
+            TransitionError: It is completed.
+            NotFoundError: There is no such flow.
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.state in SATISFIED[Event.TERMINATE]:
+                return flow
+            after = terminated(flow, reason)
+            tx.outbox.void(flow.id)
+            tx.events.add(flow.id, after.state.value, reason or "terminated", actor=flow.control_plane_id)
+            return after
+
+        done = self._changed(caller, any_id, decide)
+        self._schedule.forget(done.after.id)
+        if done.changed:
+            self._stop(done.after, self._policy.terminate_wait_s)
+            self._store.ledger.abandon_all(str(done.after.id))
+            self._revoke(done.after)
+        return Answer(flow=done.after)
+
+    def completed(self, caller: Caller, any_id: str) -> Answer:
+        """The other side has moved everything.
+
+        Raises:
+            ConflictError: This side moves the bytes and is not done.
+            TransitionError: The state does not allow it.
+            NotFoundError: There is no such flow.
+
+        Source: Data Plane Signaling, "Completed".
+        """
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.state in SATISFIED[Event.COMPLETE]:
+                return flow
+            after = flow.after(Event.COMPLETE, run=Run.DONE)
+            if flow.moves_bytes and (flow.role is Role.PROVIDER or knows_source(flow)):
+                raise ConflictError("this side moves the bytes, and they are not all there yet")
+            tx.events.add(
+                flow.id, after.state.value, "the other side has moved everything", actor=flow.control_plane_id
+            )
+            return after
+
+        done = self._changed(caller, any_id, decide)
+        if done.changed:
+            self._revoke(done.after)
+        return Answer(flow=done.after)
+
+    def _changed(
+        self, caller: Caller, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]
+    ) -> Change:
+        return change(self._store, _found(caller, any_id), decide)
+
+    def _answer(self, done: Change, *, with_address: bool = False) -> Answer:
+        """Wake the executor if there is work, and answer."""
+        flow = done.after
+        if flow.run is Run.QUEUED:
+            if done.changed:
+                self._schedule.forget(flow.id)
+            self._executor.submit(flow.id)
+        address = flow.outgoing_address if with_address and flow.owns_address else None
+        return Answer(flow=flow, data_address=address)
+
+    def _stop(self, flow: DataFlow, timeout_s: float) -> None:
+        """Stop the flow's threads; one that hangs is fenced by the epoch, and noted."""
+        if flow.moves_bytes and not self._executor.stop(flow.id, timeout_s=timeout_s):
+            with self._store.transaction() as tx:
+                tx.events.add(
+                    flow.id, "stopping", f"a worker did not end within {timeout_s:g} s; it is fenced"
+                )
+
+    def _revoke(self, flow: DataFlow) -> None:
+        """Take a grant back, without making the caller wait for it."""
+        if flow.owns_address and flow.outgoing_address is not None:
+            self._preparations.begin_revoke(flow)
+
+
+def _found(caller: Caller, any_id: str) -> Callable[[Transaction], DataFlow]:
+    """Find a flow in the caller's scope, by dataFlowId or processId."""
+    return lambda tx: tx.flows.find(caller.control_plane_id, caller.participant_context_id, any_id)
+
+
+def _queued_if_it_should_run(flow: DataFlow) -> DataFlow:
+    """Queue a flow that has bytes to move and does not move them; a hold is the operator's to lift."""
+    if wants_run(flow) and flow.run in {Run.IDLE, Run.FAILED}:
+        return replace(flow, run=Run.QUEUED, error=None, error_kind=None)
+    return flow
+
+
+def _started_reason(flow: DataFlow) -> str:
+    """Say what follows from a started notification."""
+    if not flow.moves_bytes:
+        return "the provider has started to send"
+    return "the provider has started" if wants_run(flow) else "the provider has started; no address came yet"
+
+
+def retry_failed_objects(store: Store, flow: DataFlow) -> int:
+    """Make the objects that failed pending again, with a fresh look at their source; return how many."""
+    try:
+        return store.ledger.retry_failed(Attempt(transfer_id=str(flow.id), epoch=flow.epoch))
+    except FencedError:
+        return 0  # an attempt has begun meanwhile: it is being retried already

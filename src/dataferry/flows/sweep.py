@@ -1,0 +1,102 @@
+"""Finds what should run and does not, and cleans up what was left behind.
+
+A wake-up may be lost: a crash between commit and wake-up, a flow that waits for another one's destination, a
+try that is due again. The row says what should run; the sweep hands it to the executor, and that is safe to
+repeat.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.errors import DataFerryError
+from dataferry.domain.execution import Executor
+from dataferry.domain.ledger import Cleanup
+from dataferry.engine.cleanup import abort_due
+from dataferry.flows.attempts import Attempts
+from dataferry.flows.periodic import Periodic
+from dataferry.flows.resolution import Resolver
+from dataferry.mechanisms.base import Sink
+from dataferry.net.connections import Network
+from dataferry.store.store import Store
+
+MOST_QUEUED = 1000
+CLEANUPS_A_TICK = 20
+
+
+class Sweep:
+    """Hands queued flows to the executor, and aborts abandoned uploads, in threads that it owns.
+
+    Args:
+        store: Where flows and the ledger are.
+        executor: Runs attempts.
+        attempts: Knows which tries are due.
+        resolver: Finds the sink of an abandoned upload.
+        network: How stores are reached.
+        clock: Time.
+        interval_s: Seconds between two sweeps.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        attempts: Attempts,
+        resolver: Resolver,
+        network: Network,
+        clock: Clock,
+        interval_s: float,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._attempts = attempts
+        self._resolver = resolver
+        self._network = network
+        self._clock = clock
+        # Aborting asks stores that may hang; it must not delay the flows.
+        self._flows = Periodic("sweep", self.tick, interval_s)
+        self._cleanups = Periodic("cleanup", self.clean, interval_s)
+
+    def start(self) -> None:
+        """Queue what a former process left running, and start sweeping."""
+        with self._store.transaction() as tx:
+            for flow_id in tx.flows.requeue_running():
+                tx.events.add(flow_id, "requeued", "the service was restarted; the flow goes on")
+        self._flows.start()
+        self._cleanups.start()
+
+    def close(self) -> None:
+        """Stop sweeping, and join the threads."""
+        self._flows.close()
+        self._cleanups.close()
+
+    def tick(self) -> int:
+        """Hand queued flows to the executor once; return how many were due."""
+        with self._store.snapshot() as tx:
+            queued = tx.flows.queued(MOST_QUEUED)
+        due = [flow_id for flow_id in queued if self._attempts.is_due(flow_id)]
+        for flow_id in due:
+            self._executor.submit(flow_id)
+        return len(due)
+
+    def clean(self) -> int:
+        """Abort abandoned uploads that are due; return how many were tried."""
+        return abort_due(self._store.ledger, self._sink, self._clock, CLEANUPS_A_TICK)
+
+    def _sink(self, cleanup: Cleanup) -> Sink | None:
+        """Open the sink of an abandoned upload; None if the flow's places do not lead there any more."""
+        try:
+            with self._store.snapshot() as tx:
+                flow = tx.flows.get(UUID(cleanup.transfer_id))
+            place = self._resolver.ends(flow).sink
+        except DataFerryError:
+            return None
+        if place is None:
+            return None
+        sink = place.mechanism.open_sink(place.endpoint, self._network)
+        if sink.identity != cleanup.target_identity:
+            sink.close()
+            return None
+        return sink
