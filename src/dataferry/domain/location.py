@@ -115,6 +115,17 @@ class OnFailure(StrEnum):
     TERMINATE_VIA_MANAGEMENT_API = "terminate-via-management-api"
 
 
+class RegistrationStyle(StrEnum):
+    """What endpoint a control plane is told when we register there.
+
+    The specification's is the base of the API (``…/api/v1``); EDC appends only the verb, so that it needs the
+    one with ``/dataflows``.
+    """
+
+    DPS = "dps"
+    EDC = "edc"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlane:
     """A control plane that may call us, and that we call back.
@@ -126,6 +137,7 @@ class ControlPlane:
         callback_token: Bearer token we call it with; None sends none.
         provenance: Configured by the operator, or registered over the API.
         register: Whether we register ourselves there (``PUT {endpoint}/dataplanes``).
+        registration: Which endpoint of ours it is told.
         may_name_locations: Its messages' metadata may name source and destination (the seed's keys).
         metadata_location: The location whose credentials serve ``sourceBucket`` and ``destinationBucket``.
         registration_url: Where to PUT our registration, if not below ``endpoint``.
@@ -142,6 +154,7 @@ class ControlPlane:
     provenance: Provenance = Provenance.OPERATOR
     register: bool = False
     registration_url: str | None = None
+    registration: RegistrationStyle = RegistrationStyle.DPS
     retries: Retries = Retries.STRICT
     on_failure: OnFailure = OnFailure.HOLD
     management_url: str | None = None

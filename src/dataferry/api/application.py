@@ -1,0 +1,64 @@
+"""The HTTP application: every door of the API on one FastAPI application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+import dataferry
+from dataferry.api import health, problems
+from dataferry.api.access import AccessLog
+from dataferry.api.bodies import JsonBodies
+from dataferry.api.management import events
+from dataferry.api.management import routes as management
+from dataferry.api.services import Services
+from dataferry.api.signaling import routes as signaling
+
+_DESCRIPTION = """
+DataFerry is a data plane for dataspaces. A control plane drives *data flows* over the Eclipse Data Plane
+Signaling API (**signaling**, **registration**); operators watch and steer them under `/management`.
+
+Control planes send `Authorization: Bearer <token>`, operators `X-Api-Key`. Errors are
+`application/problem+json` (RFC 9457).
+"""
+
+_TAGS = [
+    {"name": "signaling", "description": "Eclipse Data Plane Signaling: the verbs of a control plane."},
+    {"name": "registration", "description": "Control planes introduce themselves."},
+    {"name": "data flows", "description": "Operators: flows, their objects, events and progress."},
+    {"name": "catalogue", "description": "Operators: locations, datasets, landing zones, control planes."},
+    {"name": "callbacks", "description": "Operators: what waits to be told to control planes."},
+    {"name": "operations", "description": "Health and readiness."},
+]
+
+
+def create_application(services: Services) -> FastAPI:
+    """Return the application; it holds no thread and no connection of its own.
+
+    Args:
+        services: The use cases and settings that its routes work with.
+    """
+    application = FastAPI(
+        title="DataFerry",
+        version=dataferry.__version__,
+        summary="A data plane for dataspaces.",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        redirect_slashes=False,
+        responses={
+            "4XX": {
+                "description": "What is wrong, as RFC 9457 problem.",
+                "content": {problems.MEDIA_TYPE: {"schema": problems.SCHEMA}},
+            }
+        },
+    )
+    application.state.services = services
+    application.state.streams = events.Streams(services.max_event_streams)
+    problems.install(application)
+    # The first to be added is the innermost.
+    application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
+    application.add_middleware(AccessLog)
+    application.include_router(health.router)
+    application.include_router(signaling.verbs, prefix=services.signaling_path)
+    application.include_router(signaling.registrations, prefix=services.signaling_path)
+    application.include_router(management.router, prefix="/management")
+    return application

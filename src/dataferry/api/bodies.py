@@ -1,0 +1,187 @@
+"""Bounds of request bodies, kept before anything of the application sees them.
+
+A body is counted while it arrives (``Content-Length`` may lie or be missing), must be JSON that says it is
+JSON, not nested too deeply, and without strings that no store can keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dataferry.api.problems import problem
+from dataferry.domain.errors import InputError
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_JSON_DEPTH = 32
+BODY_TIMEOUT_S = 30.0
+
+
+class RefusedBodyError(Exception):
+    """A body that the application never sees.
+
+    Args:
+        status: HTTP status of the answer.
+        kind: Of the problem document.
+        detail: What is wrong with it.
+    """
+
+    def __init__(self, status: HTTPStatus, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+
+
+class JsonBodies:
+    """ASGI middleware: reads each body whole, within its bounds, checks it, and hands it on.
+
+    The parsed body is left in ``request.state.json`` for those who need every field of it; None if empty.
+
+    Args:
+        app: What is called with requests whose body is fine.
+        max_bytes: Bodies are messages, not data: one MiB is a thousand times the usual one.
+        timeout_s: A body must be here within this time, so that slow senders hold no memory.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S
+    ) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(Headers(scope=scope), receive)
+            document = _parse(Headers(scope=scope), body)
+        except RefusedBodyError as refused:
+            answer = problem(
+                refused.status,
+                refused.kind,
+                refused.detail,
+                title=refused.status.phrase,
+                instance=scope["path"],
+                # What is left of a refused body would be read as the next request.
+                headers={"Connection": "close"},
+            )
+            await answer(scope, receive, send)
+            return
+        scope.setdefault("state", {})["json"] = document
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        """Return the whole body."""
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
+            self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._collect(receive)
+        except TimeoutError:
+            raise RefusedBodyError(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "body_timeout",
+                f"the body did not arrive within {self._timeout_s:g} s",
+            ) from None
+
+    async def _collect(self, receive: Receive) -> bytes:
+        """Gather the chunks, counting."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self._max_bytes:
+                self._too_large()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return bytes(body)
+
+    def _too_large(self) -> NoReturn:
+        raise RefusedBodyError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too_large",
+            f"the body is larger than {self._max_bytes} bytes",
+        )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Hand the body out once; after it, whatever the connection says next."""
+    handed_out = False
+
+    async def replay() -> Message:
+        nonlocal handed_out
+        if handed_out:
+            return await receive()
+        handed_out = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _parse(headers: Headers, body: bytes) -> Any:
+    """Return what the body says; None if there is none."""
+    if not body:
+        return None
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise RefusedBodyError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json"
+        )
+    try:
+        document = json.loads(body, parse_constant=_refuse_constant)
+        check_json(document)
+    except RecursionError:
+        raise RefusedBodyError(HTTPStatus.BAD_REQUEST, "invalid_input", _TOO_DEEP) from None
+    except InputError as wrong:
+        raise RefusedBodyError(HTTPStatus.BAD_REQUEST, "invalid_input", wrong.message) from None
+    except ValueError:
+        raise RefusedBodyError(HTTPStatus.BAD_REQUEST, "invalid_json", "the body is not JSON") from None
+    return document
+
+
+_TOO_DEEP = f"the body is nested more than {MAX_JSON_DEPTH} levels deep"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def check_json(document: Any, *, max_depth: int = MAX_JSON_DEPTH) -> None:
+    """Refuse JSON that is nested too deeply, or has values that can't be kept and sent on.
+
+    Raises:
+        InputError: It is, or it has.
+    """
+    waiting: list[tuple[Any, int]] = [(document, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
+            _check_text(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError("the body has a number that is out of range")
+        elif isinstance(value, dict | list):
+            if depth > max_depth:
+                raise InputError(_TOO_DEEP)
+            if isinstance(value, dict):
+                for name in value:
+                    _check_text(name)
+            children = value.values() if isinstance(value, dict) else value
+            waiting.extend((child, depth + 1) for child in children)
+
+
+def _check_text(text: str) -> None:
+    """Refuse what UTF-8 can't say (half of a surrogate pair) and NUL, which databases do not keep."""
+    if "\0" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
+        raise InputError("the body has a string with characters that can't be kept")

@@ -1,0 +1,293 @@
+"""Operators' view of what the service is set up with; secrets are write-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataferry.api.services import Services, services_of
+from dataferry.domain.errors import InputError, NotFoundError
+from dataferry.domain.location import (
+    ControlPlane,
+    Dataset,
+    LandingZone,
+    Location,
+    OnFailure,
+    Provenance,
+    RegistrationStyle,
+    Retries,
+)
+from dataferry.flows.catalogue import HIDDEN, Entry
+from dataferry.mechanisms.base import Mechanism
+
+router = APIRouter(tags=["catalogue"])
+
+MAX_NAME_CHARS = 1024
+Name = Annotated[str, Path(max_length=MAX_NAME_CHARS)]
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+T = TypeVar("T")
+
+
+class Body(BaseModel):
+    """What all bodies here have in common: types are not guessed, unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+
+class DatasetBody(Body):
+    """A dataset; its id or pattern stands in the path."""
+
+    source: Text = Field(description="`location:path`; `{datasetId}` stands for the id.")
+    prepare_wait_s: float | None = Field(default=None, ge=0)
+    share_ttl_s: int | None = Field(default=None, gt=0)
+    bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
+    labels: list[Text] = Field(default_factory=list, max_length=100)
+
+
+class LandingZoneBody(Body):
+    """A landing zone; its name stands in the path."""
+
+    sink: Text = Field(description="`location:path`; may hold `{datasetId}`, `{processId}`, `{agreementId}`.")
+    profiles: list[Text] = Field(default_factory=list, max_length=100)
+    labels: list[Text] = Field(default_factory=list, max_length=100)
+    datasets: list[Text] = Field(default_factory=list, max_length=1000)
+    source: Text | None = None
+    prepare_wait_s: float | None = Field(default=None, ge=0)
+    bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
+
+
+class LocationBody(BaseModel):
+    """A location; its name stands in the path, the other keys are its mechanism's."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Annotated[str, Field(strict=True, min_length=1, max_length=100, description="The mechanism.")]
+
+
+class ControlPlaneBody(Body):
+    """A control plane; its id stands in the path. A secret given as ``***`` keeps its present value."""
+
+    endpoint: Text | None = None
+    token: Text | None = Field(default=None, repr=False)
+    callback_token: Text | None = Field(default=None, repr=False)
+    register_: bool = Field(default=False, alias="register")
+    registration_url: Text | None = None
+    registration: Annotated[RegistrationStyle, Field(strict=False)] = RegistrationStyle.DPS
+    retries: Annotated[Retries, Field(strict=False)] = Retries.STRICT
+    on_failure: Annotated[OnFailure, Field(strict=False)] = OnFailure.HOLD
+    management_url: Text | None = None
+    management_key: Text | None = Field(default=None, repr=False)
+    may_name_locations: bool = False
+    metadata_location: Text | None = None
+    participant_context_id: Text = "default"
+
+
+def _page(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Catalogues are short: one page."""
+    return {"items": list(items), "next": None}
+
+
+def _one(entries: Sequence[Entry[T]], key: str, name: str, what: str) -> Entry[T]:
+    """Return the entry of that name.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    for entry in entries:
+        if getattr(entry.value, key) == name:
+            return entry
+    raise NotFoundError(f"there is no {what} {name[:200]!r}")
+
+
+def _plain(entry: Entry[Any]) -> dict[str, Any]:
+    """Show an entry that holds no secret."""
+    return {**asdict(entry.value), "configured": entry.configured}
+
+
+# -- locations
+
+
+def _location(services: Services, entry: Entry[Location]) -> dict[str, Any]:
+    return {**services.catalogue.location_view(entry.value), "configured": entry.configured}
+
+
+@router.get("/locations", summary="List locations")
+def list_locations(request: Request) -> dict[str, Any]:
+    """Return all locations; secrets are ``***``."""
+    services = services_of(request)
+    return _page(_location(services, entry) for entry in services.catalogue.locations())
+
+
+@router.get("/locations/{name}", summary="Show a location")
+def show_location(request: Request, name: Name) -> dict[str, Any]:
+    """Return one location; secrets are ``***``."""
+    services = services_of(request)
+    return _location(services, _one(services.catalogue.locations(), "name", name, "location"))
+
+
+@router.put("/locations/{name}", summary="Create or replace a location")
+def put_location(request: Request, name: Name, body: LocationBody) -> dict[str, Any]:
+    """Write a location; a secret sent as ``***`` keeps its present value."""
+    settings = {
+        key: value for key, value in (body.model_extra or {}).items() if key not in {"name", "configured"}
+    }
+    services_of(request).catalogue.put_location(Location(name=name, mechanism=body.type, settings=settings))
+    return show_location(request, name)
+
+
+@router.delete("/locations/{name}", summary="Delete a location", status_code=204)
+def delete_location(request: Request, name: Name) -> Response:
+    """Delete a location that nothing uses."""
+    services_of(request).catalogue.delete_location(name)
+    return Response(status_code=204)
+
+
+# -- datasets
+
+
+@router.get("/datasets", summary="List datasets")
+def list_datasets(request: Request) -> dict[str, Any]:
+    """Return all datasets."""
+    return _page(_plain(entry) for entry in services_of(request).catalogue.datasets())
+
+
+@router.get("/datasets/{match:path}", summary="Show a dataset")
+def show_dataset(request: Request, match: Name) -> dict[str, Any]:
+    """Return one dataset, by the id or pattern that it was made with."""
+    return _plain(_one(services_of(request).catalogue.datasets(), "match", match, "dataset"))
+
+
+@router.put("/datasets/{match:path}", summary="Create or replace a dataset")
+def put_dataset(request: Request, match: Name, body: DatasetBody) -> dict[str, Any]:
+    """Write a dataset."""
+    given = body.model_dump() | {"labels": tuple(body.labels)}
+    services_of(request).catalogue.put_dataset(Dataset(match=match, **given))
+    return show_dataset(request, match)
+
+
+@router.delete("/datasets/{match:path}", summary="Delete a dataset", status_code=204)
+def delete_dataset(request: Request, match: Name) -> Response:
+    """Delete a dataset."""
+    services_of(request).catalogue.delete_dataset(match)
+    return Response(status_code=204)
+
+
+# -- landing zones
+
+
+@router.get("/landing-zones", summary="List landing zones")
+def list_landing_zones(request: Request) -> dict[str, Any]:
+    """Return all landing zones."""
+    return _page(_plain(entry) for entry in services_of(request).catalogue.landing_zones())
+
+
+@router.get("/landing-zones/{name}", summary="Show a landing zone")
+def show_landing_zone(request: Request, name: Name) -> dict[str, Any]:
+    """Return one landing zone."""
+    return _plain(_one(services_of(request).catalogue.landing_zones(), "name", name, "landing zone"))
+
+
+@router.put("/landing-zones/{name}", summary="Create or replace a landing zone")
+def put_landing_zone(request: Request, name: Name, body: LandingZoneBody) -> dict[str, Any]:
+    """Write a landing zone."""
+    lists = {key: tuple(getattr(body, key)) for key in ("profiles", "labels", "datasets")}
+    services_of(request).catalogue.put_landing_zone(LandingZone(name=name, **(body.model_dump() | lists)))
+    return show_landing_zone(request, name)
+
+
+@router.delete("/landing-zones/{name}", summary="Delete a landing zone", status_code=204)
+def delete_landing_zone(request: Request, name: Name) -> Response:
+    """Delete a landing zone."""
+    services_of(request).catalogue.delete_landing_zone(name)
+    return Response(status_code=204)
+
+
+# -- mechanisms
+
+
+def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
+    return {
+        "name": mechanism.name,
+        "description": mechanism.description,
+        "profiles": [name for profile in mechanism.profiles for name in profile.names],
+        "urlSchemes": list(mechanism.url_schemes),
+        "sourceCapabilities": sorted(mechanism.source_capabilities),
+        "sinkCapabilities": sorted(mechanism.sink_capabilities),
+    }
+
+
+@router.get("/mechanisms", summary="List mechanisms")
+def list_mechanisms(request: Request) -> dict[str, Any]:
+    """Return the ways of moving bytes that this installation has."""
+    return _page(_mechanism(mechanism) for mechanism in services_of(request).registry.all())
+
+
+@router.get("/mechanisms/{name}", summary="Show a mechanism")
+def show_mechanism(request: Request, name: Name) -> dict[str, Any]:
+    """Return one mechanism with its JSON Schemas."""
+    registry = services_of(request).registry
+    if name not in registry.names:
+        raise NotFoundError(f"there is no mechanism {name[:100]!r}; there are {', '.join(registry.names)}")
+    mechanism = registry.get(name)
+    return _mechanism(mechanism) | {
+        "locationSchema": dict(mechanism.location_schema),
+        "addressSchema": dict(mechanism.address_schema),
+        "metadataSchema": dict(mechanism.metadata_schema),
+    }
+
+
+# -- control planes
+
+_SECRETS = ("token", "callback_token", "management_key")
+
+
+def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, Any]:
+    shown = asdict(entry.value) | {key: HIDDEN if getattr(entry.value, key) else None for key in _SECRETS}
+    with services.store.snapshot() as tx:
+        registration = tx.control_planes.registration(entry.value.id)
+    return shown | {
+        "configured": entry.configured,
+        "registeredAt": registration.registered_at and registration.registered_at.isoformat(),
+        "registrationAttempts": registration.attempts,
+        "lastError": registration.last_error,
+    }
+
+
+@router.get("/control-planes", summary="List control planes")
+def list_control_planes(request: Request) -> dict[str, Any]:
+    """Return all control planes, and how our registration there goes; secrets are ``***``."""
+    services = services_of(request)
+    return _page(_control_plane(services, entry) for entry in services.catalogue.control_planes())
+
+
+@router.get("/control-planes/{id:path}", summary="Show a control plane")
+def show_control_plane(request: Request, id: Name) -> dict[str, Any]:
+    """Return one control plane; secrets are ``***``."""
+    services = services_of(request)
+    return _control_plane(services, _one(services.catalogue.control_planes(), "id", id, "control plane"))
+
+
+@router.put("/control-planes/{id:path}", summary="Create or replace a control plane")
+def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dict[str, Any]:
+    """Write a control plane on the operator's word; a secret sent as ``***`` keeps its present value."""
+    services = services_of(request)
+    given = body.model_dump(by_alias=True)
+    hidden = [key for key in _SECRETS if given[key] == HIDDEN]
+    if hidden:
+        present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
+        if present is None:
+            raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
+        given |= {key: getattr(present, key) for key in hidden}
+    services.catalogue.put_control_plane(ControlPlane(id=id, provenance=Provenance.OPERATOR, **given))
+    return show_control_plane(request, id)
+
+
+@router.delete("/control-planes/{id:path}", summary="Forget a control plane", status_code=204)
+def delete_control_plane(request: Request, id: Name) -> Response:
+    """Forget a control plane; its flows stay."""
+    services_of(request).catalogue.delete_control_plane(id)
+    return Response(status_code=204)

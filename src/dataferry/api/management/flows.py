@@ -1,0 +1,135 @@
+"""Operators' view of data flows, and what they may do to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataferry.api.management.authorization import Operator
+from dataferry.api.management.views import callback_view, event_view, flow_view, object_view
+from dataferry.api.services import services_of
+from dataferry.domain.dataflow import Run, State
+from dataferry.store.records import OutboxState
+
+MAX_LIMIT = 1000
+
+router = APIRouter(prefix="/dataflows", tags=["data flows"])
+callbacks = APIRouter(prefix="/callbacks", tags=["callbacks"])
+
+FlowId = Annotated[str, Path(description="Its dataFlowId, processId or internal id.", max_length=1024)]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most entries of the page.")]
+Cursor = Annotated[
+    str | None, Query(max_length=1000, description="`next` of the page before; none for the first page.")
+]
+After = Annotated[
+    int,
+    Query(alias="cursor", ge=0, le=2**62, description="`next` of the page before; none for the first page."),
+]
+
+
+class ReasonBody(BaseModel):
+    """Why an operator does it; kept in the flow's events."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    reason: Annotated[str | None, Field(max_length=4000)] = None
+
+
+@router.get("", summary="List data flows, newest first")
+def list_flows(
+    request: Request,
+    state: State | None = None,
+    run: Run | None = None,
+    control_plane_id: Annotated[str | None, Query(alias="controlPlaneId", max_length=1024)] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Return a page of flows: ``{items, next}``."""
+    views, following = services_of(request).management.list(
+        after=cursor, limit=limit, state=state, run=run, control_plane_id=control_plane_id
+    )
+    return {"items": [flow_view(view) for view in views], "next": following}
+
+
+@router.get("/{id:path}/objects", summary="List the objects of a data flow")
+def list_objects(request: Request, id: FlowId, limit: Limit = 100, cursor: After = 0) -> dict[str, Any]:
+    """Return a page of objects, by their place in the plan: ``{items, next}``."""
+    rows = services_of(request).management.objects(id, after=cursor, limit=limit)
+    return {
+        "items": [object_view(row) for row in rows],
+        "next": rows[-1].ordinal if len(rows) == limit else None,
+    }
+
+
+@router.get("/{id:path}/events", summary="List what happened to a data flow")
+def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After = 0) -> dict[str, Any]:
+    """Return a page of events with reasons, oldest first: ``{items, next}``."""
+    events = services_of(request).management.events(id, after=cursor, limit=limit)
+    return {
+        "items": [event_view(event) for event in events],
+        "next": events[-1].id if len(events) == limit else None,
+    }
+
+
+@router.post("/{id:path}/pause", summary="Hold a data flow")
+def pause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+    """Stop moving bytes; the control plane's state stays as it is."""
+    management = services_of(request).management
+    management.pause(id, actor=operator)
+    return flow_view(management.view(id))
+
+
+@router.post("/{id:path}/unpause", summary="Go on with a held data flow")
+def unpause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+    """Go on where it was held."""
+    management = services_of(request).management
+    management.unpause(id, actor=operator)
+    return flow_view(management.view(id))
+
+
+@router.post("/{id:path}/retry", summary="Try a failed data flow again")
+def retry(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+    """Go on from the ledger: what has arrived is not moved again."""
+    management = services_of(request).management
+    management.retry(id, actor=operator)
+    return flow_view(management.view(id))
+
+
+@router.post("/{id:path}/terminate", summary="End a data flow for good")
+def terminate(
+    request: Request, operator: Operator, id: FlowId, body: ReasonBody | None = None
+) -> dict[str, Any]:
+    """End it, and tell its control plane with ``errored``."""
+    management = services_of(request).management
+    management.terminate(id, body.reason if body else None, actor=operator)
+    return flow_view(management.view(id))
+
+
+@router.get("/{id:path}", summary="Show a data flow")
+def show(request: Request, id: FlowId) -> dict[str, Any]:
+    """Return one flow with its progress."""
+    return flow_view(services_of(request).management.view(id))
+
+
+@callbacks.get("", summary="List callbacks, newest first")
+def list_callbacks(
+    request: Request,
+    flow: Annotated[str | None, Query(max_length=1024, description="Only this flow's.")] = None,
+    state: OutboxState | None = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Return what was, is or could not be told to control planes: ``{items, next}``."""
+    messages = services_of(request).management.outbox(any_id=flow, state=state, limit=limit)
+    return {"items": [callback_view(message) for message in messages], "next": None}
+
+
+@callbacks.post("/{message_id}/retry", summary="Send a dead callback again")
+def retry_callback(request: Request, message_id: UUID) -> dict[str, Any]:
+    """Make a callback that was given up due again."""
+    services = services_of(request)
+    services.management.retry_callback(str(message_id))
+    with services.store.snapshot() as tx:
+        return callback_view(tx.outbox.get(str(message_id)))

@@ -1,0 +1,135 @@
+"""What operators are shown of flows, objects, events and callbacks.
+
+Never in them: credentials of ``metadata``, ``claims``, and the properties of a DataAddress.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import DataFlow, Run, State
+from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.progress import Progress
+from dataferry.flows.management import FlowView
+from dataferry.store.records import FlowEvent, OutboxMessage
+
+
+def flow_view(view: FlowView) -> dict[str, Any]:
+    """Show a flow with its progress."""
+    flow = view.flow
+    return {
+        "id": str(flow.id),
+        "dataFlowId": flow.data_flow_id,
+        "processId": flow.process_id,
+        "controlPlaneId": flow.control_plane_id,
+        "participantContextId": flow.participant_context_id,
+        "role": flow.role.value,
+        "direction": flow.direction.value,
+        "profile": flow.profile,
+        "mechanism": flow.mechanism,
+        "state": flow.state.value,
+        "run": flow.run.value,
+        "reason": flow.reason,
+        "participantId": flow.participant_id,
+        "counterPartyId": flow.counter_party_id,
+        "dataspaceContext": flow.dataspace_context,
+        "agreementId": flow.agreement_id,
+        "datasetId": flow.dataset_id,
+        "labels": list(flow.labels),
+        **places(flow),
+        **progress_view(flow, view.progress),
+        "attempt": flow.epoch,
+        "createdAt": flow.created_at.isoformat(),
+        "updatedAt": flow.updated_at.isoformat(),
+    }
+
+
+def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
+    """Show how far a flow is; what counts bytes is null on the side that moves none."""
+    counted = (progress or Progress()) if flow.moves_bytes else None
+    return {
+        "bytesTotal": counted and counted.bytes_total,
+        "bytesTransferred": counted and counted.bytes_transferred,
+        "bytesResumed": counted and counted.bytes_resumed,
+        "bytesRetransferred": counted and counted.bytes_retransferred,
+        "percentComplete": counted and counted.percent_complete,
+        "throughput": counted and (counted.throughput_bytes_per_s if flow.run is Run.RUNNING else 0.0),
+        "eta": counted.eta_s if counted is not None and flow.run is Run.RUNNING else None,
+        "objectsTotal": counted and counted.objects_total,
+        "objectsDone": counted and counted.objects_done,
+        "objectsSkipped": counted and counted.objects_skipped,
+        "objectsFailed": counted and counted.objects_failed,
+        "running": flow.run is Run.RUNNING,
+        "queued": flow.run is Run.QUEUED,
+        "paused": flow.run is Run.HELD or flow.state is State.SUSPENDED,
+        "finished": flow.state.is_final or flow.run is Run.DONE,
+        "lastError": flow.error,
+        "lastErrorKind": flow.error_kind,
+    }
+
+
+def places(flow: DataFlow) -> dict[str, str | None]:
+    """Show both ends: ``location:path`` where it is ours, else the bare endpoint of the address."""
+    theirs = _place(flow.incoming_address)
+    if not flow.moves_bytes:
+        return {"source": flow.source_ref, "sink": flow.sink_ref}
+    return {"source": flow.source_ref or theirs, "sink": flow.sink_ref or theirs}
+
+
+def _place(address: DataAddress | None) -> str | None:
+    """Show where an address leads, without anything that could let somebody in."""
+    if address is None:
+        return None
+    try:
+        parts = urlsplit(address.endpoint)
+        host = parts.netloc.rpartition("@")[2]
+        shown = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    except ValueError:
+        shown = ""
+    return shown or address.get("bucketName", "container") or address.endpoint_type or None
+
+
+def object_view(row: ObjectRow) -> dict[str, Any]:
+    """Show one object of a transfer."""
+    return {
+        "ordinal": row.ordinal,
+        "name": row.source.name,
+        "targetKey": row.target_key,
+        "state": row.state.value,
+        "sizeBytes": row.source.size_bytes,
+        "etag": row.etag,
+        "crc64nvme": None if row.crc64nvme is None else f"{row.crc64nvme:016x}",
+        "verification": row.verification.word,
+        "lastError": row.error,
+        "lastErrorKind": row.error_kind,
+    }
+
+
+def event_view(event: FlowEvent) -> dict[str, Any]:
+    """Show one event of a flow."""
+    return {
+        "id": event.id,
+        "flowId": str(event.flow_id),
+        "kind": event.kind,
+        "reason": event.reason,
+        "actor": event.actor,
+        "at": event.at.isoformat(),
+    }
+
+
+def callback_view(message: OutboxMessage) -> dict[str, Any]:
+    """Show one message of the outbox."""
+    return {
+        "messageId": message.message_id,
+        "flowId": str(message.flow_id),
+        "kind": message.kind,
+        "flowState": message.flow_state.value,
+        "state": message.state.value,
+        "attempts": message.attempts,
+        "nextAt": message.next_at.isoformat(),
+        "lastError": message.last_error,
+        "createdAt": message.created_at.isoformat(),
+        "settledAt": message.settled_at and message.settled_at.isoformat(),
+    }

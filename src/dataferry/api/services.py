@@ -1,0 +1,64 @@
+"""What the API needs from the rest of the service; the composition root fills it in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from dataferry.api.authorization import ApiKeys
+from dataferry.api.bodies import MAX_BODY_BYTES
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.management import Management
+from dataferry.flows.signaling import Signaling
+from dataferry.mechanisms.registry import Registry
+from dataferry.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases and settings that the routes work with.
+
+    Attributes:
+        signaling: The control planes' verbs.
+        management: The operators' verbs.
+        catalogue: Locations, datasets, landing zones and control planes.
+        registry: The mechanisms.
+        store: For readiness, and for what no use case is needed: registrations and the outbox's rows.
+        is_executor_alive: Whether work is being done; for readiness.
+        data_plane_id: What we call ourselves.
+        signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
+        anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
+            control plane has a token.
+        api_keys: Of operators; none configured: only this machine may call.
+        max_body_bytes: Bound of a request's body.
+        max_event_streams: How many clients may follow ``/management/events`` at once.
+        event_interval_s: How often a stream looks for news: what a person sees as live.
+        keep_alive_s: A silent stream says something this often, so that proxies keep it open.
+        closing: Set when the service ends, so that open streams end too.
+    """
+
+    signaling: Signaling
+    management: Management
+    catalogue: Catalogue
+    registry: Registry
+    store: Store
+    is_executor_alive: Callable[[], bool]
+    data_plane_id: str = "dataferry"
+    signaling_path: str = "/api/v1"
+    anonymous_control_plane_id: str | None = None
+    api_keys: ApiKeys = field(default_factory=ApiKeys)
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_event_streams: int = 32
+    event_interval_s: float = 0.5
+    keep_alive_s: float = 15.0
+    closing: threading.Event = field(default_factory=threading.Event)
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the application that a request came to."""
+    services = request.app.state.services
+    assert isinstance(services, Services)  # noqa: S101  create_application put it there
+    return services

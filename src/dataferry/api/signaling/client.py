@@ -1,0 +1,251 @@
+"""Calls to control planes: callbacks, our registration, and termination through EDC's Management API.
+
+Every call goes through the egress guard, by whose word its URL is; no redirect is followed, answers are
+bounded in size and time, and nothing of an answer's body or of a URL with credentials gets into an error.
+Nothing is retried here: the outbox and the registrar do.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from dataferry.api.signaling.dialects import callback_message
+from dataferry.domain.errors import (
+    AddressError,
+    ConfigError,
+    ConflictError,
+    ConnectionFailedError,
+    DataFerryError,
+    ForbiddenError,
+    NotFoundError,
+    ProtocolError,
+    ServerError,
+    ThrottledError,
+    UnauthorizedError,
+)
+from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
+from dataferry.flows.messages import Callback
+from dataferry.net.connections import Network
+from dataferry.net.httpx_transport import guarded_client
+
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_RETRY_AFTER_S = 3600.0
+_MANAGEMENT_VERSION = re.compile(r"/v(\d)\w*$")
+
+
+class HttpControlPlaneClient:
+    """How we call control planes; implements ``flows.messages.ControlPlaneClient``. Thread-safe.
+
+    Args:
+        network: Whose egress guard and certificates are used.
+        data_plane_id: What we call ourselves.
+        endpoint: Our own signaling base URL as control planes reach it, e.g. ``https://dp.example/api/v1``.
+        profiles: Returns the profiles and aliases that we offer.
+        labels: What else control planes may choose us by.
+        timeout_s: Bound of one call, answer included.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        data_plane_id: str,
+        endpoint: str,
+        profiles: Callable[[], Sequence[str]],
+        labels: Sequence[str] = (),
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._clients = {
+            provenance: guarded_client(network, provenance, timeout_s=timeout_s) for provenance in Provenance
+        }
+        self._data_plane_id = data_plane_id
+        self._endpoint = endpoint.rstrip("/")
+        self._profiles = profiles
+        self._labels = tuple(labels)
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def send(self, control_plane: ControlPlane, callback: Callback) -> None:
+        """POST ``/transfers/{processId}/dataflow/{kind}``.
+
+        The address that a message brought counts only for a control plane without an endpoint of its own;
+        it is an external place then, and the control plane's token is not sent there.
+
+        Raises:
+            ConnectionFailedError: No answer, or nobody has said yet where callbacks go.
+            DataFerryError: As ``flows.messages.ControlPlaneClient`` says.
+
+        Source: Data Plane Signaling, "Control Plane Endpoint".
+        """
+        base, provenance, token = (
+            control_plane.endpoint,
+            control_plane.provenance,
+            control_plane.callback_token,
+        )
+        if base is None:
+            base, provenance, token = callback.callback_address, Provenance.EXTERNAL, None
+        if base is None:
+            raise ConnectionFailedError(
+                f"control plane {control_plane.id} has not said yet where callbacks go", operation="callback"
+            )
+        process = quote(callback.process_id, safe="")
+        self._call(
+            f"callback {callback.kind} to {control_plane.id}",
+            "POST",
+            f"{base.rstrip('/')}/transfers/{process}/dataflow/{callback.kind}",
+            provenance=provenance,
+            body=callback_message(callback, data_plane_id=self._data_plane_id),
+            headers=_bearer(token),
+        )
+
+    def register(self, control_plane: ControlPlane) -> None:
+        """PUT ``/dataplanes`` with our id, endpoint and profiles.
+
+        Raises:
+            ConfigError: It has neither an endpoint nor a registration URL.
+            DataFerryError: As ``flows.messages.ControlPlaneClient`` says.
+
+        Source: Data Plane Signaling, "Data Plane Registration".
+        """
+        url = control_plane.registration_url
+        if url is None:
+            if control_plane.endpoint is None:
+                raise ConfigError(f"control plane {control_plane.id} has no endpoint to register at")
+            url = f"{control_plane.endpoint.rstrip('/')}/dataplanes"
+        self._call(
+            f"registration at {control_plane.id}",
+            "PUT",
+            url,
+            provenance=control_plane.provenance,
+            body=self.registration(control_plane),
+            headers=_bearer(control_plane.callback_token),
+        )
+
+    def registration(self, control_plane: ControlPlane) -> dict[str, Any]:
+        """Return the message that a control plane is told about us.
+
+        ``transferTypes`` is what ``profiles`` was called until RC2: both are sent. The token that it calls us
+        with is repeated only to one that the operator configured.
+
+        Source: Data Plane Signaling, "The Data Plane Registration Message".
+        """
+        profiles = list(self._profiles())
+        is_edc = control_plane.registration == RegistrationStyle.EDC
+        message: dict[str, Any] = {
+            "dataplaneId": self._data_plane_id,
+            "endpoint": f"{self._endpoint}/dataflows" if is_edc else self._endpoint,
+            "profiles": profiles,
+            "transferTypes": profiles,
+            "labels": list(self._labels),
+        }
+        if control_plane.token and not is_edc and control_plane.provenance is Provenance.OPERATOR:
+            message["authorization"] = {"type": "bearer", "token": control_plane.token}
+        return message
+
+    def terminate_transfer(self, control_plane: ControlPlane, process_id: str, reason: str) -> None:
+        """Terminate the transfer process through EDC's Management API.
+
+        Raises:
+            ConfigError: The control plane has no Management API configured.
+            DataFerryError: As ``flows.messages.ControlPlaneClient`` says.
+
+        Source: EDC Management API, "TerminateTransfer".
+        """
+        if control_plane.management_url is None:
+            raise ConfigError(f"control plane {control_plane.id} has no management_url")
+        base = control_plane.management_url.rstrip("/")
+        version = _MANAGEMENT_VERSION.search(base)
+        if version is None:
+            base = f"{base}/v4"
+        is_v3 = version is not None and version.group(1) == "3"
+        context: Any = (
+            {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"}
+            if is_v3
+            else ["https://w3id.org/edc/connector/management/v2"]
+        )
+        key = control_plane.management_key
+        self._call(
+            f"termination at {control_plane.id}",
+            "POST",
+            f"{base}/transferprocesses/{quote(process_id, safe='')}/terminate",
+            provenance=Provenance.OPERATOR,
+            body={"@context": context, "@type": "TerminateTransfer", "reason": reason},
+            headers={"X-Api-Key": key} if key else {},
+        )
+
+    def _call(
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        *,
+        provenance: Provenance,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+    ) -> None:
+        """Send one request; return if it was answered with 2xx, raise our error otherwise."""
+        if urlsplit(url).scheme.lower() not in {"http", "https"}:
+            raise AddressError("the endpoint is not an http or https URL", operation=operation)
+        try:
+            with self._clients[provenance].stream(
+                method, url, json=dict(body), headers=dict(headers)
+            ) as answer:
+                self._drain(answer)
+        except httpx.InvalidURL as exc:
+            raise AddressError("the endpoint is not a URL", operation=operation) from exc
+        except httpx.HTTPError as exc:
+            raise ConnectionFailedError(
+                f"no answer from {urlsplit(url).hostname}: {type(exc).__name__}", operation=operation
+            ) from exc
+        if not answer.is_success:
+            raise _refusal(operation, answer)
+
+    def _drain(self, answer: httpx.Response) -> None:
+        """Read the answer's body away, within bounds, so that the connection can be used again."""
+        deadline = time.monotonic() + self._timeout_s
+        size = 0
+        for chunk in answer.iter_raw():
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                return
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _refusal(operation: str, answer: httpx.Response) -> DataFerryError:
+    """Turn an answer that is no success into the error that says whether trying again can help."""
+    status = answer.status_code
+    told = f"answered with {status} {answer.reason_phrase[:60]}".rstrip()
+    refusals: dict[int, type[DataFerryError]] = {
+        HTTPStatus.UNAUTHORIZED: UnauthorizedError,
+        HTTPStatus.FORBIDDEN: ForbiddenError,
+        HTTPStatus.NOT_FOUND: NotFoundError,
+        HTTPStatus.CONFLICT: ConflictError,
+        HTTPStatus.REQUEST_TIMEOUT: ServerError,
+        HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
+    }
+    if answer.is_redirect:
+        told += ", a redirect, which is not followed"
+    kind = refusals.get(status, ServerError if answer.is_server_error else ProtocolError)
+    return kind(told, operation=operation, retry_after_s=_retry_after_s(answer))
+
+
+def _retry_after_s(answer: httpx.Response) -> float | None:
+    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
+    text = answer.headers.get("retry-after", "").strip()
+    if not text.isdecimal() or not text.isascii():
+        return None
+    return min(float(text[:9]), MAX_RETRY_AFTER_S)
