@@ -253,6 +253,12 @@ objects = Table(
         sqlite_where=text("upload_id IS NOT NULL"),
         postgresql_where=text("upload_id IS NOT NULL"),
     ),
+    Index(
+        "ix_objects_intent",
+        "transfer_id",
+        sqlite_where=text("intent_at IS NOT NULL"),
+        postgresql_where=text("intent_at IS NOT NULL"),
+    ),
     # The key is the table: a million objects should not be stored twice.
     sqlite_with_rowid=False,
 )

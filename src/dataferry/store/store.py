@@ -20,6 +20,7 @@ from dataferry.store.flows import FlowRepository
 from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
 from dataferry.store.schema import metadata
+from dataferry.store.service_ledger import service_ledger
 
 
 class Transaction:
@@ -83,7 +84,7 @@ class Store:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger of flows' transfers; a transfer's id is its flow's id as text."""
-        raise NotImplementedError
+        return service_ledger(self._database, self._clock)
 
     def ping(self) -> None:
         """Return if the database answers.
@@ -96,4 +97,6 @@ class Store:
 
     def close(self) -> None:
         """Commit what waits in the ledger, and close every connection."""
+        if "ledger" in self.__dict__:
+            self.ledger.close()
         self._database.close()
