@@ -37,7 +37,7 @@ from dataferry.net.connections import Network
 from dataferry.store.store import Store, Transaction
 from dataferry.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
+_log = get_logger("flows.attempts")
 
 
 class InternalError(DataFerryError):

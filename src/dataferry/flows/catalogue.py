@@ -249,7 +249,9 @@ class Catalogue:
         """Return all control planes, by id."""
         with self._store.snapshot() as tx:
             rows = tx.control_planes.list()
-        return _merged(self._planes, rows, lambda entry: entry.id)
+        known = {row.id: row for row in rows}
+        configured = {name: _located(plane, known.get(name)) for name, plane in self._planes.items()}
+        return _merged(configured, rows, lambda entry: entry.id)
 
     def control_plane(self, id: str) -> ControlPlane:
         """Return one control plane.
@@ -257,10 +259,13 @@ class Catalogue:
         Raises:
             NotFoundError: It is not known here.
         """
-        if id in self._planes:
-            return self._planes[id]
+        configured = self._planes.get(id)
+        if configured is not None and configured.endpoint is not None:
+            return configured
         with self._store.snapshot() as tx:
             found = tx.control_planes.get(id)
+        if configured is not None:
+            return _located(configured, found)
         if found is None:
             raise NotFoundError(f"no control plane {id[:200]!r} is registered here")
         return found
@@ -268,16 +273,11 @@ class Catalogue:
     def register_control_plane(self, plane: ControlPlane) -> ControlPlane:
         """Take in a control plane that introduced itself in a message; it gets no trust by that.
 
-        Repeating what is configured is answered as done; changing it is refused: only the operator may.
+        An endpoint that the operator gave stays: repeating it is answered as done, another one is refused.
 
         Raises:
-            ForbiddenError: It is configured, with another endpoint.
+            ForbiddenError: The operator gave another endpoint.
         """
-        configured = self._planes.get(plane.id)
-        if configured is not None:
-            if plane.endpoint == configured.endpoint:
-                return configured
-            raise ForbiddenError(f"control plane {plane.id} is configured here: its operator changes it")
         taken = replace(
             plane,
             provenance=Provenance.EXTERNAL,
@@ -288,12 +288,17 @@ class Catalogue:
             management_key=None,
         )
         with self._store.transaction() as tx:
-            present = tx.control_planes.get(plane.id)
-            if present is not None:
-                # What the operator or an earlier registration decided beyond the endpoint stays.
-                taken = replace(present, endpoint=plane.endpoint, callback_token=plane.callback_token)
+            row = tx.control_planes.get(plane.id)
+            present = self._planes.get(plane.id, row)
+            if present is not None and present.provenance is Provenance.OPERATOR and present.endpoint:
+                if plane.endpoint == present.endpoint:
+                    return present
+                raise ForbiddenError(f"control plane {plane.id} has an endpoint by its operator's word")
+            if row is not None:
+                # What the operator decided beyond the endpoint stays.
+                taken = _located(row, taken)
             tx.control_planes.put(taken)
-        return taken
+        return self.control_plane(plane.id)
 
     def put_control_plane(self, plane: ControlPlane) -> None:
         """Create or replace a control plane on the operator's word.
@@ -380,6 +385,18 @@ def _merged(configured: Mapping[str, T], rows: Sequence[T], key: Callable[[T], s
     entries = {key(row): Entry(value=row, configured=False) for row in rows}
     entries.update({name: Entry(value=entry, configured=True) for name, entry in configured.items()})
     return [entries[name] for name in sorted(entries)]
+
+
+def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPlane:
+    """Fill in where a control plane says that it is; the place is then its word, not the operator's."""
+    if registered is None or registered.endpoint is None:
+        return plane
+    return replace(
+        plane,
+        endpoint=registered.endpoint,
+        callback_token=plane.callback_token or registered.callback_token,
+        provenance=Provenance.EXTERNAL,
+    )
 
 
 def _zone_locations(zone: LandingZone) -> frozenset[str]:

@@ -12,7 +12,6 @@ from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.progress import Progress
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.retries import RetrySchedule
-from dataferry.flows.signaling import retry_failed_objects
 from dataferry.flows.writing import by_id, change, terminated, wants_run
 from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
 from dataferry.store.store import Store, Transaction
@@ -140,9 +139,6 @@ class Management:
         Raises:
             ConflictError: It has not failed, or is over.
         """
-        seen = self.get(any_id)
-        if seen.run is Run.FAILED and not seen.state.is_final:
-            retry_failed_objects(self._store, seen)
 
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
             if flow.run in {Run.QUEUED, Run.RUNNING}:

@@ -31,7 +31,7 @@ from dataferry.store.records import OutboxMessage
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
+_log = get_logger("flows.outbox")
 
 BATCH = 64
 SENDERS = 4

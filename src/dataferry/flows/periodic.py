@@ -7,7 +7,7 @@ from threading import Event, Thread
 
 from dataferry.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
+_log = get_logger("flows.periodic")
 
 
 class Periodic:

@@ -16,7 +16,7 @@ class Backoff:
 
     def delay_s(self, attempt: int) -> float:
         """Return how long to wait after the ``attempt``-th failure, from 1."""
-        return min(self.most_s, self.first_s * 2 ** min(max(attempt, 1) - 1, 30))
+        return min(self.most_s, self.first_s * 2.0 ** min(max(attempt, 1) - 1, 30))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

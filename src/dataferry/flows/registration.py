@@ -15,7 +15,7 @@ from dataferry.flows.policy import FlowPolicy
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
+_log = get_logger("flows.registration")
 
 POLL_INTERVAL_S = 0.5
 

@@ -11,9 +11,8 @@ from dataclasses import replace
 from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, State
-from dataferry.domain.errors import ConflictError, FencedError, TransitionError
+from dataferry.domain.errors import ConflictError, TransitionError
 from dataferry.domain.execution import Executor
-from dataferry.domain.ledger import Attempt
 from dataferry.flows.acceptance import Acceptance, first_answer
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import Answer, Caller, FlowRequest
@@ -162,8 +161,6 @@ class Signaling:
         with self._store.snapshot() as tx:
             seen = _found(caller, any_id)(tx)
         fresh = self._fresh_grant(seen)
-        if seen.run is Run.FAILED and seen.state in {State.STARTED, State.SUSPENDED}:
-            retry_failed_objects(self._store, seen)
 
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
             address = data_address if flow.moves_bytes else None
@@ -291,11 +288,3 @@ def _started_reason(flow: DataFlow) -> str:
     if not flow.moves_bytes:
         return "the provider has started to send"
     return "the provider has started" if wants_run(flow) else "the provider has started; no address came yet"
-
-
-def retry_failed_objects(store: Store, flow: DataFlow) -> int:
-    """Make the objects that failed pending again, with a fresh look at their source; return how many."""
-    try:
-        return store.ledger.retry_failed(Attempt(transfer_id=str(flow.id), epoch=flow.epoch))
-    except FencedError:
-        return 0  # an attempt has begun meanwhile: it is being retried already

@@ -10,7 +10,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.errors import DataFerryError
+from dataferry.domain.errors import NotFoundError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import Cleanup
 from dataferry.engine.cleanup import abort_due
@@ -90,9 +90,9 @@ class Sweep:
         try:
             with self._store.snapshot() as tx:
                 flow = tx.flows.get(UUID(cleanup.transfer_id))
-            place = self._resolver.ends(flow).sink
-        except DataFerryError:
+        except NotFoundError:
             return None
+        place = self._resolver.ends(flow).sink
         if place is None:
             return None
         sink = place.mechanism.open_sink(place.endpoint, self._network)
