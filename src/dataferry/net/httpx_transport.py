@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -59,9 +60,9 @@ class _GuardedBackend(httpcore.NetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - the interface's
+        local_address: str | None = None,  # noqa: ARG002 - the interface's
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - the interface's
     ) -> httpcore.NetworkStream:
         """Dial; the pool has no say in where to."""
         try:
@@ -70,12 +71,15 @@ class _GuardedBackend(httpcore.NetworkBackend):
             raise httpcore.ConnectError(exc.message) from exc
 
     def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+        self,
+        path: str,  # noqa: ARG002 - as above
+        timeout: float | None = None,  # noqa: ARG002
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """Refuse: control planes are not local sockets."""
         raise httpcore.ConnectError("no unix sockets")
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:  # noqa: ARG002
         """Refuse: nothing is retried here."""
         raise httpcore.ConnectError("no retries")
 
@@ -134,8 +138,6 @@ class _Stream(httpcore.NetworkStream):
 
 def _is_readable(sock: Any) -> bool:
     """Say if an idle socket has something to read, i.e. was closed by the other side."""
-    import select
-
     if sock.fileno() < 0:
         return True
     poll = select.poll()

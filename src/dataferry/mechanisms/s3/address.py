@@ -1,0 +1,330 @@
+"""How places in S3 are written, and what they are once read.
+
+``s3://bucket[/key]`` is plain text: every character of the key is itself. ``http(s)://host/bucket[/key]``
+is a URL: the key is percent-decoded, and queries and fragments are refused. A path that is empty or ends
+in ``/``, or came as ``objectPrefix``, is a prefix; else it is one object.
+
+``.`` and ``..`` as segments of a key are refused everywhere: S3 takes them as plain characters, but many
+servers and proxies normalise them away, and then the bytes would land elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.errors import AddressError
+from dataferry.domain.location import Provenance
+from dataferry.mechanisms.s3.signing import Credentials, encode_path
+from dataferry.net.connections import DEFAULT_PORTS
+
+DEFAULT_REGION = "us-east-1"
+MAX_KEY_BYTES = 1024  # Source: Amazon S3 User Guide, "Naming Amazon S3 objects"
+ADDRESSING_STYLES = ("auto", "path", "virtual")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_DOTS = frozenset({".", ".."})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """An S3 endpoint: where requests go, and how the bucket is named in them."""
+
+    scheme: str
+    host: str
+    port: int
+    base_path: str = ""
+    region: str = DEFAULT_REGION
+    virtual: bool = False
+
+    @property
+    def url(self) -> str:
+        """The endpoint as it is configured, without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if DEFAULT_PORTS[self.scheme] == self.port else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.base_path}"
+
+    @classmethod
+    def of(cls, url: str | None, *, region: str | None, style: str = "auto", bucket: str = "") -> Server:
+        """Read an endpoint URL; None is Amazon's of the region.
+
+        Raises:
+            AddressError: It is not ``http(s)://host[:port][/path]``, or the region or style is none.
+        """
+        region = region or DEFAULT_REGION
+        if not _REGION.fullmatch(region):
+            raise AddressError("the region has characters that no region has")
+        if style not in ADDRESSING_STYLES:
+            raise AddressError(f"addressing_style is one of {', '.join(ADDRESSING_STYLES)}")
+        virtual = style == "virtual" or (style == "auto" and url is None and "." not in bucket)
+        scheme, host, port, path = split_url(url or f"https://s3.{region}.amazonaws.com")
+        return cls(
+            scheme=scheme, host=host, port=port, base_path=path.rstrip("/"), region=region, virtual=virtual
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An endpoint of this mechanism: server, bucket, and a key or prefix.
+
+    Attributes:
+        path: The key or the prefix; empty is the whole bucket.
+        credentials: Gives those of the moment; ambient ones renew themselves.
+        share: What a grant hands out; None if the location names nothing.
+    """
+
+    server: Server
+    bucket: str
+    path: str
+    is_single: bool
+    provenance: Provenance
+    credentials: Callable[[], Credentials] = field(repr=False, compare=False)
+    payload_signing: bool = False
+    exclusive: bool = False
+    share: Share | None = field(default=None, repr=False)
+    mechanism: str = "s3"
+
+    @property
+    def root_identity(self) -> str:
+        """Endpoint and bucket: equal for the same bucket, however it is addressed."""
+        return f"s3+{self.server.url}/{self.bucket}"
+
+    @property
+    def identity(self) -> str:
+        """Endpoint, bucket and path, without credentials."""
+        return f"{self.root_identity}/{self.path}"
+
+    @property
+    def root(self) -> str:
+        """What is cut off keys to make names: the prefix up to its last ``/``."""
+        return self.path[: self.path.rfind("/") + 1]
+
+    @property
+    def host(self) -> str:
+        """The host to dial, the bucket's own where it is addressed so."""
+        return f"{self.bucket}.{self.server.host}" if self.server.virtual else self.server.host
+
+    def request_path(self, key: str) -> str:
+        """Return the encoded path of the bucket (empty key) or of an object."""
+        bucket = "" if self.server.virtual else f"/{self.bucket}"
+        return encode_path(
+            f"{self.server.base_path}{bucket}/{key}"
+            if key or not bucket
+            else f"{self.server.base_path}{bucket}"
+        )
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.path} at {self.server.url}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What the operator named for sharing: credentials, and the endpoint that the other side dials."""
+
+    credentials: Credentials = field(repr=False)
+    endpoint_url: str
+
+
+def split_url(url: str) -> tuple[str, str, int, str]:
+    """Part ``http(s)://host[:port]/path`` into scheme, host, port and undecoded path.
+
+    Raises:
+        AddressError: It is another kind of URL, or has a user, query or fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as exc:
+        raise AddressError("the endpoint is not a URL") from exc
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise AddressError("the endpoint must be http(s)://host[:port]/...")
+    if parts.username is not None or parts.query or parts.fragment or "?" in url or "#" in url:
+        raise AddressError("the endpoint must have no user, query or fragment (write ? in a key as %3F)")
+    return parts.scheme, parts.hostname.rstrip("."), port or DEFAULT_PORTS[parts.scheme], parts.path
+
+
+def checked_bucket(bucket: str) -> str:
+    """Return a bucket's name.
+
+    Raises:
+        AddressError: It can't be one.
+    """
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise AddressError(f"{bucket[:80]!r} can't be a bucket: 3 or more letters, digits, dots and dashes")
+    return bucket
+
+
+def checked_key(key: str) -> str:
+    """Return a key or prefix.
+
+    Raises:
+        AddressError: It has ``.`` or ``..`` as a segment, NUL, or is longer than 1,024 bytes of UTF-8.
+    """
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError as exc:
+        raise AddressError("the key is not valid Unicode") from exc
+    if length > MAX_KEY_BYTES:
+        raise AddressError(f"the key is {length} bytes long; S3 takes {MAX_KEY_BYTES}")
+    if "\0" in key:
+        raise AddressError("the key has a NUL character")
+    if not _DOTS.isdisjoint(key.split("/")):
+        raise AddressError(
+            f"the key {key[:200]!r} has '.' or '..' as a segment, which servers resolve differently"
+        )
+    return key
+
+
+def is_prefix(path: str) -> bool:
+    """Say if a path, as written, names a prefix."""
+    return not path or path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A bucket and path as an address wrote them; ``endpoint_url`` where the address named one."""
+
+    bucket: str
+    path: str
+    is_single: bool
+    endpoint_url: str | None = None
+
+
+def parse_s3_url(url: str) -> Written:
+    """Read ``s3://bucket[/key]``, as plain text.
+
+    Raises:
+        AddressError: It is none.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme.lower() != "s3" or not separator:
+        raise AddressError("the address must be s3://bucket[/key]")
+    bucket, _, path = rest.partition("/")
+    return Written(bucket=checked_bucket(bucket), path=checked_key(path), is_single=not is_prefix(path))
+
+
+def parse_http_url(url: str, bucket: str | None) -> Written:
+    """Read ``http(s)://host/bucket[/key]``; with ``bucket`` known, also the bare ``http(s)://host``.
+
+    Raises:
+        AddressError: It is none, or names another bucket.
+    """
+    scheme, host, port, path = split_url(url)
+    server = Server(scheme=scheme, host=host, port=port)
+    first, _, key = (
+        unquote(path, errors="strict").removeprefix("/").partition("/") if _decodes(path) else ("", "", "")
+    )
+    if bucket is not None and first not in {"", bucket}:
+        raise AddressError(f"the endpoint's path and bucketName name different buckets: {bucket[:80]!r}")
+    return Written(
+        bucket=checked_bucket(bucket or first),
+        path=checked_key(key),
+        is_single=not is_prefix(key),
+        endpoint_url=server.url,
+    )
+
+
+def _decodes(path: str) -> bool:
+    """Return True if a path's percent-escapes are UTF-8.
+
+    Raises:
+        AddressError: They are not.
+    """
+    try:
+        unquote(path, errors="strict")
+    except UnicodeDecodeError as exc:
+        raise AddressError("the endpoint's path is not percent-encoded UTF-8") from exc
+    return True
+
+
+def parse_address(address: DataAddress) -> Written:
+    """Read where a DataAddress points: its endpoint, EDC's names, or both.
+
+    EDC's ``folderName`` goes before ``objectName``; ``objectPrefix`` makes it a prefix.
+
+    Raises:
+        AddressError: Nothing names a bucket, or two things name different ones.
+    """
+    bucket = address.get("bucketName")
+    written = _endpoint(address.endpoint, bucket)
+    if written is None:
+        if bucket is None:
+            raise AddressError("the address names no bucket: set endpoint to s3://bucket/key, or bucketName")
+        written = Written(bucket=checked_bucket(bucket), path="", is_single=False)
+    override = address.get("endpointOverride") or written.endpoint_url
+    prefix, name, folder = (address.get(it) for it in ("objectPrefix", "objectName", "folderName"))
+    path, single = written.path, written.is_single
+    if not path and (prefix or name or folder):
+        stem = "" if not folder else folder if folder.endswith("/") else folder + "/"
+        path = stem + (prefix or name or "")
+        single = prefix is None and not is_prefix(path)
+    return Written(bucket=written.bucket, path=checked_key(path), is_single=single, endpoint_url=override)
+
+
+def _endpoint(endpoint: str, bucket: str | None) -> Written | None:
+    """Read the ``endpoint`` of a DataAddress, None if it is empty."""
+    scheme = endpoint.partition("://")[0].lower()
+    if not endpoint:
+        return None
+    if scheme == "s3":
+        written = parse_s3_url(endpoint)
+        if bucket is not None and bucket != written.bucket:
+            raise AddressError("endpoint and bucketName name different buckets")
+        return written
+    if scheme in DEFAULT_PORTS:
+        return parse_http_url(endpoint, bucket)
+    raise AddressError("the endpoint must be s3://bucket[/key] or http(s)://host/bucket[/key]")
+
+
+def flag(value: str | None, name: str) -> bool:
+    """Read a property that is true or false; None is false.
+
+    Raises:
+        AddressError: It is neither.
+    """
+    if value is None or value.lower() == "false":
+        return False
+    if value.lower() == "true":
+        return True
+    raise AddressError(f"the property {name} must be true or false")
+
+
+def external_credentials(address: DataAddress) -> Credentials:
+    """Return the credentials that a DataAddress brings.
+
+    Raises:
+        AddressError: It has none, or only ``keyName``: the name of a secret in somebody else's vault.
+    """
+    key, secret = address.get("accessKeyId"), address.get("secretAccessKey")
+    if not key or not secret:
+        hint = (
+            " (keyName names a secret of another vault, which can't be read here)"
+            if address.get("keyName")
+            else ""
+        )
+        raise AddressError(f"the address has no accessKeyId and secretAccessKey of its own{hint}")
+    return Credentials(
+        access_key_id=_clean(key, "accessKeyId"),
+        secret_access_key=secret,
+        session_token=_clean(token, "sessionToken")
+        if (token := address.get("sessionToken", "token"))
+        else None,
+    )
+
+
+def _clean(value: str, name: str) -> str:
+    """Return a credential that can stand in a header."""
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise AddressError(f"the property {name} has characters that it can't have")
+    return value
+
+
+def properties_of(wire: Any) -> Mapping[str, Any]:
+    """Read ``endpointProperties`` of metadata: a list of ``{name, value}`` or a plain object."""
+    if isinstance(wire, Mapping):
+        return wire
+    return dict(DataAddress.from_wire({"endpointProperties": wire}).properties)

@@ -1,0 +1,143 @@
+"""Object attributes and checksums as HTTP headers carry them.
+
+Source: Amazon S3 User Guide, "Working with object metadata": names and values are US-ASCII; others travel
+as RFC 2047 encoded words.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.message import Message
+from email.utils import parsedate_to_datetime
+
+from dataferry.domain.objects import Attributes
+
+META_PREFIX = "x-amz-meta-"
+CRC_HEADER = "x-amz-checksum-crc64nvme"
+_FIELDS = {
+    "content_type": "Content-Type",
+    "cache_control": "Cache-Control",
+    "content_disposition": "Content-Disposition",
+    "content_encoding": "Content-Encoding",
+    "content_language": "Content-Language",
+    "expires": "Expires",
+}
+_ENCODED_WORD = re.compile(r"=\?utf-8\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
+_BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_WORD_BYTES = 45  # base64 of 45 bytes is 60 characters; an encoded word has at most 75
+
+
+def to_headers(attributes: Attributes) -> dict[str, str]:
+    """Write attributes as request headers."""
+    headers = {
+        header: encode_text(value)
+        for field, header in _FIELDS.items()
+        if (value := getattr(attributes, field)) is not None
+    }
+    for name, value in attributes.user_metadata:
+        if _TOKEN.fullmatch(name):
+            headers[META_PREFIX + name.lower()] = encode_text(value)
+    return headers
+
+
+def from_headers(headers: Mapping[str, str] | Message) -> Attributes:
+    """Read attributes from a reply's headers; ``aws-chunked`` is of the request, not of the object."""
+    found = {field: _text(headers.get(header)) for field, header in _FIELDS.items()}
+    encodings = [
+        name
+        for part in (found["content_encoding"] or "").split(",")
+        if (name := part.strip()) and name != "aws-chunked"
+    ]
+    found["content_encoding"] = ", ".join(encodings) or None
+    metadata = tuple(
+        (name.lower()[len(META_PREFIX) :], _text(value) or "")
+        for name, value in headers.items()
+        if name.lower().startswith(META_PREFIX)
+    )
+    return Attributes(**found, user_metadata=tuple(sorted(metadata)))
+
+
+def encode_text(value: str) -> str:
+    """Write a value in US-ASCII; others than ASCII as RFC 2047 words, which S3 decodes."""
+    clean = _CONTROL.sub(" ", value)
+    if clean.isascii():
+        return clean
+    words: list[bytes] = [b""]
+    for char in clean:
+        raw = char.encode("utf-8", "replace")
+        if len(words[-1]) + len(raw) > _WORD_BYTES:
+            words.append(b"")
+        words[-1] += raw
+    return " ".join(f"=?UTF-8?B?{base64.b64encode(word).decode()}?=" for word in words)
+
+
+def decode_text(value: str) -> str:
+    """Read a value: RFC 2047 words of UTF-8, or raw UTF-8 that http.client took for Latin-1."""
+    if not value.isascii():
+        try:
+            return value.encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            return value
+    if "=?" not in value:
+        return value
+    return _ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", value))
+
+
+def _decode_word(match: re.Match[str]) -> str:
+    """Decode one encoded word; one that is none stays as it is."""
+    try:
+        if match[1].lower() == "b":
+            return base64.b64decode(match[2], validate=True).decode()
+        return binascii.a2b_qp(match[2].encode(), header=True).decode()
+    except ValueError:
+        return match[0]
+
+
+def _text(value: str | None) -> str | None:
+    """Read a header's value, None if it is not there; control characters of folded headers are blanks."""
+    return None if value is None else _CONTROL.sub(" ", decode_text(value))
+
+
+def encode_crc(value: int) -> str:
+    """Write a CRC-64/NVME as S3 does: big-endian, base64."""
+    return base64.b64encode(value.to_bytes(8, "big")).decode()
+
+
+def decode_crc(text: str | None) -> int | None:
+    """Read a CRC-64/NVME of a whole object or part; None where there is none (``-N`` is a composite)."""
+    if not text:
+        return None
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 8 else None  # noqa: PLR2004 - 64 bits
+
+
+def strong_etag(text: str | None) -> str | None:
+    """Return an ETag without its quotes; None for a weak one, which names no exact bytes."""
+    if not text or text.startswith("W/"):
+        return None
+    return text.strip().strip('"') or None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Read an HTTP date; None if it is none."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC) if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def iso_date(text: str | None) -> datetime | None:
+    """Read an ISO 8601 time in UTC; None if it is none."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        return None

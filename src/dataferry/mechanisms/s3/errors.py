@@ -1,0 +1,129 @@
+"""What S3 answers, as errors of our tree.
+
+Source: Amazon S3 API Reference, "Error responses".
+"""
+
+from __future__ import annotations
+
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    DestinationExistsError,
+    IntegrityError,
+    NoSpaceError,
+    ObjectNotFoundError,
+    ProtocolError,
+    ServerError,
+    SourceChangedError,
+    StorageError,
+    ThrottledError,
+    UnsupportedError,
+    UploadGoneError,
+)
+
+_BY_CODE: dict[str, type[StorageError]] = {
+    "NoSuchBucket": BucketNotFoundError,
+    "NoSuchKey": ObjectNotFoundError,
+    "NoSuchVersion": ObjectNotFoundError,
+    "NoSuchUpload": UploadGoneError,
+    "AccessDenied": AccessDeniedError,
+    "AllAccessDisabled": AccessDeniedError,
+    "AccountProblem": AccessDeniedError,
+    "InvalidAccessKeyId": AccessDeniedError,
+    "SignatureDoesNotMatch": AccessDeniedError,
+    "AuthorizationHeaderMalformed": AccessDeniedError,
+    "ExpiredToken": AccessDeniedError,
+    "InvalidToken": AccessDeniedError,
+    "TokenRefreshRequired": AccessDeniedError,
+    "RequestTimeTooSkewed": AccessDeniedError,
+    "SlowDown": ThrottledError,
+    "SlowDownRead": ThrottledError,
+    "SlowDownWrite": ThrottledError,
+    "Throttling": ThrottledError,
+    "ThrottlingException": ThrottledError,
+    "RequestLimitExceeded": ThrottledError,
+    "BandwidthLimitExceeded": ThrottledError,
+    "TooManyRequests": ThrottledError,
+    "ServiceUnavailable": ThrottledError,
+    "InternalError": ServerError,
+    "OperationAborted": ServerError,
+    "ConditionalRequestConflict": ServerError,
+    "RequestTimeout": ServerError,
+    "InvalidRange": SourceChangedError,
+    "BadDigest": IntegrityError,
+    "XAmzContentSHA256Mismatch": IntegrityError,
+    "XAmzContentChecksumMismatch": IntegrityError,
+    "IncompleteBody": IntegrityError,
+    "InvalidPart": IntegrityError,
+    "QuotaExceeded": NoSpaceError,
+    "XMinioStorageFull": NoSpaceError,
+    "XMinioAdminBucketQuotaExceeded": NoSpaceError,
+    "InsufficientStorage": NoSpaceError,
+}
+_ADVICE = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret access key or the region is not right",
+    "AuthorizationHeaderMalformed": "the region is not right",
+    "ExpiredToken": "the session token has expired: the address must be renewed",
+    "RequestTimeTooSkewed": "the clocks differ by more than 15 minutes: set this machine's clock (NTP)",
+    "PermanentRedirect": "the bucket is in another region: set region or endpoint_url",
+    "EntityTooLarge": "larger than the store takes in one piece: raise or lower part_size_bytes",
+    "EntityTooSmall": "a part is smaller than the store's 5 MiB: raise part_size_bytes",
+}
+
+
+def error_of(
+    *,
+    operation: str,
+    where: str,
+    status: int,
+    code: str,
+    message: str = "",
+    retry_after_s: float | None = None,
+    writing: bool = False,
+) -> StorageError | UnsupportedError:
+    """Return the error of a reply that is none of success.
+
+    Args:
+        operation: E.g. ``s3.GetObject``.
+        where: Bucket and key, for people.
+        status: HTTP status.
+        code: S3's code, empty where the reply had none (HEAD).
+        message: S3's words; only used where we have no better ones.
+        retry_after_s: From the reply.
+        writing: A precondition that failed was one of a write.
+    """
+    detail = _ADVICE.get(code) or _printable(message)
+    text = f"{where}: {code or f'HTTP {status}'}" + (f" ({detail})" if detail else "")
+    if status == 501 or code == "NotImplemented":  # noqa: PLR2004 - Not Implemented
+        return UnsupportedError(text, operation=operation)
+    kind = _BY_CODE.get(code) or _by_status(status, writing=writing)
+    return kind(text, operation=operation, retry_after_s=retry_after_s)
+
+
+def _by_status(status: int, *, writing: bool) -> type[StorageError]:  # noqa: PLR0911 - a table of ranges
+    """Choose by status where the code says nothing."""
+    if status == 412:  # noqa: PLR2004
+        return DestinationExistsError if writing else SourceChangedError
+    if status in {401, 403}:
+        return AccessDeniedError
+    if status == 404:  # noqa: PLR2004
+        return ObjectNotFoundError
+    if status in {429, 503}:
+        return ThrottledError
+    if status in {408, 409}:
+        return ServerError
+    if status == 416:  # noqa: PLR2004
+        return SourceChangedError
+    if status == 507:  # noqa: PLR2004
+        return NoSpaceError
+    if status >= 500:  # noqa: PLR2004
+        return ServerError
+    return ProtocolError
+
+
+def _printable(message: str) -> str:
+    """Bound and clean a stranger's words; those that quote a signature are left out."""
+    if "signature" in message.lower() or "x-amz-" in message.lower():
+        return ""
+    return "".join(char for char in message if char.isprintable())[:200]

@@ -1,0 +1,254 @@
+"""The S3 mechanism: what it is called, and how its places come to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.errors import AddressError, ConfigError
+from dataferry.domain.location import Location, Provenance
+from dataferry.domain.objects import Capability
+from dataferry.domain.profile import Direction, Profile
+from dataferry.mechanisms.base import Endpoint, GrantMode
+from dataferry.mechanisms.s3 import ambient, schemas
+from dataferry.mechanisms.s3.address import (
+    Place,
+    Server,
+    Share,
+    Written,
+    checked_bucket,
+    checked_key,
+    external_credentials,
+    flag,
+    is_prefix,
+    parse_address,
+    parse_s3_url,
+    properties_of,
+)
+from dataferry.mechanisms.s3.grant import grant
+from dataferry.mechanisms.s3.signing import Credentials
+from dataferry.mechanisms.s3.sink import SINK_CAPABILITIES, S3Sink
+from dataferry.mechanisms.s3.source import SOURCE_CAPABILITIES, S3Source
+from dataferry.net.connections import Network
+
+_PROFILE = "https://w3id.org/dspace-sig/profile/s3"
+PROFILES = (
+    Profile(url=f"{_PROFILE}-push", direction=Direction.PUSH, aliases=("AmazonS3-PUSH",)),
+    Profile(url=f"{_PROFILE}-pull", direction=Direction.PULL, aliases=("AmazonS3-PULL",)),
+)
+
+
+class S3Mechanism:
+    """Amazon S3 and servers that speak its protocol."""
+
+    name = "s3"
+    description = "Objects, prefixes and buckets of Amazon S3 and servers that speak its protocol."
+    profiles: tuple[Profile, ...] = PROFILES
+    url_schemes: tuple[str, ...] = ("s3",)
+    source_capabilities: frozenset[Capability] = SOURCE_CAPABILITIES
+    sink_capabilities: frozenset[Capability] = SINK_CAPABILITIES
+    location_schema: Mapping[str, Any] = schemas.LOCATION_SCHEMA
+    address_schema: Mapping[str, Any] = schemas.ADDRESS_SCHEMA
+    metadata_schema: Mapping[str, Any] = schemas.METADATA_SCHEMA
+
+    def at_location(self, location: Location, path: str) -> Place:
+        """Return ``location:bucket[/key]``.
+
+        Raises:
+            ConfigError: A setting is unknown, of another type, or half of a pair.
+            AddressError: The path names no bucket, or a key that can't be one.
+        """
+        bucket, _, key = path.removeprefix("/").partition("/")
+        return self._configured(
+            location,
+            Written(bucket=checked_bucket(bucket), path=checked_key(key), is_single=not is_prefix(key)),
+        )
+
+    def at_url(self, url: str) -> Place:
+        """Return ``s3://bucket[/key]`` with the machine's ambient endpoint, region and credentials."""
+        written = parse_s3_url(url)
+        server = Server.of(ambient.endpoint_url(), region=ambient.region(), bucket=written.bucket)
+        return _place(written, server, ambient.credentials, provenance=Provenance.OPERATOR)
+
+    def at_address(self, address: DataAddress) -> Place:
+        """Return the place of a DataAddress from a message, with the credentials that it brings itself."""
+        written = parse_address(address)
+        credentials = external_credentials(address)
+        server = Server.of(
+            written.endpoint_url,
+            region=address.get("region"),
+            style=address.get("addressing_style") or "auto",
+            bucket=written.bucket,
+        )
+        return _place(
+            written,
+            server,
+            lambda: credentials,
+            provenance=Provenance.EXTERNAL,
+            exclusive=flag(address.get("exclusive"), "exclusive"),
+        )
+
+    def at_metadata(
+        self, metadata: Mapping[str, Any], *, end: str, location: Location | None
+    ) -> Place | None:
+        """Return the place that ``<end>DataAddress``, or ``<end>Bucket`` and ``<end>Key``, name; else None.
+
+        A bucket with credentials in ``endpointProperties`` is a place from outside; a bare one uses the
+        location's endpoint and credentials.
+        """
+        wire = metadata.get(f"{end}DataAddress")
+        if wire is not None:
+            return self.at_address(DataAddress.from_wire(wire))
+        bucket, key = metadata.get(f"{end}Bucket"), metadata.get(f"{end}Key") or ""
+        if bucket is None:
+            return None
+        if not isinstance(bucket, str) or not isinstance(key, str):
+            raise AddressError(f"{end}Bucket and {end}Key must be strings")
+        written = Written(bucket=checked_bucket(bucket), path=checked_key(key), is_single=not is_prefix(key))
+        own = DataAddress.from_wire({"endpointProperties": _pairs(metadata.get("endpointProperties"))})
+        if own.get("accessKeyId", "secretAccessKey", "keyName", "endpointOverride"):
+            address = DataAddress(
+                endpoint_type=PROFILES[0].url,
+                endpoint=f"s3://{written.bucket}/{written.path}",
+                properties=own.properties,
+            )
+            return self.at_address(address)
+        if location is None:
+            raise AddressError(f"{end}Bucket without credentials: no location's credentials serve it")
+        return self._configured(location, written)
+
+    def open_source(self, endpoint: Endpoint, network: Network) -> S3Source:
+        """Open a place for reading."""
+        return S3Source(_own(endpoint), network)
+
+    def open_sink(self, endpoint: Endpoint, network: Network) -> S3Sink:
+        """Open a place for writing."""
+        return S3Sink(_own(endpoint), network)
+
+    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
+        """Hand out the credentials named for sharing; they have no expiry of ours."""
+        del ttl_s
+        return grant(_own(endpoint), profile, mode)
+
+    def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
+        """Return False: credentials that the operator named stay good."""
+        del endpoint, address
+        return False
+
+    def _configured(self, location: Location, written: Written) -> Place:
+        """Return a place in a location."""
+        settings = _checked(location)
+        try:
+            server = Server.of(
+                settings.get("endpoint_url"),
+                region=settings.get("region"),
+                style=settings.get("addressing_style", "auto"),
+                bucket=written.bucket,
+            )
+            share = _share(settings, server)
+        except AddressError as exc:
+            raise ConfigError(f"location {location.name}: {exc.message}") from exc
+        own = _credentials(settings, "")
+        return _place(
+            written,
+            server,
+            ambient.credentials if own is None else lambda: own,
+            provenance=Provenance.OPERATOR,
+            exclusive=settings.get("exclusive", False),
+            payload_signing=settings.get("payload_signing", False),
+            share=share,
+        )
+
+
+def _place(
+    written: Written,
+    server: Server,
+    credentials: Callable[[], Credentials],
+    *,
+    provenance: Provenance,
+    exclusive: bool = False,
+    payload_signing: bool = False,
+    share: Share | None = None,
+) -> Place:
+    """Put a place together."""
+    return Place(
+        server=server,
+        bucket=written.bucket,
+        path=written.path,
+        is_single=written.is_single,
+        provenance=provenance,
+        credentials=credentials,
+        exclusive=exclusive,
+        payload_signing=payload_signing,
+        share=share,
+    )
+
+
+def _own(endpoint: Endpoint) -> Place:
+    """Return an endpoint of ours as what it is.
+
+    Raises:
+        ConfigError: It is another mechanism's.
+    """
+    if not isinstance(endpoint, Place):
+        raise ConfigError(f"an endpoint of {endpoint.mechanism} was given to s3")
+    return endpoint
+
+
+def _checked(location: Location) -> Mapping[str, Any]:
+    """Return a location's settings; by hand, as ``copy`` starts without jsonschema.
+
+    Raises:
+        ConfigError: A setting is unknown, of another type, or half of a pair.
+    """
+    properties = schemas.LOCATION_SCHEMA["properties"]
+    settings = {
+        name: value for name, value in location.settings.items() if name != "type" and value is not None
+    }
+    for name, value in settings.items():
+        if name not in properties:
+            raise ConfigError(
+                f"location {location.name}: s3 has no setting {name!r}; it has {', '.join(properties)}"
+            )
+        wanted = bool if properties[name].get("type") == "boolean" else str
+        if not isinstance(value, wanted) or value == "":
+            raise ConfigError(
+                f"location {location.name}: {name} must be {'true or false' if wanted is bool else 'a text'}"
+            )
+    for name, others in schemas.LOCATION_SCHEMA["dependentRequired"].items():
+        if name in settings and not all(other in settings for other in others):
+            raise ConfigError(f"location {location.name}: {name} needs {', '.join(others)} too")
+    return settings
+
+
+def _credentials(settings: Mapping[str, Any], prefix: str) -> Credentials | None:
+    """Return a set of credentials of a location, None if it names none."""
+    key = settings.get(f"{prefix}access_key_id")
+    if key is None:
+        return None
+    return Credentials(
+        access_key_id=key,
+        secret_access_key=settings[f"{prefix}secret_access_key"],
+        session_token=settings.get(f"{prefix}session_token"),
+    )
+
+
+def _share(settings: Mapping[str, Any], server: Server) -> Share | None:
+    """Return what a location hands out, None if it names nothing."""
+    credentials = _credentials(settings, "share_")
+    if credentials is None:
+        return None
+    named = settings.get("share_endpoint_url")
+    url = server.url if named is None else Server.of(named, region=server.region).url
+    return Share(credentials=credentials, endpoint_url=url)
+
+
+def _pairs(wire: Any) -> list[dict[str, Any]]:
+    """Write ``endpointProperties``, a list or an object, as a list of pairs."""
+    if wire is None:
+        return []
+    return [{"name": name, "value": value} for name, value in properties_of(wire).items()]
+
+
+MECHANISM = S3Mechanism()

@@ -1,0 +1,145 @@
+"""S3's XML, read safely: bounded, and without document types or entities."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+
+from dataferry.domain.errors import ProtocolError
+from dataferry.domain.objects import ObjectInfo, PartReceipt
+from dataferry.mechanisms.s3.attributes import decode_crc, iso_date, strong_etag
+
+MAX_XML_BYTES = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, percent-encoded, is 4 MiB
+
+
+class _Builder(ET.TreeBuilder):
+    """Refuses document types, and with them entities."""
+
+    def doctype(self, name: str, *_ids: str | None) -> None:
+        """Raise: S3 sends none."""
+        raise ProtocolError(f"the reply declares a document type ({len(name)} characters): refused")
+
+
+def parse(body: bytes, operation: str) -> ET.Element:
+    """Read a reply's XML, with the namespaces dropped.
+
+    Raises:
+        ProtocolError: It is none, or has a document type.
+    """
+    parser = ET.XMLParser(target=_Builder())  # noqa: S314 - see _Builder
+    try:
+        parser.feed(body.lstrip())
+        root: ET.Element = parser.close()
+    except (ET.ParseError, ValueError, LookupError) as exc:
+        raise ProtocolError("the reply is not XML: is this an S3 endpoint?", operation=operation) from exc
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def error_in(body: bytes) -> tuple[str, str] | None:
+    """Return ``(code, message)`` if the body is an S3 error document."""
+    if b"<Error" not in body:
+        return None
+    try:
+        root = parse(body, "")
+    except ProtocolError:
+        return None
+    if root.tag != "Error":
+        return None
+    return (root.findtext("Code") or "", root.findtext("Message") or "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One page of a listing; ``next_token`` is None on the last."""
+
+    objects: tuple[ObjectInfo, ...]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenUpload:
+    """An upload as a listing shows it."""
+
+    key: str
+    upload_id: str
+    started_at: datetime | None
+
+
+def listing(root: ET.Element) -> Listing:
+    """Read ``ListBucketResult``; names are the keys."""
+    encoded = (root.findtext("EncodingType") or "") == "url"
+    objects = tuple(_listed(item, encoded=encoded) for item in root.findall("Contents"))
+    more = (root.findtext("IsTruncated") or "").strip() == "true"
+    token = root.findtext("NextContinuationToken")
+    if more and not token:
+        raise ProtocolError("a truncated listing without a token", operation="s3.ListObjectsV2")
+    return Listing(objects=objects, next_token=token if more else None)
+
+
+def _listed(item: ET.Element, *, encoded: bool) -> ObjectInfo:
+    """Read one ``Contents``."""
+    key = _key(item, encoded=encoded)
+    return ObjectInfo(
+        name=key,
+        key=key,
+        size_bytes=_number(item.findtext("Size")),
+        validator=strong_etag(item.findtext("ETag")),
+        modified_at=iso_date(item.findtext("LastModified")),
+    )
+
+
+def uploads(root: ET.Element) -> tuple[tuple[OpenUpload, ...], tuple[str, str] | None]:
+    """Read ``ListMultipartUploadsResult``: the uploads, and the markers of the next page."""
+    encoded = (root.findtext("EncodingType") or "") == "url"
+    found = tuple(
+        OpenUpload(
+            key=_key(item, encoded=encoded),
+            upload_id=item.findtext("UploadId") or "",
+            started_at=iso_date(item.findtext("Initiated")),
+        )
+        for item in root.findall("Upload")
+    )
+    if (root.findtext("IsTruncated") or "").strip() != "true":
+        return found, None
+    key_marker = root.findtext("NextKeyMarker") or ""
+    return found, (
+        unquote_plus(key_marker) if encoded else key_marker,
+        root.findtext("NextUploadIdMarker") or "",
+    )
+
+
+def parts(root: ET.Element) -> tuple[tuple[PartReceipt, ...], str | None]:
+    """Read ``ListPartsResult``: the parts, and the marker of the next page."""
+    found = tuple(
+        PartReceipt(
+            number=_number(item.findtext("PartNumber")) or 0,
+            size_bytes=_number(item.findtext("Size")) or 0,
+            etag=strong_etag(item.findtext("ETag")) or "",
+            crc64nvme=decode_crc(item.findtext("ChecksumCRC64NVME")),
+        )
+        for item in root.findall("Part")
+    )
+    more = (root.findtext("IsTruncated") or "").strip() == "true"
+    return found, root.findtext("NextPartNumberMarker") if more else None
+
+
+def _key(item: ET.Element, *, encoded: bool) -> str:
+    """Read a key, decoded where the listing says that it is encoded."""
+    key = item.findtext("Key") or ""
+    return unquote_plus(key) if encoded else key
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number that is not negative; None if it is none."""
+    return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def content_length(headers: http.client.HTTPMessage | Any) -> int | None:
+    """Read ``Content-Length``."""
+    return _number(headers.get("Content-Length"))

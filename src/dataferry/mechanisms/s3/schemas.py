@@ -1,0 +1,104 @@
+"""What can be written about S3 places, as JSON Schemas (draft 2020-12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _text(description: str, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "description": description, **more}
+
+
+def _secret(description: str) -> dict[str, Any]:
+    return _text(description, writeOnly=True)
+
+
+LOCATION_SCHEMA: dict[str, Any] = {
+    "$schema": _DRAFT,
+    "title": "S3 location",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "endpoint_url": _text(
+            "http(s)://host[:port][/path]; Amazon's of the region if absent.", pattern="^https?://"
+        ),
+        "region": _text("Region of the signatures.", default="us-east-1"),
+        "access_key_id": _secret("Access key; the machine's ambient AWS credentials if absent."),
+        "secret_access_key": _secret("Its secret."),
+        "session_token": _secret("Of temporary credentials."),
+        "addressing_style": {
+            "enum": ["auto", "path", "virtual"],
+            "default": "auto",
+            "description": "Bucket in the path or in the host name; auto is virtual at Amazon, else path.",
+        },
+        "payload_signing": {
+            "type": "boolean",
+            "default": False,
+            "description": "Sign bodies too: costs CPU, and holds a part per worker in memory.",
+        },
+        "exclusive": {
+            "type": "boolean",
+            "default": False,
+            "description": "Nobody else uploads there: unknown uploads of our keys may be aborted.",
+        },
+        "share_access_key_id": _secret("Access key that grants hand out."),
+        "share_secret_access_key": _secret("Its secret."),
+        "share_session_token": _secret("Of temporary credentials."),
+        "share_endpoint_url": _text(
+            "What the other side dials; endpoint_url if absent.", pattern="^https?://"
+        ),
+    },
+    "dependentRequired": {
+        "access_key_id": ["secret_access_key"],
+        "secret_access_key": ["access_key_id"],
+        "session_token": ["access_key_id"],
+        "share_access_key_id": ["share_secret_access_key"],
+        "share_secret_access_key": ["share_access_key_id"],
+        "share_session_token": ["share_access_key_id"],
+    },
+}
+
+ADDRESS_SCHEMA: dict[str, Any] = {
+    "$schema": _DRAFT,
+    "title": "S3 DataAddress",
+    "type": "object",
+    "required": ["accessKeyId", "secretAccessKey"],
+    "properties": {
+        "endpointType": _text("The profile's URL, or AmazonS3."),
+        "endpoint": {"type": "string", "description": "s3://bucket[/key] or http(s)://host/bucket[/key]."},
+        "region": _text("Region of the signatures."),
+        "endpointOverride": _text("http(s)://host[:port] of the server."),
+        "bucketName": _text("The bucket, where endpoint does not name it."),
+        "objectName": _text("The key, where endpoint does not name it."),
+        "objectPrefix": _text("A prefix: all objects whose key begins with it."),
+        "folderName": _text("Goes before objectName."),
+        "accessKeyId": _secret("Access key."),
+        "secretAccessKey": _secret("Its secret."),
+        "sessionToken": _secret("Of temporary credentials; token is the same."),
+        "token": _secret("Of temporary credentials."),
+        "exclusive": {"enum": ["true", "false"], "description": "Nobody else uploads there."},
+        "addressing_style": {"enum": ["auto", "path", "virtual"]},
+    },
+    "anyOf": [{"required": ["endpoint"]}, {"required": ["bucketName"]}],
+}
+
+_DATA_ADDRESS = {"type": "object", "description": "A DataAddress with credentials of its own."}
+METADATA_SCHEMA: dict[str, Any] = {
+    "$schema": _DRAFT,
+    "title": "S3 metadata",
+    "type": "object",
+    "properties": {
+        "sourceBucket": _text("Bucket to read."),
+        "sourceKey": {"type": "string", "description": "Key, or prefix ending in /."},
+        "destinationBucket": _text("Bucket to write."),
+        "destinationKey": {"type": "string", "description": "Key, or prefix ending in /."},
+        "sourceDataAddress": _DATA_ADDRESS,
+        "destinationDataAddress": _DATA_ADDRESS,
+        "endpointProperties": {
+            "type": ["object", "array"],
+            "description": "region, endpointOverride and credentials for the buckets named.",
+        },
+    },
+}

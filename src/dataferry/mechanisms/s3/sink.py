@@ -1,0 +1,143 @@
+"""Writing to S3: where objects go, and what is there already. The calls of a worker are in ``writer``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from dataferry.domain.errors import AccessDeniedError, AddressError, ObjectNotFoundError, UnsupportedError
+from dataferry.domain.objects import Capability, ObjectInfo
+from dataferry.mechanisms.s3.address import Place, checked_key
+from dataferry.mechanisms.s3.calls import Client, true_absence
+from dataferry.mechanisms.s3.source import pages
+from dataferry.mechanisms.s3.writer import S3Writer, look_up
+from dataferry.net.connections import Network
+
+SINK_CAPABILITIES = frozenset(
+    {
+        Capability.ATTRIBUTES,
+        Capability.PARTS,
+        Capability.LIST_PARTS,
+        Capability.LIST_UPLOADS,
+        Capability.INJECTIVE_NAMES,
+        Capability.GRANT,
+    }
+)
+MAX_PARTS = 10_000
+MIN_PART_SIZE_BYTES = 5 * 1024 * 1024
+_FEW_KEYS = 8
+_MAX_PAGES_OF_FIND = 4
+_PAGE_KEYS = 1000
+
+
+class S3Sink:
+    """A bucket, a prefix or one key, to write to.
+
+    Args:
+        place: Which.
+        network: Dials.
+    """
+
+    def __init__(self, place: Place, network: Network) -> None:
+        self._place = place
+        self._network = network
+        self._client = Client(place, network)
+
+    @property
+    def identity(self) -> str:
+        """Endpoint and bucket."""
+        return self._place.root_identity
+
+    @property
+    def exclusive(self) -> bool:
+        """As of the place."""
+        return self._place.exclusive
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Parts in any order, listings of parts and uploads, attributes."""
+        return SINK_CAPABILITIES
+
+    @property
+    def max_parts(self) -> int:
+        """10,000. Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
+        return MAX_PARTS
+
+    @property
+    def min_part_size_bytes(self) -> int:
+        """5 MiB. Source: as of ``max_parts``."""
+        return MIN_PART_SIZE_BYTES
+
+    def probe(self) -> None:
+        """HEAD the bucket; where that is refused, learn the true reason."""
+        try:
+            self._client.call("s3.HeadBucket", "HEAD")
+        except (ObjectNotFoundError, AccessDeniedError) as exc:
+            true_absence(self._client, exc.operation, "")
+
+    def place(self, name: str, *, single: bool) -> str:
+        """Return the final key: the place's own if both it and the source are one object, else prefix + name.
+
+        Raises:
+            AddressError: The name is empty, has ``.`` or ``..`` segments, or the key is too long.
+        """
+        if self._place.is_single:
+            if single:
+                return self._place.path
+            raise AddressError(
+                f"{self._place} names one object, and the source is more than one: end the destination with /"
+            )
+        if not name:
+            raise AddressError("an object without a name has no place in a sink")
+        return checked_key(self._place.path + name)
+
+    def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
+        """Look keys up: a HEAD each if they are few, else by listing their range, and a HEAD for the rest."""
+        if len(keys) <= _FEW_KEYS:
+            return self._heads(keys)
+        wanted = set(keys)
+        first, last = min(wanted, key=str.encode), max(wanted, key=str.encode)
+        found = self._heads([first])
+        beyond = first
+        try:
+            prefix = _common_prefix(first, last)
+            for number, listed in enumerate(pages(self._client, prefix, after=first), start=1):
+                beyond = max(beyond, listed.key, key=str.encode)
+                if listed.key in wanted:
+                    found[listed.key] = listed
+                if listed.key.encode() >= last.encode():
+                    return found
+                if number >= _MAX_PAGES_OF_FIND * _PAGE_KEYS:
+                    break
+            else:
+                return found
+        except (AccessDeniedError, UnsupportedError):
+            beyond = first  # may not list: the rest by HEAD
+        rest = [key for key in keys if key not in found and key.encode() > beyond.encode()]
+        return {**found, **self._heads(rest)}
+
+    def writer(self) -> S3Writer:
+        """Open a worker's writer, on a connection of its own."""
+        return S3Writer(Client(self._place, self._network))
+
+    def abort(self) -> None:
+        """Make a blocked look-up or probe fail at once. Any thread."""
+        self._client.abort()
+
+    def close(self) -> None:
+        """Close the look-ups' connection."""
+        self._client.drop()
+
+    def _heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
+        """HEAD each key; those not there are left out."""
+        found = ((key, look_up(self._client, key)) for key in keys)
+        return {key: dataclasses.replace(info, name=key) for key, info in found if info is not None}
+
+
+def _common_prefix(first: str, last: str) -> str:
+    """Return what two keys begin with."""
+    length = next(
+        (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other),
+        min(len(first), len(last)),
+    )
+    return first[:length]

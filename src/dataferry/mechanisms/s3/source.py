@@ -1,0 +1,346 @@
+"""Reading from S3: listing, looking up, and ranges of exactly one version.
+
+Source: Amazon S3 API Reference, "ListObjectsV2", "HeadObject", "GetObject".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import re
+from collections.abc import Iterator
+
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    ConnectionFailedError,
+    ObjectNotFoundError,
+    ProtocolError,
+    ShortBodyError,
+    SourceChangedError,
+    StallError,
+    WrongRangeError,
+)
+from dataferry.domain.objects import Capability, ObjectInfo
+from dataferry.mechanisms.s3 import replies
+from dataferry.mechanisms.s3.address import Place
+from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, from_headers, http_date, strong_etag
+from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, Client, true_absence
+from dataferry.net.connections import Network
+
+SOURCE_CAPABILITIES = frozenset(
+    {
+        Capability.LIST,
+        Capability.RANGES,
+        Capability.VALIDATORS,
+        Capability.ATTRIBUTES,
+        Capability.GRANT,
+    }
+)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+_CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
+_PAGE = "1000"
+
+
+def head(client: Client, info: ObjectInfo) -> ObjectInfo:
+    """Look an object up; ``name`` and ``key`` stay as given.
+
+    Raises:
+        ObjectNotFoundError, BucketNotFoundError, AccessDeniedError: The true reason, asked for once more.
+    """
+    query = [("versionId", info.version_id)] if info.version_id else []
+    try:
+        reply = client.call("s3.HeadObject", "HEAD", key=info.key, query=query, headers=_CHECKSUM_MODE)
+    except (ObjectNotFoundError, AccessDeniedError) as exc:
+        true_absence(client, exc.operation, info.key)
+        raise
+    return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
+
+
+def described(info: ObjectInfo, headers: http.client.HTTPMessage, *, size_bytes: int | None) -> ObjectInfo:
+    """Return an object as a reply's headers describe it."""
+    return ObjectInfo(
+        name=info.name,
+        key=info.key,
+        size_bytes=size_bytes,
+        validator=strong_etag(headers.get("ETag")),
+        version_id=_version(headers.get("x-amz-version-id")),
+        crc64nvme=decode_crc(headers.get(CRC_HEADER)),
+        modified_at=http_date(headers.get("Last-Modified")),
+        attributes=from_headers(headers),
+    )
+
+
+def _version(text: str | None) -> str | None:
+    """Return a version id; ``null`` is what unversioned objects have."""
+    return None if text in {None, "", "null"} else text
+
+
+class S3Source:
+    """A bucket, a prefix or one object, to read from.
+
+    Args:
+        place: Which.
+        network: Dials.
+    """
+
+    def __init__(self, place: Place, network: Network) -> None:
+        self._place = place
+        self._network = network
+        self._client = Client(place, network)
+
+    @property
+    def identity(self) -> str:
+        """As of the place."""
+        return self._place.identity
+
+    @property
+    def is_single(self) -> bool:
+        """True if it is one object."""
+        return self._place.is_single
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Ranges, validators, attributes and, but for a single object, listing."""
+        return SOURCE_CAPABILITIES
+
+    def probe(self) -> None:
+        """One HEAD of a single object, one short listing of a prefix; an empty prefix is fine."""
+        if self._place.is_single:
+            head(self._client, self._single())
+        else:
+            query = [("list-type", "2"), ("max-keys", "1"), ("prefix", self._place.path)]
+            self._client.call("s3.ListObjectsV2", "GET", query=query).xml("s3.ListObjectsV2")
+
+    def list(self, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """List in the order of names, page by page; a prefix's own marker object has no name: left out."""
+        if self._place.is_single:
+            single = self._single()
+            if start_after is None or single.name > start_after:
+                yield head(self._client, single)
+            return
+        root = self._place.root
+        after = None if start_after is None else root + start_after
+        for found in pages(self._client, self._place.path, after=after):
+            if not found.key.startswith(self._place.path):
+                raise ProtocolError("the listing has a key of another prefix", operation="s3.ListObjectsV2")
+            if found.key not in {root, after}:
+                yield dataclasses.replace(found, name=found.key[len(root) :])
+
+    def reader(self) -> S3Reader:
+        """Open a worker's reader, on a connection of its own."""
+        return S3Reader(Client(self._place, self._network))
+
+    def abort(self) -> None:
+        """Make a blocked listing or probe fail at once. Any thread."""
+        self._client.abort()
+
+    def close(self) -> None:
+        """Close the listing's connection."""
+        self._client.drop()
+
+    def _single(self) -> ObjectInfo:
+        """The one object, before it is looked up."""
+        key = self._place.path
+        return ObjectInfo(name=key.rsplit("/", 1)[-1], key=key, size_bytes=None)
+
+
+def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+    """List all objects of a prefix after a key, asking for the next page when it is needed.
+
+    Raises:
+        ProtocolError: A page leads back to itself.
+    """
+    token: str | None = None
+    while True:
+        query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", _PAGE), ("prefix", prefix)]
+        if token is not None:
+            query.append(("continuation-token", token))
+        elif after is not None:
+            query.append(("start-after", after))
+        reply = client.call("s3.ListObjectsV2", "GET", query=query)
+        page = replies.listing(reply.xml("s3.ListObjectsV2"))
+        yield from page.objects
+        if page.next_token is None:
+            return
+        if page.next_token == token:
+            raise ProtocolError("the listing goes in circles", operation="s3.ListObjectsV2")
+        token = page.next_token
+
+
+class S3Reader:
+    """One worker's connection to a source."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def stat(self, info: ObjectInfo) -> ObjectInfo:
+        """HEAD, attributes and stored checksum included."""
+        return head(self._client, info)
+
+    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> S3Stream:
+        """GET a range of the version that ``info`` names; the reply is compared with what was asked.
+
+        Raises:
+            SourceChangedError: Another version answers.
+            WrongRangeError: Another range answers.
+        """
+        asked = _Asked.of(info, offset_bytes, length_bytes)
+        headers = dict(_CHECKSUM_MODE) if asked.range_header is None else {"Range": asked.range_header}
+        if info.validator is not None:
+            headers["If-Match"] = f'"{info.validator}"'
+        query = [("versionId", info.version_id)] if info.version_id else []
+        response = self._client.open("s3.GetObject", key=info.key, query=query, headers=headers)
+        try:
+            described_as, length = asked.compare(self._client.where(info.key), response)
+        except BaseException:
+            response.close()
+            self._client.drop()
+            raise
+        return S3Stream(self._client, response, described_as, length)
+
+    def abort(self) -> None:
+        """Shut the connection. Any thread."""
+        self._client.abort()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.drop()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A range as it was asked for: half-open ``(offset_bytes, end_bytes)``, to the end if that is None."""
+
+    info: ObjectInfo
+    offset_bytes: int
+    end_bytes: int | None
+
+    @classmethod
+    def of(cls, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> _Asked:
+        """Turn offset and length into a range."""
+        end = info.size_bytes if length_bytes is None else offset_bytes + length_bytes
+        return cls(info=info, offset_bytes=offset_bytes, end_bytes=end)
+
+    @property
+    def is_whole(self) -> bool:
+        """True if it is the whole object: then no range is asked for, which every server understands."""
+        return self.offset_bytes == 0 and self.end_bytes == self.info.size_bytes
+
+    @property
+    def range_header(self) -> str | None:
+        """The ``Range`` header, None for a whole object."""
+        if self.is_whole:
+            return None
+        return f"bytes={self.offset_bytes}-{'' if self.end_bytes is None else self.end_bytes - 1}"
+
+    def compare(self, where: str, response: http.client.HTTPResponse) -> tuple[ObjectInfo, int | None]:
+        """Compare a reply with what was asked; return the object it describes and the body's length.
+
+        Raises:
+            SourceChangedError: Another ETag, version or total size.
+            WrongRangeError: Another status, range or length.
+        """
+        operation = "s3.GetObject"
+        length = replies.content_length(response.headers)
+        content_range = response.headers.get("Content-Range")
+        if self.range_header is None:
+            total = length
+            if response.status != http.HTTPStatus.OK or content_range is not None:
+                raise WrongRangeError(
+                    f"{where}: a range answers a request for the whole", operation=operation
+                )
+        else:
+            total = self._compare_range(where, content_range, length)
+        found = described(self.info, response.headers, size_bytes=total)
+        was = self.info
+        if was.validator is not None and found.validator != was.validator:
+            raise SourceChangedError(
+                f"{where}: the ETag is another one than when it began", operation=operation
+            )
+        if was.version_id and found.version_id and found.version_id != was.version_id:
+            raise SourceChangedError(f"{where}: another version answers", operation=operation)
+        if was.size_bytes is not None and total is not None and total != was.size_bytes:
+            raise SourceChangedError(
+                f"{where}: it has {total} bytes now and had {was.size_bytes}", operation=operation
+            )
+        return found, length
+
+    def _compare_range(self, where: str, content_range: str | None, length: int | None) -> int | None:
+        """Compare a ranged reply; return the object's total size.
+
+        A status of 200 with the right ``Content-Range`` is let pass: rclone's server answers so.
+        """
+        operation = "s3.GetObject"
+        match = _CONTENT_RANGE.fullmatch(content_range or "")
+        if match is None:
+            raise WrongRangeError(f"{where}: the server ignored the range asked for", operation=operation)
+        first, last = int(match[1]), int(match[2])
+        end_is_right = self.end_bytes is None or last == self.end_bytes - 1
+        if first != self.offset_bytes or not end_is_right or length != last - first + 1:
+            raise WrongRangeError(
+                f"{where}: asked for {self.range_header}, got {content_range} with {length} bytes",
+                operation=operation,
+            )
+        return None if match[3] == "*" else int(match[3])
+
+
+class S3Stream:
+    """The body of one GET; bytes go from the socket straight into the caller's buffer."""
+
+    def __init__(
+        self, client: Client, response: http.client.HTTPResponse, info: ObjectInfo, length_bytes: int | None
+    ) -> None:
+        self._client = client
+        self._response = response
+        self._info = info
+        self._length = length_bytes
+        self._received = 0
+
+    @property
+    def info(self) -> ObjectInfo:
+        """The object as this reply describes it."""
+        return self._info
+
+    @property
+    def length_bytes(self) -> int | None:
+        """As the reply's ``Content-Length``."""
+        return self._length
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer; 0 at the end.
+
+        Raises:
+            ShortBodyError: The body ended too early.
+        """
+        try:
+            count = self._response.readinto(buffer)
+        except http.client.IncompleteRead as exc:
+            self._client.drop()
+            raise ShortBodyError("the body ended in a chunk", operation="s3.GetObject") from exc
+        except TimeoutError as exc:
+            self._client.drop()
+            raise StallError("no byte for too long", operation="s3.GetObject") from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            self._client.drop()
+            raise ConnectionFailedError(
+                f"the connection broke: {type(exc).__name__}", operation="s3.GetObject"
+            ) from exc
+        self._received += count
+        if count == 0 and len(buffer) and self._length is not None and self._received < self._length:
+            self._client.drop()
+            raise ShortBodyError(
+                f"the body ended after {self._received} of {self._length} bytes", operation="s3.GetObject"
+            )
+        return count
+
+    def close(self) -> None:
+        """Give the connection back; with more than a little left unread, drop it."""
+        if not self._response.isclosed():
+            left = None if self._length is None else self._length - self._received
+            if left is not None and left <= MAX_DRAIN_BYTES:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    self._response.read()
+            if not self._response.isclosed():
+                self._client.drop()
+        self._response.close()
