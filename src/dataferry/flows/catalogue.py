@@ -353,7 +353,8 @@ def check_settings(mechanism: Mechanism, location: Location) -> None:
     for error in validator.iter_errors(dict(location.settings)):
         where = ".".join(str(step) for step in error.absolute_path) or _unknown(error) or "settings"
         raise InputError(f"location {location.name}: {where} does not satisfy {error.validator}")
-    mechanism.at_location(location, "")
+    # Any path that can be one everywhere: it is the settings that are looked at.
+    mechanism.at_location(location, "any")
 
 
 def _unknown(error: jsonschema.ValidationError) -> str:
