@@ -1,0 +1,200 @@
+"""The rig: what a mechanism's test file supplies, so that the behaviour suite can run on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import StrEnum
+
+import pytest
+from awscrt.checksums import crc64nvme
+
+from dataferry.domain.location import Location
+from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
+from dataferry.mechanisms.base import (
+    ByteStream,
+    Endpoint,
+    Mechanism,
+    PartWrite,
+    Reader,
+    Sink,
+    Source,
+    Writer,
+)
+from dataferry.net.connections import Network
+
+BUFFER_BYTES = 256 * 1024
+NO_ATTRIBUTES = Attributes()
+
+
+class Fault(StrEnum):
+    """What may go wrong on the other side; a rig says which of it it can bring about."""
+
+    SHORT_BODY = "short body"  # source: the connection ends in the middle of a body
+    STALL = "stall"  # source: half of a body, then silence
+    IGNORED_RANGE = "ignored range"  # source: 200 and the whole object, where a range was asked for
+    SHIFTED_RANGE = "shifted range"  # source: 206 with another range
+    IGNORED_CONDITION = "ignored condition"  # source: If-Match is not looked at
+    THROTTLING = "throttling"  # either: slow down, with a time to wait
+    SERVER_ERROR = "server error"  # either: 500
+    EXPIRED_CREDENTIALS = "expired credentials"  # either
+    WRONG_CREDENTIALS = "wrong credentials"  # either
+    REFUSED_CONNECTION = "refused connection"  # either: nobody listens
+    STALLED_WRITE = "stalled write"  # sink: takes no more bytes in the middle of a body
+    ERROR_IN_SUCCESS = "error in success"  # sink: completion answers 200 with an error in its body
+    WRONG_CHECKSUM = "wrong checksum"  # sink: what was stored has another checksum
+    FULL = "full"  # sink: no space left
+
+
+class MechanismRig(ABC):
+    """Sources and sinks of one mechanism, with a way to look behind them.
+
+    Attributes:
+        mechanism: What is tested.
+        part_size_bytes: The size of parts that are not the last; the least that the store takes.
+        secrets: Values that must never be shown.
+        source_faults: What ``faulty_source`` can bring about.
+        sink_faults: What ``faulty_sink`` can bring about.
+        bad_names: Names that ``place`` must refuse.
+        wrong_location: A location whose settings are wrong.
+    """
+
+    mechanism: Mechanism
+    part_size_bytes: int = 64 * 1024
+    secrets: tuple[str, ...] = ()
+    source_faults: frozenset[Fault] = frozenset()
+    sink_faults: frozenset[Fault] = frozenset()
+    bad_names: tuple[str, ...] = ("../up", "a/../../up", "..")
+    wrong_location: Location | None = None
+
+    @property
+    def network(self) -> Network:
+        """How connections are opened."""
+        return Network()
+
+    @abstractmethod
+    def fresh_source(
+        self, objects: Mapping[str, bytes], *, attributes: Attributes = NO_ATTRIBUTES
+    ) -> Endpoint:
+        """Make a new place that holds these objects, by name; written without the mechanism's own code."""
+
+    @abstractmethod
+    def single(self, source: Endpoint, name: str) -> Endpoint:
+        """Return the place that is exactly one object of a fresh source (or of a fresh sink)."""
+
+    @abstractmethod
+    def fresh_sink(self) -> Endpoint:
+        """Make a new, empty place."""
+
+    @abstractmethod
+    def contents(self, place: Endpoint) -> dict[str, bytes]:
+        """Return what is visible in a place, by name; read without the mechanism's own code."""
+
+    @abstractmethod
+    def replace(self, source: Endpoint, name: str, data: bytes) -> None:
+        """Replace an object of a source behind the mechanism's back, so that its version changes."""
+
+    @abstractmethod
+    def missing_root(self) -> Endpoint:
+        """Return a place whose bucket, container or root does not exist."""
+
+    def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
+        """Make a source that suffers from a fault of ``source_faults``."""
+        raise NotImplementedError(fault)
+
+    def faulty_sink(self, fault: Fault) -> Endpoint:
+        """Make a sink that suffers from a fault of ``sink_faults``."""
+        raise NotImplementedError(fault)
+
+
+class MechanismCases:
+    """What the cases share. A subclass overrides the fixture ``rig``."""
+
+    @pytest.fixture
+    def rig(self) -> MechanismRig:
+        """Return the mechanism's rig."""
+        raise NotImplementedError("override the fixture rig in the mechanism's test class")
+
+    @staticmethod
+    def source(rig: MechanismRig, endpoint: Endpoint) -> Source:
+        """Open a source."""
+        return rig.mechanism.open_source(endpoint, rig.network)
+
+    @staticmethod
+    def sink(rig: MechanismRig, endpoint: Endpoint) -> Sink:
+        """Open a sink."""
+        return rig.mechanism.open_sink(endpoint, rig.network)
+
+
+def needs(rig: MechanismRig, capability: Capability) -> None:
+    """Skip a case of something that is not declared: that it is refused is a case of its own."""
+    if capability not in rig.mechanism.source_capabilities | rig.mechanism.sink_capabilities:
+        pytest.skip(f"{rig.mechanism.name} does not declare {capability.value}")
+
+
+def pattern(size_bytes: int, *, seed: int = 0) -> bytes:
+    """Return bytes of which no two stretches are alike, the same ones for the same seed."""
+    words = (((index * 2_654_435_761 + seed * 40_503) & 0xFFFFFFFF) for index in range(-(-size_bytes // 4)))
+    return b"".join(word.to_bytes(4, "little") for word in words)[:size_bytes]
+
+
+def drain(stream: ByteStream) -> bytes:
+    """Read a stream to its end and close it."""
+    buffer = memoryview(bytearray(BUFFER_BYTES))
+    data = bytearray()
+    try:
+        while count := stream.readinto(buffer):
+            data += buffer[:count]
+    finally:
+        stream.close()
+    return bytes(data)
+
+
+def read(
+    reader: Reader, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None
+) -> bytes:
+    """Read a range of an object."""
+    return drain(reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes))
+
+
+def find_one(source: Source, name: str) -> ObjectInfo:
+    """Return one listed object by its name."""
+    return next(info for info in source.list() if info.name == name)
+
+
+def send(body: PartWrite, data: bytes) -> PartReceipt:
+    """Send a whole body in pieces and finish it; a body that fails is cancelled, as the engine does it."""
+    view = memoryview(data)
+    try:
+        for offset in range(0, len(data), BUFFER_BYTES):
+            body.send(view[offset : offset + BUFFER_BYTES])
+        return body.finish()
+    except BaseException:
+        body.cancel()
+        raise
+
+
+def put(
+    writer: Writer,
+    key: str,
+    data: bytes,
+    *,
+    attributes: Attributes = NO_ATTRIBUTES,
+    only_if_absent: bool = False,
+) -> PartReceipt:
+    """Write a whole object."""
+    body = writer.put(key, length_bytes=len(data), attributes=attributes, only_if_absent=only_if_absent)
+    return send(body, data)
+
+
+def put_part(writer: Writer, upload: Upload, data: bytes, number: int, part_size_bytes: int) -> PartReceipt:
+    """Write one part of an object whose bytes are ``data``."""
+    offset = (number - 1) * part_size_bytes
+    piece = data[offset : offset + part_size_bytes]
+    body = writer.put_part(upload, number=number, offset_bytes=offset, length_bytes=len(piece))
+    return send(body, piece)
+
+
+def checksum(data: bytes) -> int:
+    """CRC-64/NVME of some bytes."""
+    return int(crc64nvme(data))
