@@ -35,7 +35,7 @@ class EngineLimits:
 
     workers: int = 8
     part_size_bytes: int = 16 * 1024 * 1024
-    multipart_threshold_bytes: int = 32 * 1024 * 1024
+    multipart_threshold_bytes: int = 16 * 1024 * 1024
     stall_timeout_s: float = 60.0
     attempts: int = 6
     backoff_s: float = 0.2
@@ -63,7 +63,7 @@ class Result:
         objects: At the destination, skipped ones included.
         bytes: Of those objects.
         bytes_resumed: That earlier attempts had moved and this one did not need to.
-        bytes_retransferred: Moved more than once by this attempt, or moved by an earlier one and again by this.
+        bytes_retransferred: Moved again, though this attempt or an earlier one had moved them before.
         verification: The lowest level of any object.
         first_error: Of the first object that failed: ``(kind, message)``.
     """
@@ -93,5 +93,5 @@ class Observer(Protocol):
         ...
 
     def noted(self, kind: str, message: str) -> None:
-        """An event worth keeping, with its reason: the route chosen, a retry, an upload reused or reported."""
+        """An event worth keeping, with its reason: the route, a retry, an upload aborted or reported."""
         ...

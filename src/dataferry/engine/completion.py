@@ -1,0 +1,108 @@
+"""How a big object becomes visible, and what is proved about it (rules 6 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dataferry.domain.errors import IntegrityError, UploadGoneError
+from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
+from dataferry.engine.feed import MultipartObject
+from dataferry.engine.hands import Hands
+from dataferry.engine.transfer import Overwrite
+from dataferry.engine.verification import combined_crc64nvme, compare_with_source, composite_etag, level
+
+
+def complete(hands: Hands, owner: MultipartObject) -> None:
+    """Make an object visible whose parts are all committed, and write that it is there.
+
+    Raises:
+        UploadGoneError: There is no such upload, and no object that is ours: begin anew.
+        IntegrityError: Checksum or size differ: begin anew.
+        FencedError: A newer attempt owns the transfer; nothing was completed.
+    """
+    course = hands.course
+    row, source = owner.row, owner.source
+    size = source.size_bytes or 0
+    parts = [owner.receipts[number] for number in sorted(owner.receipts)]
+    streamed = combined_crc64nvme(parts)
+    compare_with_source(source, streamed)
+
+    def once() -> ObjectInfo:
+        course.ledger.check(course.attempt)
+        writer = hands.connections.writer
+        # Large objects take a store minutes to put together, without a byte on the wire.
+        hands.meter.busy = False
+        done = writer.complete(
+            owner.upload,
+            parts,
+            size_bytes=size,
+            crc64nvme=streamed,
+            only_if_absent=course.transfer.overwrite is Overwrite.NEVER,
+        )
+        return done if done.size_bytes is not None else (writer.stat(row.target_key) or done)
+
+    done = hands.trying(f"completing {row.source.name}", once, at_once=(UploadGoneError, IntegrityError))
+    if done.size_bytes is not None and done.size_bytes != size:
+        raise IntegrityError(f"{row.target_key} has {done.size_bytes} bytes of {size}", operation="complete")
+    confirmed = streamed is not None and done.crc64nvme == streamed
+    _finish(hands, row, done, size, streamed, level(source, streamed, confirmed=confirmed))
+
+
+def settle_gone(hands: Hands, row: ObjectRow, source: ObjectInfo, receipts: Iterable[PartReceipt]) -> bool:
+    """Look at the object of an upload that is gone: it may have been completed before a crash (rule 6).
+
+    Returns:
+        True if the object there is ours; then it is written as finished.
+    """
+    parts = sorted(receipts, key=lambda receipt: receipt.number)
+    size = source.size_bytes or 0
+    if sum(part.size_bytes for part in parts) != size:
+        return False
+    found = hands.trying(
+        f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
+    )
+    if found is None or found.size_bytes != size:
+        return False
+    streamed = combined_crc64nvme(parts)
+    proof = _proof(row, source, found, parts, streamed)
+    if proof is None:
+        return False
+    hands.course.ledger.check(hands.course.attempt)
+    _finish(hands, row, found, size, streamed, proof)
+    hands.course.observer.noted(
+        "completed_before", f"{row.source.name} had been completed by an earlier attempt"
+    )
+    return True
+
+
+def _proof(
+    row: ObjectRow, source: ObjectInfo, found: ObjectInfo, parts: list[PartReceipt], streamed: int | None
+) -> Verification | None:
+    """Return how far the object there is proved to be ours; None if it is not."""
+    if None not in (found.crc64nvme, streamed):
+        return level(source, streamed, confirmed=True) if found.crc64nvme == streamed else None
+    etag = composite_etag(parts)
+    if etag is not None and found.validator is not None and "-" in found.validator:
+        return level(source, streamed, confirmed=False) if found.validator == etag else None
+    # Nothing to compare but its size: ours only if it came to be after we began.
+    newer = None not in (found.modified_at, row.intent_at) and found.modified_at >= row.intent_at  # type: ignore[operator]
+    return Verification.SIZE if newer else None
+
+
+def _finish(
+    hands: Hands,
+    row: ObjectRow,
+    done: ObjectInfo,
+    size: int,
+    streamed: int | None,
+    verification: Verification,
+) -> None:
+    hands.course.ledger.finish(
+        hands.course.attempt,
+        row.ordinal,
+        size_bytes=size,
+        etag=done.validator,
+        crc64nvme=streamed,
+        verification=verification,
+    )

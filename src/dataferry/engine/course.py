@@ -1,0 +1,62 @@
+"""What all threads of one attempt share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import Lock
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.ledger import Attempt, Ledger, ObjectRow
+from dataferry.domain.objects import Capability
+from dataferry.engine.limits import Bandwidth
+from dataferry.engine.progress import Tally
+from dataferry.engine.retry import Retrier
+from dataferry.engine.stop import Stop
+from dataferry.engine.transfer import Observer, Transfer
+
+
+@dataclass(kw_only=True)
+class Course:
+    """One attempt on its way.
+
+    Attributes:
+        halt: Set when we are told to stop, and when an error ends the attempt.
+    """
+
+    transfer: Transfer
+    ledger: Ledger
+    attempt: Attempt
+    observer: Observer
+    clock: Clock
+    halt: Stop
+    retrier: Retrier
+    tally: Tally
+    bandwidth: Bandwidth | None
+    _lock: Lock = field(default_factory=Lock)
+    _error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the attempt."""
+        return self._error
+
+    def doom(self, error: BaseException) -> None:
+        """End the attempt with ``error``, unless it is ending already; every blocked call lets go."""
+        with self._lock:
+            if self._error is None and not self.halt.is_set:
+                self._error = error
+        self.halt.set()
+
+    def is_big(self, row: ObjectRow) -> bool:
+        """True if an object is sent in parts: it has begun so, or it is large and the sink can."""
+        if row.upload is not None or row.intent_at is not None:
+            return True
+        size = row.source.size_bytes or 0
+        large = size >= self.transfer.limits.multipart_threshold_bytes and size > self.part_size_bytes(size)
+        return large and Capability.PARTS in self.transfer.sink.capabilities
+
+    def part_size_bytes(self, size_bytes: int) -> int:
+        """Return the uniform part size for an object, so that it never has more than 9,000 parts."""
+        sink = self.transfer.sink
+        most = min(9_000, sink.max_parts)
+        return max(self.transfer.limits.part_size_bytes, -(-size_bytes // most), sink.min_part_size_bytes)

@@ -1,0 +1,134 @@
+"""What one worker works with: its connections, its buffer, its meter, and how it tries and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from dataferry.domain.errors import (
+    DataFerryError,
+    ProtocolError,
+    SourceChangedError,
+    StallError,
+    UploadGoneError,
+)
+from dataferry.domain.objects import ObjectInfo, PartReceipt
+from dataferry.engine.connections import Connections
+from dataferry.engine.course import Course
+from dataferry.engine.pump import BUFFER_BYTES, Meter, pump
+from dataferry.mechanisms.base import ByteStream, PartWrite
+
+T = TypeVar("T")
+
+
+class Hands:
+    """One worker's tools; everything but ``look`` and ``connections.halt`` belongs to its thread.
+
+    Args:
+        course: The attempt.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.connections = Connections(course.transfer.source, course.transfer.sink)
+        self.meter: Meter = course.tally.meter()
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._stalled = False
+        self._seen_beat = -1
+        self._seen_at = 0.0
+
+    def trying(
+        self,
+        what: str,
+        operation: Callable[[], T],
+        *,
+        at_once: tuple[type[DataFerryError], ...] = (UploadGoneError,),
+    ) -> T:
+        """Run requests with retries, each on fresh connections; ``at_once`` errors are not retried."""
+        return self.course.retrier.run(
+            what,
+            lambda: self._alive(operation),
+            renew=self.connections.renew,
+            judge=self._judge,
+            at_once=at_once,
+        )
+
+    def moving(self, what: str, operation: Callable[[], T], *, sent_before: int = 0) -> T:
+        """Run an operation that moves bytes; those of a failed try are taken back.
+
+        Args:
+            what: For events and errors.
+            operation: Calls ``pump`` with this worker's meter.
+            sent_before: How many of the bytes were sent before, to count what is sent again.
+        """
+        meter = self.meter
+        most = sent_before
+
+        def once() -> T:
+            nonlocal most
+            begin = meter.bytes
+            try:
+                return operation()
+            except BaseException:
+                flown, meter.bytes = meter.bytes - begin, begin
+                again, most = min(flown, most), max(flown, most)
+                meter.retransferred += again
+                raise
+
+        begin = meter.bytes
+        result = self.trying(what, once)
+        meter.retransferred += min(meter.bytes - begin, most)
+        return result
+
+    def carry(self, stream: ByteStream, write: PartWrite, length_bytes: int) -> PartReceipt:
+        """Pump one body and end it; on any error nothing of it becomes visible."""
+        try:
+            pump(stream, write, length_bytes, self._buffer, self.meter, self.course.bandwidth)
+            receipt = write.finish()
+        except BaseException:
+            write.cancel()
+            raise
+        if receipt.size_bytes != length_bytes:
+            raise ProtocolError(f"the sink took {receipt.size_bytes} bytes of {length_bytes}")
+        return receipt
+
+    def look(self, now: float) -> None:
+        """Called by the monitor: end a call that has shown no life for ``stall_timeout_s``."""
+        meter = self.meter
+        if not meter.busy or meter.beat != self._seen_beat:
+            self._seen_beat, self._seen_at = meter.beat, now
+        elif now - self._seen_at >= self.course.transfer.limits.stall_timeout_s:
+            self._seen_at = now
+            self._stalled = True
+            self.connections.abort()
+
+    def _alive(self, operation: Callable[[], T]) -> T:
+        self._stalled = False
+        self.meter.beat += 1
+        self.meter.busy = True
+        try:
+            return operation()
+        finally:
+            self.meter.busy = False
+
+    def _judge(self, error: DataFerryError) -> DataFerryError:
+        if not self._stalled:
+            return error
+        limit_s = self.course.transfer.limits.stall_timeout_s
+        return StallError(f"no byte moved for {limit_s:g} s", operation=error.operation)
+
+
+def checked(planned: ObjectInfo, found: ObjectInfo) -> ObjectInfo:
+    """Return ``found`` if it is the version that was planned (rule 4).
+
+    Raises:
+        SourceChangedError: Validator, version or size differ.
+    """
+    for name in ("validator", "version_id", "size_bytes"):
+        before, now = getattr(planned, name), getattr(found, name)
+        if before is not None and now is not None and before != now:
+            raise SourceChangedError(
+                f"{planned.name} changed since the transfer began: {name} was {before}, is {now}",
+                operation="read",
+            )
+    return found

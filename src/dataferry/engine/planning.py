@@ -1,0 +1,108 @@
+"""The planner: lists the source, decides about what is at the destination already, and writes the plan.
+
+One thread. It goes on at the ledger's cursor, so that a listing is never begun anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from dataferry.domain.errors import AddressError
+from dataferry.domain.ledger import PlannedObject
+from dataferry.domain.objects import ObjectInfo
+from dataferry.engine.course import Course
+from dataferry.engine.overwriting import skip_reason
+from dataferry.engine.transfer import Overwrite
+
+# The first page is short, so that workers begin while the second one is listed.
+FIRST_PAGE_OBJECTS = 100
+PAGE_OBJECTS = 1000
+# A key that no sink can make, for names that it refuses: the object is planned, and fails with the reason.
+UNPLACEABLE = "\N{REPLACEMENT CHARACTER} unplaceable: "
+
+
+class Planner:
+    """Writes the plan of a transfer into the ledger.
+
+    Args:
+        course: The attempt.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._source = course.transfer.source
+        self._sink = course.transfer.sink
+        self._listing: Iterator[ObjectInfo] | None = None
+
+    def run(self) -> None:
+        """List to the end, page by page.
+
+        Raises:
+            ConflictError: Two objects would have the same key at the destination.
+            DataFerryError: The source can't be listed, or the destination not be looked at.
+        """
+        course = self._course
+        plan = course.ledger.plan(course.attempt)
+        if plan.complete:
+            course.tally.plan_complete = True
+            return
+        cursor, limit = plan.cursor, FIRST_PAGE_OBJECTS
+        while True:
+            infos = self._list(cursor, limit)
+            if infos:
+                cursor = infos[-1].name
+                self._add(infos, cursor)
+            if len(infos) < limit:
+                break
+            limit = PAGE_OBJECTS
+        course.ledger.finish_plan(course.attempt)
+        course.tally.plan_complete = True
+
+    def _list(self, cursor: str | None, limit: int) -> list[ObjectInfo]:
+        """Return the next objects; a listing that failed goes on after the last committed name."""
+
+        def once() -> list[ObjectInfo]:
+            if self._listing is None:
+                self._listing = self._source.list(start_after=cursor)
+            return list(itertools.islice(self._listing, limit))
+
+        return self._course.retrier.run("listing the source", once, renew=self._forget_listing)
+
+    def _forget_listing(self) -> None:
+        self._listing = None
+
+    def _add(self, infos: Sequence[ObjectInfo], cursor: str) -> None:
+        course = self._course
+        planned = self._decide(infos)
+        course.ledger.add(course.attempt, planned, cursor=cursor)
+        tally = course.tally
+        tally.planned_objects += len(planned)
+        tally.planned_bytes += sum(item.source.size_bytes or 0 for item in planned)
+        skipped = [item for item in planned if item.skip_reason is not None]
+        tally.planned_skips += len(skipped)
+        tally.planned_skip_bytes += sum(item.source.size_bytes or 0 for item in skipped)
+
+    def _decide(self, infos: Sequence[ObjectInfo]) -> list[PlannedObject]:
+        """Give each object its key, and a reason to skip it where there is one."""
+        keys = [self._place(info) for info in infos]
+        policy = self._course.transfer.overwrite
+        found: dict[str, ObjectInfo] = {}
+        if policy is not Overwrite.ALWAYS:
+            wanted = [key for key in keys if not key.startswith(UNPLACEABLE)]
+            found = self._course.retrier.run("looking at the destination", lambda: self._sink.find(wanted))
+        return [
+            PlannedObject(
+                source=info,
+                target_key=key,
+                target_identity=self._sink.identity,
+                skip_reason=skip_reason(policy, info, found.get(key)),
+            )
+            for info, key in zip(infos, keys, strict=True)
+        ]
+
+    def _place(self, info: ObjectInfo) -> str:
+        try:
+            return self._sink.place(info.name, single=self._source.is_single)
+        except AddressError:
+            return UNPLACEABLE + info.name

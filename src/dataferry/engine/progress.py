@@ -1,0 +1,127 @@
+"""Progress: adds up the workers' counters about four times a second and tells the observer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import Thread
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.objects import Totals
+from dataferry.domain.progress import Progress
+from dataferry.engine.pump import Meter
+from dataferry.engine.stop import Stop
+from dataferry.engine.transfer import Observer
+
+INTERVAL_S = 0.25
+WINDOW_S = 5.0
+
+
+class Tally:
+    """Everything an attempt counts: what the ledger held at its start, the plan's growth, and each worker's meter.
+
+    Args:
+        start: The ledger's totals when the attempt began.
+        clock: For throughput.
+    """
+
+    def __init__(self, start: Totals, clock: Clock) -> None:
+        self._start = start
+        self._clock = clock
+        self._meters: list[Meter] = []
+        self._samples: deque[tuple[float, int]] = deque([(clock.monotonic(), 0)])
+        self.planned_objects = 0
+        self.planned_bytes = 0
+        self.planned_skips = 0
+        self.planned_skip_bytes = 0
+        self.plan_complete = start.plan_complete
+
+    def rebase(self, start: Totals) -> None:
+        """Begin from other totals, before any byte moved."""
+        self._start = start
+
+    def meter(self) -> Meter:
+        """Return a new worker's meter."""
+        meter = Meter()
+        self._meters.append(meter)
+        return meter
+
+    @property
+    def meters(self) -> Sequence[Meter]:
+        """All meters."""
+        return tuple(self._meters)
+
+    @property
+    def bytes_resumed(self) -> int:
+        """That earlier attempts had committed, without what turned out to be missing at the destination."""
+        return max(0, self._start.bytes_done - sum(meter.lost for meter in self._meters))
+
+    @property
+    def bytes_retransferred(self) -> int:
+        """Sent though they had been sent before."""
+        return sum(meter.retransferred for meter in self._meters)
+
+    def progress(self) -> Progress:
+        """Return this moment; call it from one thread, since throughput is taken between calls."""
+        start, meters = self._start, self._meters
+        moved = sum(meter.bytes for meter in meters)
+        total = start.bytes_total + self.planned_bytes
+        there = start.bytes_done + self.planned_skip_bytes + moved - sum(meter.lost for meter in meters)
+        rate = self._throughput(moved)
+        plan_complete = self.plan_complete
+        left = max(0, total - there)
+        return Progress(
+            objects_total=start.objects_total + self.planned_objects,
+            objects_done=start.objects_done + sum(meter.done for meter in meters),
+            objects_skipped=start.objects_skipped
+            + self.planned_skips
+            + sum(meter.skipped for meter in meters),
+            objects_failed=start.objects_failed + sum(meter.failed for meter in meters),
+            bytes_total=total,
+            bytes_transferred=max(0, min(there, total)),
+            bytes_resumed=self.bytes_resumed,
+            bytes_retransferred=self.bytes_retransferred,
+            throughput_bytes_per_s=rate,
+            eta_s=left / rate if plan_complete and rate > 0 else None,
+            plan_complete=plan_complete,
+        )
+
+    def _throughput(self, moved: int) -> float:
+        now = self._clock.monotonic()
+        samples = self._samples
+        samples.append((now, moved))
+        while len(samples) > 2 and now - samples[0][0] > WINDOW_S:  # noqa: PLR2004 - two make an interval
+            samples.popleft()
+        span_s = now - samples[0][0]
+        return max(0.0, (moved - samples[0][1]) / span_s) if span_s > 0 else 0.0
+
+
+class Monitor:
+    """One thread that watches an attempt: reports progress, and looks for stalled workers.
+
+    Args:
+        tally: What to report.
+        observer: Whom to tell.
+        watch: Called at each tick; ends calls that stall.
+    """
+
+    def __init__(self, tally: Tally, observer: Observer, watch: Callable[[], None]) -> None:
+        self._tally = tally
+        self._observer = observer
+        self._watch = watch
+        self._end = Stop()
+        self._thread = Thread(target=self._run, name="ferry-monitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End and join the thread."""
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(INTERVAL_S):
+            self._watch()
+            self._observer.progressed(self._tally.progress())

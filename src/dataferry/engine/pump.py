@@ -1,0 +1,66 @@
+"""The hot loop: bytes from a source's stream into a sink's body, through one reused buffer.
+
+The sink computes the checksum of what it sends, so the loop touches no byte itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataferry.domain.errors import ShortBodyError
+from dataferry.engine.limits import Bandwidth
+from dataferry.mechanisms.base import ByteStream, PartWrite
+
+BUFFER_BYTES = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Meter:
+    """One worker's counters. Only its thread writes, so nobody waits; readers add them up.
+
+    Attributes:
+        bytes: Sent by this attempt, in flight included; taken back when a part fails.
+        retransferred: Of bytes that had been sent before.
+        lost: Of committed bytes that turned out to be missing at the destination.
+        done, skipped, failed: Objects ended.
+        beat: Grows with every sign of life.
+        busy: True inside a call that must show life.
+    """
+
+    bytes: int = 0
+    retransferred: int = 0
+    lost: int = 0
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    beat: int = 0
+    busy: bool = False
+
+
+def pump(
+    stream: ByteStream,
+    write: PartWrite,
+    length_bytes: int,
+    buffer: memoryview,
+    meter: Meter,
+    bandwidth: Bandwidth | None = None,
+) -> None:
+    """Move exactly ``length_bytes`` from ``stream`` to ``write``, counting them in ``meter``.
+
+    Raises:
+        ShortBodyError: The stream ended early.
+        StorageError: As of ``readinto`` and ``send``.
+        StoppedError: While waiting for bandwidth.
+    """
+    piece = len(buffer) if bandwidth is None else min(len(buffer), bandwidth.piece_bytes)
+    left = length_bytes
+    while left:
+        count = stream.readinto(buffer[: min(piece, left)])
+        if not count:
+            raise ShortBodyError(f"the source ended {left} bytes early", operation="read")
+        if bandwidth is not None:
+            bandwidth.take(count)
+        write.send(buffer[:count])
+        left -= count
+        meter.bytes += count
+        meter.beat += 1

@@ -1,0 +1,44 @@
+"""A resume that brings another endpoint or bucket: what is done elsewhere is not done here (rule 5)."""
+
+from __future__ import annotations
+
+from dataferry.domain.errors import AddressError
+from dataferry.domain.ledger import ObjectRow
+from dataferry.engine.course import Course
+
+PAGE_OBJECTS = 500
+
+
+def retarget(course: Course) -> None:
+    """Make every object pending again if the plan was made for another destination.
+
+    The first object of the plan tells, and is changed last: a crash in between begins this again.
+    """
+    sink = course.transfer.sink
+    first = course.ledger.objects(course.transfer.id, limit=1)
+    if not first or first[0].target_identity == sink.identity:
+        return
+    course.observer.noted(
+        "destination_changed",
+        f"the destination is {sink.identity}, it was {first[0].target_identity}: everything is moved there "
+        "anew, and uploads open at the old place are handed to the clean-up",
+    )
+    after = first[0].ordinal
+    while rows := course.ledger.objects(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS):
+        for row in rows:
+            _bring(course, row)
+        after = rows[-1].ordinal
+    _bring(course, first[0])
+    course.tally.rebase(course.ledger.totals(course.transfer.id))
+
+
+def _bring(course: Course, row: ObjectRow) -> None:
+    sink = course.transfer.sink
+    if row.target_identity == sink.identity:
+        return
+    try:
+        key = sink.place(row.source.name, single=course.transfer.source.is_single)
+    except AddressError:
+        # The worker that takes it fails it, with the reason.
+        key = row.target_key
+    course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True, target=(key, sink.identity))

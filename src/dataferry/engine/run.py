@@ -1,0 +1,206 @@
+"""Runs one attempt at a transfer, from its plan to its result; every thread it starts ends before it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Thread
+
+from dataferry.domain.clock import Clock, SystemClock
+from dataferry.domain.errors import StoppedError
+from dataferry.domain.ledger import Attempt, Ledger, ObjectState
+from dataferry.domain.objects import Capability
+from dataferry.engine.cleanup import abort_one
+from dataferry.engine.course import Course
+from dataferry.engine.feed import Feed
+from dataferry.engine.limits import Bandwidth, Pause
+from dataferry.engine.planning import Planner
+from dataferry.engine.progress import Monitor, Tally
+from dataferry.engine.retargeting import retarget
+from dataferry.engine.retry import Retrier
+from dataferry.engine.stop import Stop
+from dataferry.engine.transfer import Observer, Result, Transfer
+from dataferry.engine.worker import Worker
+from dataferry.mechanisms.base import Abortable
+
+STRATEGY = "streaming"
+PAGE_OBJECTS = 500
+# How often the feeder looks again while the planner is still writing.
+WAIT_S = 0.1
+JOIN_S = 0.2
+
+
+def run(
+    transfer: Transfer,
+    ledger: Ledger,
+    *,
+    stop: Stop,
+    observer: Observer,
+    clock: Clock | None = None,
+) -> Result:
+    """Run one attempt: plan, move, verify, and report.
+
+    Objects that fail are counted in the result; those that an earlier attempt failed are tried again.
+
+    Args:
+        transfer: What to move, under which epoch.
+        ledger: Remembers it; the epoch must have been claimed there.
+        stop: Set from any thread, ends the attempt within a second.
+        observer: Told of progress and events.
+        clock: The machine's if None.
+
+    Raises:
+        StoppedError: ``stop`` was set; what was committed stays for the next attempt.
+        FencedError: A newer attempt owns the transfer.
+        ConflictError: Two objects would have the same key at the destination.
+        DataFerryError: The attempt can't go on: bucket gone, place not reachable, no access to the listing.
+    """
+    clock = clock or SystemClock()
+    began = clock.monotonic()
+    halt = Stop()
+    course = _course(transfer, ledger, observer, clock, halt)
+    unregister = stop.on_stop(halt.set)
+    try:
+        _move(course)
+    finally:
+        unregister()
+    if course.error is not None and not isinstance(course.error, StoppedError):
+        raise course.error
+    if halt.is_set:
+        raise StoppedError("the transfer was stopped")
+    _clean_up(course)
+    return _result(course, clock.monotonic() - began)
+
+
+def _course(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock, halt: Stop) -> Course:
+    """Put together what all threads share."""
+    limits = transfer.limits
+    attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
+    ledger.check(attempt)
+    retried = ledger.retry_failed(attempt)
+    if retried:
+        observer.noted("failed_objects_retried", f"{retried} objects that had failed are tried again")
+    return Course(
+        transfer=transfer,
+        ledger=ledger,
+        attempt=attempt,
+        observer=observer,
+        clock=clock,
+        halt=halt,
+        retrier=Retrier(limits, halt, Pause(clock, halt), observer),
+        tally=Tally(ledger.totals(transfer.id), clock),
+        bandwidth=Bandwidth(limits.bandwidth_bytes_per_s, clock, halt)
+        if limits.bandwidth_bytes_per_s
+        else None,
+    )
+
+
+def _move(course: Course) -> None:
+    """Run planner, workers and monitor; return when all have ended."""
+    limits = course.transfer.limits
+    feed = Feed(limits.workers, course.is_big)
+    workers = [Worker(number, course, feed) for number in range(1, limits.workers + 1)]
+    planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
+    threads: list[Thread] = []
+
+    def let_go() -> None:
+        feed.end()
+        _let_go(course, workers)
+
+    def watch() -> None:
+        now = course.clock.monotonic()
+        for worker in workers:
+            worker.hands.look(now)
+
+    monitor = Monitor(course.tally, course.observer, watch)
+    unregister = course.halt.on_stop(let_go)
+    monitor.start()
+    try:
+        retarget(course)
+        planner.start()
+        threads.append(planner)
+        if Capability.INJECTIVE_NAMES not in course.transfer.sink.capabilities:
+            # Names that collide are found while they are written down, before a byte moves (rule 9).
+            _join([planner], lambda: None)
+        for worker in workers:
+            worker.thread.start()
+            threads.append(worker.thread)
+        _supply(course, feed)
+    except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
+        course.doom(error)
+    finally:
+        _join(threads, lambda: let_go() if course.halt.is_set else None)
+        unregister()
+        monitor.close()
+        course.observer.progressed(course.tally.progress())
+
+
+def _let_go(course: Course, workers: Sequence[Worker]) -> None:
+    """Make every blocked call fail at once (rule 7)."""
+    for worker in workers:
+        worker.hands.connections.halt()
+    for end in (course.transfer.source, course.transfer.sink):
+        if isinstance(end, Abortable):
+            end.abort()
+
+
+def _plan(course: Course) -> None:
+    """The planner thread."""
+    try:
+        Planner(course).run()
+    except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
+        course.doom(error)
+
+
+def _supply(course: Course, feed: Feed) -> None:
+    """Feed the workers from the ledger, a page at a time, until the plan is exhausted."""
+    after = 0
+    while not course.halt.is_set:
+        if not feed.wait_for_room(WAIT_S):
+            continue
+        # Asked before the rows: what the planner adds between the two is found next time.
+        complete = course.tally.plan_complete
+        rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS)
+        if rows:
+            after = rows[-1].ordinal
+            feed.offer(rows)
+        elif complete:
+            feed.close()
+            return
+        else:
+            course.halt.wait(WAIT_S)
+
+
+def _join(threads: list[Thread], remind: Callable[[], None]) -> None:
+    """Wait until all threads have ended; ``remind`` those that opened a connection just after being told."""
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(JOIN_S)
+            remind()
+
+
+def _clean_up(course: Course) -> None:
+    """Abort the uploads of objects that failed or began anew, while we have the sink open."""
+    sink = course.transfer.sink
+    for cleanup in course.ledger.cleanups(limit=1000, transfer_id=course.transfer.id):
+        if cleanup.target_identity == sink.identity:
+            abort_one(course.ledger, cleanup, sink, course.clock)
+
+
+def _result(course: Course, seconds: float) -> Result:
+    """Read the outcome from the ledger: what is committed counts."""
+    transfer_id = course.transfer.id
+    totals = course.ledger.totals(transfer_id)
+    failed = course.ledger.objects(transfer_id, limit=1, state=ObjectState.FAILED)
+    first = (failed[0].error_kind or "error", failed[0].error or "") if failed else None
+    return Result(
+        objects=totals.objects_done + totals.objects_skipped,
+        bytes=totals.bytes_done,
+        objects_failed=totals.objects_failed,
+        objects_skipped=totals.objects_skipped,
+        bytes_resumed=course.tally.bytes_resumed,
+        bytes_retransferred=course.tally.bytes_retransferred,
+        seconds=seconds,
+        strategy=STRATEGY,
+        verification=totals.verification,
+        first_error=first,
+    )

@@ -1,0 +1,60 @@
+"""Big objects of sources without ranges or strong validators: one stream, cut into parts, from its beginning.
+
+No version can be named for a later read, so nothing is resumed: each try begins the object anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dataferry.domain.objects import PartPlan, PartReceipt
+from dataferry.engine.completion import complete
+from dataferry.engine.feed import BigObject, MultipartObject
+from dataferry.engine.hands import Hands, checked
+from dataferry.engine.opening import forget, open_upload
+from dataferry.engine.parts import parts_of
+from dataferry.mechanisms.base import ByteStream
+
+
+def send_streamed(hands: Hands, work: BigObject) -> None:
+    """Move one big object through a single stream and write that it is there.
+
+    Raises:
+        DataFerryError: It failed for good.
+    """
+    course = hands.course
+    row = work.row
+    if row.upload is not None:
+        forget(hands, row, course.ledger.parts(course.attempt.transfer_id, row.ordinal), abandon=True)
+        row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
+    size = row.source.size_bytes or 0
+
+    def once() -> MultipartObject:
+        stream = hands.connections.reader.open(row.source)
+        try:
+            source = checked(row.source, stream.info)
+            upload, opened = open_upload(hands, row, source)
+            parts = parts_of(size, opened.part_size_bytes or 1)
+            receipts: dict[int, PartReceipt] = {}
+            owner = MultipartObject(opened, replace(source, size_bytes=size), upload, receipts, work.tries)
+            try:
+                for part in parts:
+                    receipts[part.number] = _send(hands, owner, part, stream)
+            except BaseException:
+                forget(hands, opened, (), abandon=True)
+                raise
+            return owner
+        finally:
+            stream.close()
+
+    complete(hands, hands.moving(row.source.name, once))
+
+
+def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStream) -> PartReceipt:
+    course = hands.course
+    write = hands.connections.writer.put_part(
+        owner.upload, number=part.number, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes
+    )
+    receipt = hands.carry(stream, write, part.length_bytes)
+    course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
+    return receipt

@@ -1,0 +1,71 @@
+"""What is proved about an object, from the checksums that the pair gave (rule 8)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from dataferry.domain.errors import IntegrityError
+from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
+
+MD5_HEX_CHARS = 32
+
+
+def combined_crc64nvme(parts: Iterable[PartReceipt]) -> int | None:
+    """Return the CRC-64/NVME of the whole from those of its parts, in order; None if one is not known."""
+    from awscrt.checksums import combine_crc64nvme
+
+    combined = 0
+    for part in parts:
+        if part.crc64nvme is None:
+            return None
+        combined = combine_crc64nvme(combined, part.crc64nvme, part.size_bytes)
+    return combined
+
+
+def compare_with_source(source: ObjectInfo, streamed_crc64nvme: int | None) -> None:
+    """Compare what was streamed with the source's own checksum, where both are known.
+
+    Raises:
+        IntegrityError: They differ.
+    """
+    if None not in (source.crc64nvme, streamed_crc64nvme) and source.crc64nvme != streamed_crc64nvme:
+        raise IntegrityError(
+            f"{source.name}: the bytes read do not have the CRC-64/NVME that the source keeps",
+            operation="read",
+        )
+
+
+def level(source: ObjectInfo, streamed_crc64nvme: int | None, *, confirmed: bool) -> Verification:
+    """Return how far an object is proved.
+
+    Args:
+        source: With its checksum, where the store keeps one; it was compared before.
+        streamed_crc64nvme: Of the bytes sent; None if not of all of them.
+        confirmed: The destination's own checksum of the whole object is the same.
+    """
+    if streamed_crc64nvme is None:
+        return Verification.SIZE
+    if not confirmed:
+        return Verification.TRANSPORT
+    return Verification.END_TO_END if source.crc64nvme is not None else Verification.DESTINATION
+
+
+def is_md5_etag(etag: str | None) -> bool:
+    """True if an ETag looks like the MD5 of a whole object."""
+    return etag is not None and len(etag) == MD5_HEX_CHARS and _is_hex(etag)
+
+
+def composite_etag(parts: Sequence[PartReceipt]) -> str | None:
+    """Return the ETag that S3 makes from those of the parts; None if theirs are not MD5s.
+
+    Source: Amazon S3 User Guide, "Checking object integrity": MD5 of the concatenated MD5s, dash, count.
+    """
+    if not parts or not all(is_md5_etag(part.etag) for part in parts):
+        return None
+    joined = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _is_hex(text: str) -> bool:
+    return all(character in "0123456789abcdef" for character in text.lower())

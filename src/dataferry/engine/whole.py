@@ -1,0 +1,97 @@
+"""Small objects: one read, one request to the sink, one row. No look-up beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dataferry.domain.errors import IntegrityError, WrongRangeError
+from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt
+from dataferry.engine.hands import Hands, checked
+from dataferry.engine.transfer import Overwrite
+from dataferry.engine.verification import compare_with_source, level
+from dataferry.mechanisms.base import ByteStream, PartWrite
+
+
+def send_whole(hands: Hands, row: ObjectRow) -> None:
+    """Move one object in one piece and write that it is there.
+
+    Raises:
+        SourceChangedError: It is not the planned version.
+        DataFerryError: It failed for good.
+    """
+    size = row.source.size_bytes or 0
+
+    def once() -> tuple[ObjectInfo, PartReceipt]:
+        stream = hands.connections.reader.open(row.source)
+        try:
+            info = _found(row.source, stream)
+            write = hands.connections.writer.put(
+                row.target_key,
+                length_bytes=size,
+                attributes=info.attributes or Attributes(),
+                only_if_absent=hands.course.transfer.overwrite is Overwrite.NEVER,
+            )
+            body: PartWrite = write if info.crc64nvme is None else ProvedBody(write, info)
+            return info, hands.carry(stream, body, size)
+        finally:
+            stream.close()
+
+    info, receipt = hands.moving(row.source.name, once)
+    course = hands.course
+    course.ledger.finish(
+        course.attempt,
+        row.ordinal,
+        size_bytes=size,
+        etag=receipt.etag or None,
+        crc64nvme=receipt.crc64nvme,
+        verification=level(info, receipt.crc64nvme, confirmed=receipt.confirmed),
+    )
+
+
+class ProvedBody:
+    """A body that is compared with the source's own checksum before it becomes visible.
+
+    Only for sources that keep a CRC-64/NVME: a whole object is visible once its request ends, so the sink's
+    own sum would come too late.
+    """
+
+    def __init__(self, body: PartWrite, source: ObjectInfo) -> None:
+        from awscrt.checksums import crc64nvme
+
+        self._body = body
+        self._source = source
+        self._sum = crc64nvme
+        self._crc64nvme = 0
+
+    def send(self, data: memoryview) -> None:
+        """Add to the sum and send."""
+        self._crc64nvme = self._sum(data, self._crc64nvme)
+        self._body.send(data)
+
+    def finish(self) -> PartReceipt:
+        """Compare, then end the body.
+
+        Raises:
+            IntegrityError: The bytes read are not those that the source keeps a checksum of.
+        """
+        compare_with_source(self._source, self._crc64nvme)
+        receipt = self._body.finish()
+        if receipt.crc64nvme not in (None, self._crc64nvme):
+            raise IntegrityError(f"{self._source.name}: the bytes changed on their way", operation="write")
+        return receipt
+
+    def cancel(self) -> None:
+        """Drop it."""
+        self._body.cancel()
+
+
+def _found(planned: ObjectInfo, stream: ByteStream) -> ObjectInfo:
+    """Compare the reply with the plan; its checksum completes the listing's."""
+    info = checked(planned, stream.info)
+    if stream.length_bytes is not None and stream.length_bytes != planned.size_bytes:
+        raise WrongRangeError(
+            f"{planned.name}: the source sends {stream.length_bytes} bytes of {planned.size_bytes}",
+            operation="read",
+        )
+    return info if info.crc64nvme is not None else replace(info, crc64nvme=planned.crc64nvme)

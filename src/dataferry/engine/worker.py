@@ -1,0 +1,226 @@
+"""A worker: one thread that takes objects and parts from the feed until there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from threading import Thread
+
+from dataferry.domain.errors import (
+    DataFerryError,
+    DestinationExistsError,
+    FencedError,
+    IntegrityError,
+    StoppedError,
+    UnsupportedError,
+    UploadGoneError,
+)
+from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.objects import Capability
+from dataferry.engine.completion import complete, settle_gone
+from dataferry.engine.course import Course
+from dataferry.engine.feed import BigObject, Feed, MultipartObject, Part, WholeObject, Work
+from dataferry.engine.hands import Hands
+from dataferry.engine.opening import begin, forget
+from dataferry.engine.parts import carry_part
+from dataferry.engine.retry import dooms_attempt
+from dataferry.engine.streaming import send_streamed
+from dataferry.engine.whole import send_whole
+
+# What a new beginning of the object may mend.
+BEGIN_ANEW = (UploadGoneError, IntegrityError)
+
+
+class Worker:
+    """One thread with its own connections and buffer.
+
+    Args:
+        number: From 1, for the thread's name.
+        course: The attempt.
+        feed: Where work comes from.
+    """
+
+    def __init__(self, number: int, course: Course, feed: Feed) -> None:
+        self._course = course
+        self._feed = feed
+        self.hands = Hands(course)
+        self.thread = Thread(target=self._run, name=f"ferry-worker-{number}", daemon=True)
+        source = course.transfer.source.capabilities
+        self._looks = Capability.VALIDATORS in source
+        self._reads_ranges = {Capability.RANGES, Capability.VALIDATORS} <= source
+
+    def _run(self) -> None:
+        try:
+            while (work := self._feed.take()) is not None:
+                self._do(work)
+        except StoppedError as error:
+            self._course.doom(error)
+        except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
+            self._course.doom(error)
+        finally:
+            self.hands.connections.close()
+
+    def _do(self, work: Work) -> None:
+        if isinstance(work, Part):
+            self._send_part(work)
+            return
+        row = self._attended(work.row, lambda: self._current(work.row))
+        if row is None:
+            self._feed.done(work)
+        elif isinstance(work, WholeObject):
+            self._attended(row, lambda: self._ended(send_whole, row))
+            self._feed.done(work)
+        elif self._reads_ranges and row.source.validator is not None:
+            self._begin(replace(work, row=row))
+        else:
+            self._stream(replace(work, row=row))
+
+    def _current(self, row: ObjectRow) -> ObjectRow:
+        """Bring a row up to date: its key at this sink (rule 5), and a fresh look at a source without validator."""
+        course, sink = self._course, self._course.transfer.sink
+        if row.source.size_bytes is None and not self._looks:
+            raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
+        key = sink.place(row.source.name, single=course.transfer.source.is_single)
+        moved = (key, sink.identity) != (row.target_key, row.target_identity)
+        source = None
+        if self._looks and row.source.validator is None:
+            source = self.hands.trying(
+                f"looking at {row.source.name}", lambda: self.hands.connections.reader.stat(row.source)
+            )
+            source = replace(source, attributes=None)
+        if not moved and source in (None, row.source):
+            return self._sized(row)
+        parts = course.ledger.parts(course.attempt.transfer_id, row.ordinal) if row.upload is not None else ()
+        self.hands.meter.lost += sum(part.size_bytes for part in parts)
+        if moved:
+            course.ledger.restart(
+                course.attempt, row.ordinal, source=source, abandon=True, target=(key, sink.identity)
+            )
+        else:
+            course.ledger.restart(course.attempt, row.ordinal, source=source, abandon=True)
+        return self._sized(
+            replace(
+                row,
+                source=source or row.source,
+                target_key=key,
+                target_identity=sink.identity,
+                upload=None,
+                intent_at=None,
+                part_size_bytes=None,
+            )
+        )
+
+    def _sized(self, row: ObjectRow) -> ObjectRow:
+        if row.source.size_bytes is None:
+            raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
+        return row
+
+    def _begin(self, work: BigObject) -> None:
+        owner: MultipartObject | None = None
+
+        def once() -> ObjectRow:
+            nonlocal owner
+            owner = begin(self.hands, work)
+            if owner is None:
+                self.hands.meter.done += 1
+            return work.row
+
+        self._attended(work.row, once)
+        if owner is None:
+            self._feed.done(work)
+        elif self._feed.opened(owner):
+            self._settle(owner)
+
+    def _stream(self, work: BigObject) -> None:
+        def once() -> ObjectRow:
+            send_streamed(self.hands, work)
+            self.hands.meter.done += 1
+            return work.row
+
+        self._attended(work.row, once)
+        self._feed.done(work)
+
+    def _send_part(self, part: Part) -> None:
+        """Send one part; its row is committed before the next is taken (rule 2)."""
+        owner, plan, course, hands = part.owner, part.plan, self._course, self.hands
+        error: DataFerryError | None = None
+        try:
+            again = plan.length_bytes if plan.number in owner.sent_before else 0
+            what = f"part {plan.number} of {owner.row.source.name}"
+            receipt = hands.moving(what, lambda: carry_part(hands, part.owner, part.plan), sent_before=again)
+            course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
+            owner.receipts[plan.number] = receipt
+        except (StoppedError, FencedError):
+            raise
+        except DataFerryError as caught:
+            if dooms_attempt(caught):
+                raise
+            error = caught
+        if self._feed.part_done(part, error):
+            self._settle(owner)
+
+    def _settle(self, owner: MultipartObject) -> None:
+        """All parts have ended: complete the object, begin it anew, or let it fail."""
+        again: BigObject | None = None
+
+        def once() -> ObjectRow:
+            nonlocal again
+            try:
+                if owner.error is not None:
+                    raise owner.error
+                complete(self.hands, owner)
+            except BEGIN_ANEW as error:
+                receipts = list(owner.receipts.values())
+                if isinstance(error, UploadGoneError) and settle_gone(
+                    self.hands, owner.row, owner.source, receipts
+                ):
+                    pass
+                elif owner.tries >= self._course.transfer.limits.attempts:
+                    raise
+                else:
+                    again = self._anew(owner, error)
+                    return owner.row
+            self.hands.meter.done += 1
+            return owner.row
+
+        self._attended(owner.row, once)
+        self._feed.settled(owner, again)
+
+    def _anew(self, owner: MultipartObject, error: DataFerryError) -> BigObject:
+        course = self._course
+        course.observer.noted("object_restarted", f"{owner.row.source.name} begins anew: {error}")
+        forget(self.hands, owner.row, owner.receipts.values(), abandon=not isinstance(error, UploadGoneError))
+        return BigObject(
+            replace(owner.row, upload=None, intent_at=None, part_size_bytes=None),
+            tries=owner.tries + 1,
+            sent_before=owner.sent_before | frozenset(owner.receipts),
+        )
+
+    def _ended(self, send: Callable[[Hands, ObjectRow], None], row: ObjectRow) -> ObjectRow:
+        send(self.hands, row)
+        self.hands.meter.done += 1
+        return row
+
+    def _attended(self, row: ObjectRow, action: Callable[[], ObjectRow]) -> ObjectRow | None:
+        """Run what concerns one object; its failure is written, and the others go on.
+
+        Returns:
+            What ``action`` returns; None if the object ended here.
+        """
+        course, meter = self._course, self.hands.meter
+        try:
+            return action()
+        except (StoppedError, FencedError):
+            raise
+        except DestinationExistsError as error:
+            if row.upload is not None:
+                course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True)
+            course.ledger.skip(course.attempt, row.ordinal, reason=str(error))
+            meter.skipped += 1
+        except DataFerryError as error:
+            if dooms_attempt(error):
+                raise
+            course.ledger.fail(course.attempt, row.ordinal, kind=error.kind, error=str(error))
+            course.observer.noted("object_failed", f"{row.source.name}: {error.kind}: {error}")
+            meter.failed += 1
+        return None
