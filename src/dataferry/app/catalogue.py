@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
-from dataferry.domain.location import LocationRef, OnFailure, Retries
+from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
 
 
 class ParticipantSettings(Section):
@@ -44,6 +44,12 @@ class ControlPlaneSettings(Section):
     )
     registration_url: str | None = Field(
         default=None, description="Where to register, if not `{endpoint}/dataplanes`. None: there."
+    )
+    registration: RegistrationStyle = Field(
+        default=RegistrationStyle.DPS,
+        description="Which endpoint it is told: `dps` the base of our signaling API, as the specification"
+        " says;"
+        " `edc` with `/dataflows` behind it, since EDC appends only the verb.",
     )
     retries: Retries = Field(
         default=Retries.STRICT,
@@ -152,7 +158,7 @@ class DatasetSettings(Section):
 
 
 class LandingZoneSettings(Section):
-    """``[[landing_zones]]``: where a consumer receives; the first that matches serves a flow."""
+    """``[[landing_zones]]``: where a consumer receives; the most specific that matches wins."""
 
     name: Name = Field(description="Its name.")
     sink: str = Field(
@@ -163,7 +169,7 @@ class LandingZoneSettings(Section):
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
     )
     labels: tuple[str, ...] = Field(
-        default=(), description="Labels, one of which a flow must have. Empty: any flow."
+        default=(), description="Labels that a flow must have, all of them, patterns with `*`. Empty: any."
     )
     datasets: tuple[str, ...] = Field(
         default=(), description="Dataset ids that it serves, patterns with `*`. Empty: all."

@@ -61,6 +61,20 @@ def load(config: str | None = None, environ: Mapping[str, str] | None = None) ->
     return settings
 
 
+def with_server(settings: Settings, *, host: str | None, port: int | None) -> Settings:
+    """Return settings with host and port of the command line over them; None keeps.
+
+    Raises:
+        ConfigError: The address would be open without authorization.
+    """
+    changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    if not changes:
+        return settings
+    changed = settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
+    _cross_check(changed, "command line")
+    return changed
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
     try:

@@ -10,19 +10,18 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dataferry.app.locks import FileLock
-from dataferry.app.places import find_place
+from dataferry.app.places import KnownLocations, find_place
 from dataferry.app.sizes import parse_size
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConfigError, InputError, StoppedError
 from dataferry.domain.ledger import Attempt, Cleanup, ObjectState
-from dataferry.domain.location import Location
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
@@ -146,18 +145,16 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
         DataFerryError: It can't go on as a whole, e.g. a bucket is missing.
     """
     settings = _settings(options.config)
-    locations: Mapping[str, Location] = {}
+    registry = Registry()
+    locations: KnownLocations | None = None
     network = Network()
     limits = EngineLimits()
     if settings is not None:
-        from dataferry.app.wiring import engine_limits, network_of, operator_locations
+        from dataferry.app.wiring import Locations, engine_limits, network_of
 
-        locations, network, limits = (
-            operator_locations(settings),
-            network_of(settings),
-            engine_limits(settings),
-        )
-    registry = Registry()
+        locations = Locations(settings, registry)
+        network = network_of(settings)
+        limits = engine_limits(settings)
     ends = _Ends(
         source=find_place(source, locations=locations, registry=registry),
         destination=find_place(destination, locations=locations, registry=registry),
@@ -196,10 +193,8 @@ class _Ends:
     @property
     def identity(self) -> str:
         """Equal for the same pair of places, without credentials."""
-        ends = (
-            f"{mechanism.name} {endpoint.identity} {endpoint.is_single}"
-            for mechanism, endpoint in (self.source, self.destination)
-        )
+        places = (self.source, self.destination)
+        ends = (f"{mechanism.name} {endpoint.identity}" for mechanism, endpoint in places)
         return hashlib.sha256("\n".join(ends).encode()).hexdigest()[:32]
 
     def open_source(self) -> Source:

@@ -18,6 +18,7 @@ from dataferry.app.catalogue import (
     ParticipantSettings,
 )
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.engine.transfer import Overwrite
 
 
 class ServerSettings(Section):
@@ -190,20 +191,34 @@ class EngineSettings(Section):
         description="Flows that move bytes at once in this process; others wait in the queue. Memory is this"
         " times `workers` MiB.",
     )
+    overwrite: Overwrite = Field(
+        default=Overwrite.IF_DIFFERENT,
+        description="Where the destination has an object of that name: `if-different` skips an equal one (the"
+        " default: repeating a flow is cheap), `never` fails it, `always` writes again.",
+    )
     prepare_wait_s: float = Field(
-        default=2.0,
+        default=5.0,
         ge=0,
         description="How long prepare or start may take, seconds, before it is answered with 202 and a"
         " callback"
-        " follows. Well under the time-outs of control planes.",
+        " follows. Well below the time-outs of control planes (EDC: 30 s). 0: always 202.",
     )
-    flow_attempts: int = Field(
-        default=3,
-        ge=1,
-        description="Attempts at a flow after temporary failures, before it is reported with `errored`.",
+    flow_retries: int = Field(
+        default=5,
+        ge=0,
+        description="Further attempts at a flow after temporary failures, before it is reported with"
+        " `errored`;"
+        " five take about ten minutes.",
+    )
+    grant_ttl_s: int = Field(
+        default=3600,
+        gt=0,
+        description="How long a granted address is good for, seconds, where the mechanism can bound it. An"
+        " hour"
+        " lets most transfers end; a resume grants anew.",
     )
     sweep_interval_s: float = Field(
-        default=5.0,
+        default=1.0,
         gt=0,
         description="Seconds between looks for flows that should run and do not: what a lost wake-up costs.",
     )

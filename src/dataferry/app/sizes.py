@@ -10,7 +10,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?B?)", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """Read ``10M``, ``1.5GiB`` or ``4096`` as bytes; units are powers of 1024, but ``MB`` and the like of 1000.
+    """Read ``10M``, ``1.5GiB`` or ``4096`` as bytes; units are powers of 1024, those with ``B`` only of 1000.
 
     Raises:
         InputError: It is not a size, or not positive.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.engine.transfer import EngineLimits
+from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
 from dataferry.secrets.references import resolve
@@ -41,22 +44,60 @@ def engine_limits(settings: Settings) -> EngineLimits:
     )
 
 
-def operator_locations(settings: Settings) -> dict[str, Location]:
-    """Configured locations by name, with their references resolved.
+class Locations:
+    """The configured locations; each is resolved when it is asked for, so that one needs no other's secrets.
 
-    Raises:
-        ConfigError: A reference leads nowhere; names the location and the key.
+    Args:
+        settings: As read.
+        registry: The mechanisms, whose schemas say which keys there are.
     """
-    return {
-        name: Location(
-            name=name,
-            mechanism=location.type,
-            settings={
-                key: _resolved(value, f"locations.{name}.{key}") for key, value in location.settings.items()
-            },
-        )
-        for name, location in settings.locations.items()
-    }
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings.locations
+        self._registry = registry
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self._settings)
+
+    def get(self, name: str) -> Location:
+        """Return one, with its references resolved.
+
+        Raises:
+            ConfigError: There is no such mechanism or key, or a reference leads nowhere; names which.
+        """
+        location = self._settings[name]
+        try:
+            mechanism = self._registry.get(location.type)
+        except ConfigError as error:
+            raise ConfigError(f"locations.{name}.type: {error.message}") from error
+        schema = mechanism.location_schema
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        settings: dict[str, Any] = {}
+        for key, value in location.settings.items():
+            if key not in properties and schema.get("additionalProperties") is False:
+                raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
+            resolved = _resolved(value, f"locations.{name}.{key}")
+            settings[key] = _typed(resolved, properties.get(key, {}))
+        return Location(name=name, mechanism=location.type, settings=settings)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    """What may have been meant."""
+    near = get_close_matches(key, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Read text that came from the environment as the type that the mechanism wants."""
+    if not isinstance(value, str):
+        return value
+    if schema.get("type") == "boolean" and value.lower() in {"true", "false"}:
+        return value.lower() == "true"
+    if schema.get("type") == "integer" and value.isdigit():
+        return int(value)
+    return value
 
 
 def datasets(settings: Settings) -> tuple[Dataset, ...]:
@@ -104,6 +145,7 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
         callback_token=_resolved(plane.callback_token, f"{where}: callback_token"),
         register=plane.register_,
         registration_url=plane.registration_url,
+        registration=plane.registration,
         retries=plane.retries,
         on_failure=plane.on_failure,
         management_url=plane.management_url,
@@ -111,6 +153,15 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
         may_name_locations=plane.may_name_locations,
         metadata_location=plane.metadata_location,
         participant_context_id=plane.participant_context_id,
+    )
+
+
+def api_keys(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The operators' keys that are configured as such: ``(name, key)``, resolved."""
+    return tuple(
+        (key.name, str(_resolved(key.key.strip(), f"auth.api_keys {key.name!r}: key")))
+        for key in settings.auth.api_keys
+        if key.key is not None
     )
 
 

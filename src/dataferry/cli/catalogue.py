@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
-from dataferry.cli.output import print_json, print_table
+from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Config, Url
+from dataferry.cli.output import print_findings, print_json, print_table
 
 
 def _group(help_: str) -> typer.Typer:
@@ -87,21 +87,14 @@ def try_location(
     name: Name,
     *,
     path: Annotated[str, typer.Option("--path", help="Where in it.")] = "",
+    write: Annotated[bool, typer.Option("--write", help="Also begin an upload, and abort it.")] = False,
+    config: Config = None,
     as_json: AsJson = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
 ) -> None:
-    """Ask the service to reach a location, without writing."""
-    from dataferry.cli.client import ManagementClient
+    """Reach a configured location from this machine; needs no running service."""
+    from dataferry.app.check import try_location as run
 
-    with ManagementClient(url, api_key) as client:
-        found = client.post("locations", name, "test", body={"path": path})
-    if as_json:
-        print_json(found)
-    else:
-        print_table(("", ""), ([key, value] for key, value in found.items()), empty="")
-    if not found.get("ok", True):
-        raise typer.Exit(1)
+    print_findings(run(config, name, path=path, write=write), as_json=as_json)
 
 
 @landing_zones.command("list")

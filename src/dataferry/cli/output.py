@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataferry.app.check import Finding
 
 KIB = 1024
 
@@ -25,6 +28,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
         console.print(empty, markup=False)
         return
     console.print(table(columns, found))
+
+
+def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
+    """Print what a check found; exit with 1 if something is wrong."""
+    import typer
+
+    if as_json:
+        print_json([finding.as_json() for finding in findings])
+    else:
+        rows = ([found.what, "ok" if found.ok else "WRONG", found.detail] for found in findings)
+        print_table(("what", "", "detail"), rows, empty="nothing to check")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:

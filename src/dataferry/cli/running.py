@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dataferry.cli.options import AsJson, Config
-from dataferry.cli.output import print_json, print_table
+from dataferry.cli.output import print_findings
 from dataferry.domain.errors import UnsupportedError
 
 database = typer.Typer(help="The service's database.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,21 +41,14 @@ def check(
     *,
     config: Config = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Also write, read and delete a small object in each location.")
+        bool, typer.Option("--write", help="Also begin an upload in each location, and abort it.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check configuration, key file, database, clock, locations and control planes."""
     from dataferry.app.check import check as run
 
-    findings = run(config, write=write)
-    if as_json:
-        print_json([finding.as_json() for finding in findings])
-    else:
-        rows = ([f.what, "ok" if f.ok else "WRONG", f.detail] for f in findings)
-        print_table(("what", "", "detail"), rows, empty="nothing to check")
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+    print_findings(run(config, write=write), as_json=as_json)
 
 
 @database.command()

@@ -1,0 +1,276 @@
+"""Tries everything that is configured, and says for each what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from dataferry.app.configuration import find, load
+from dataferry.app.settings import Settings
+from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of
+from dataferry.domain.clock import SystemClock
+from dataferry.domain.errors import ConfigError, DataFerryError
+from dataferry.domain.location import ControlPlane, Provenance
+from dataferry.domain.objects import Attributes
+from dataferry.mechanisms.base import Endpoint, Mechanism
+from dataferry.mechanisms.registry import Registry
+from dataferry.net.connections import Network
+from dataferry.secrets.sealing import Sealer, load_or_create_key
+
+TIMEOUT_S = 10.0
+# Signed requests are refused from about five minutes of difference on; a minute already is a warning sign.
+MAX_SKEW_S = 60.0
+PROBE = b"written by `dataferry check --write`; safe to delete\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was looked at, and what was found."""
+
+    what: str
+    ok: bool
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {"what": self.what, "ok": self.ok, "detail": self.detail}
+
+
+def check(config: str | None, *, write: bool = False) -> list[Finding]:
+    """Look at everything; a wrong configuration is a finding too, and then the only one.
+
+    Args:
+        config: Path of the configuration; None looks for it.
+        write: Also begin an upload in each location, and abort it.
+    """
+    path = find(config)
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        return [Finding(what="configuration", ok=False, detail=str(error))]
+    first = Finding(
+        what="configuration",
+        ok=True,
+        detail=str(path) if path else "no file: the defaults and the environment",
+    )
+    return [first, *_findings(settings, write=write)]
+
+
+def try_location(config: str | None, name: str, *, path: str, write: bool) -> list[Finding]:
+    """Look at one configured location.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    settings = load(config)
+    registry = Registry()
+    locations = Locations(settings, registry)
+    if name not in locations.names:
+        known = ", ".join(sorted(locations.names)) or "none"
+        raise ConfigError(f"there is no location {name!r}; configured: {known}")
+    return list(check_location(locations, registry, network_of(settings), name, path=path, write=write))
+
+
+def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
+    """Each in its turn; one that fails does not keep the others."""
+    yield _tried("key file", lambda: _key_file(settings))
+    yield _tried("store", lambda: _store(settings))
+    network, registry = network_of(settings), Registry()
+    locations = Locations(settings, registry)
+    clocks: set[str] = set()
+    for name in locations.names:
+        yield from check_location(locations, registry, network, name, write=write)
+        yield from _clock(settings.locations[name].settings, clocks, network)
+    yield from _control_planes(settings, network)
+
+
+def check_location(
+    locations: Locations, registry: Registry, network: Network, name: str, *, path: str = "", write: bool
+) -> Iterator[Finding]:
+    """Look at one location as a source and as a sink."""
+
+    def place() -> tuple[Mechanism, Endpoint]:
+        location = locations.get(name)
+        mechanism = registry.get(location.mechanism)
+        return mechanism, mechanism.at_location(location, path)
+
+    yield _tried(f"location {name}: read", lambda: _probe_source(*place(), network))
+    yield _tried(f"location {name}: reach as sink", lambda: _probe_sink(*place(), network))
+    if write:
+        yield _tried(f"location {name}: write", lambda: _write(*place(), network))
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    """Run one look; what we raise on purpose is its finding."""
+    try:
+        return Finding(what=what, ok=True, detail=look())
+    except DataFerryError as error:
+        return Finding(what=what, ok=False, detail=str(error))
+
+
+def _key_file(settings: Settings) -> str:
+    """The key must be there and ours alone; it is not made here."""
+    path = key_file(settings)
+    if not path.exists():
+        if not os.access(path.parent, os.W_OK):
+            raise ConfigError(f"{path} is not there, and {path.parent} can't be written to")
+        return f"{path} will be made by the first `serve`"
+    load_or_create_key(path)
+    return f"{path}, mode {stat.S_IMODE(path.stat().st_mode):04o}"
+
+
+def _store(settings: Settings) -> str:
+    """The database must answer, with a schema of this version; a new one is not made here."""
+    database = database_file(settings)
+    if database is not None and not database.exists():
+        if not os.access(database.parent, os.W_OK):
+            raise ConfigError(f"{database} is not there, and {database.parent} can't be written to")
+        return f"{database} will be made by the first `serve`"
+    from dataferry.store.store import Store
+
+    sealer = Sealer(load_or_create_key(key_file(settings)))
+    store = Store.open(settings.store.url, sealer=sealer, clock=SystemClock())
+    try:
+        store.ping()
+    finally:
+        store.close()
+    return "answers, and its schema is of this version"
+
+
+def upgrade(config: str | None) -> str:
+    """Bring the database's schema to this version; return what to tell.
+
+    Raises:
+        ConfigError: It can't be reached, or is not ours.
+    """
+    from dataferry.store.store import Store
+
+    settings = load(config)
+    sealer = Sealer(load_or_create_key(key_file(settings)))
+    store = Store.open(settings.store.url, sealer=sealer, clock=SystemClock())
+    try:
+        store.upgrade()
+    finally:
+        store.close()
+    return "the database has the schema of this version"
+
+
+def _probe_source(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
+    source = mechanism.open_source(endpoint, network)
+    try:
+        source.probe()
+        return f"{endpoint.identity} can be read"
+    finally:
+        source.close()
+
+
+def _probe_sink(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
+    sink = mechanism.open_sink(endpoint, network)
+    try:
+        sink.probe()
+        return f"{endpoint.identity} can be reached (writing is tried with --write)"
+    finally:
+        sink.close()
+
+
+def _write(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
+    """Open an upload and abort it where there are parts: proves the permission and leaves nothing behind."""
+    sink = mechanism.open_sink(endpoint, network)
+    try:
+        writer = sink.writer()
+        try:
+            key = sink.place(f".dataferry-check-{secrets.token_hex(4)}", single=False)
+            upload = writer.create_upload(key, size_bytes=len(PROBE), attributes=Attributes())
+            try:
+                part = writer.put_part(upload, number=1, offset_bytes=0, length_bytes=len(PROBE))
+                part.send(memoryview(PROBE))
+                part.finish()
+            finally:
+                writer.abort_upload(upload)
+            return "an upload was begun, a part written, and the upload aborted"
+        finally:
+            writer.close()
+    finally:
+        sink.close()
+
+
+def _clock(location: dict[str, Any], seen: set[str], network: Network) -> Iterator[Finding]:
+    """Compare our clock with that of the location's server, once each; silence says nothing."""
+    url = location.get("endpoint_url")
+    if not isinstance(url, str) or url in seen:
+        return
+    seen.add(url)
+    skew_s = _skew_s(url, network)
+    if skew_s is not None:
+        yield Finding(
+            what=f"clock against {urlsplit(url).netloc.rpartition('@')[2]}",
+            ok=abs(skew_s) <= MAX_SKEW_S,
+            detail=f"{skew_s:+.0f} s" + ("" if abs(skew_s) <= MAX_SKEW_S else ": set the clock (NTP)"),
+        )
+
+
+def _skew_s(url: str, network: Network) -> float | None:
+    """Ours minus the server's clock, in seconds; None if it does not say."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        connection = network.connect(
+            scheme=parts.scheme,
+            host=parts.hostname or "",
+            port=port,
+            provenance=Provenance.OPERATOR,
+            timeout_s=TIMEOUT_S,
+        )
+        try:
+            connection.request("HEAD", "/")
+            stated = connection.getresponse().getheader("Date")
+        finally:
+            connection.close()
+        return None if stated is None else time.time() - _timestamp(stated)
+    except (DataFerryError, OSError, ValueError):
+        return None
+
+
+def _timestamp(stated: str) -> float:
+    """Seconds since the epoch of an HTTP date."""
+    moment = parsedate_to_datetime(stated)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _control_planes(settings: Settings, network: Network) -> Iterator[Finding]:
+    """Each must be configured whole, and answer something."""
+    try:
+        planes = control_planes(settings)
+    except ConfigError as error:
+        yield Finding(what="control planes", ok=False, detail=str(error))
+        return
+    for plane in planes:
+        yield _tried(f"control plane {plane.id}", lambda plane=plane: _reach(plane, network))  # type: ignore[misc]
+
+
+def _reach(plane: ControlPlane, network: Network) -> str:
+    """Any answer will do: what it means is its own business."""
+    if plane.endpoint is None:
+        return "has no endpoint: it must register itself"
+    import httpx
+
+    from dataferry.net.httpx_transport import guarded_client
+
+    began = datetime.now(UTC)
+    try:
+        with guarded_client(network, Provenance.OPERATOR, timeout_s=TIMEOUT_S) as client:
+            answer = client.get(plane.endpoint)
+    except httpx.HTTPError as error:
+        raise ConfigError(
+            f"{plane.endpoint} does not answer ({type(error).__name__}): is it running, is the address right?"
+        ) from error
+    took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
+    return f"{plane.endpoint} answers ({answer.status_code} in {took_ms:.0f} ms)"

@@ -1,0 +1,290 @@
+"""The composition root: builds the service from settings, starts its threads and ends them in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from fastapi import FastAPI
+
+from dataferry.api.application import create_application
+from dataferry.api.authorization import ApiKey, ApiKeys
+from dataferry.api.services import Services
+from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.app.locks import FileLock
+from dataferry.app.settings import Settings
+from dataferry.app.wiring import (
+    Locations,
+    api_keys,
+    control_planes,
+    database_file,
+    datasets,
+    engine_limits,
+    key_file,
+    landing_zones,
+    network_of,
+)
+from dataferry.domain.clock import Clock, SystemClock
+from dataferry.domain.errors import ConfigError, InputError
+from dataferry.domain.location import ControlPlane, Location
+from dataferry.execution.embedded import EmbeddedExecutor
+from dataferry.flows.attempts import Attempts
+from dataferry.flows.catalogue import Catalogue, Configured, check_settings
+from dataferry.flows.grants import Grants
+from dataferry.flows.management import Management
+from dataferry.flows.outbox import OutboxSender
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations
+from dataferry.flows.registration import Registrar
+from dataferry.flows.resolution import Resolver
+from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.signaling import Signaling
+from dataferry.flows.sweep import Sweep
+from dataferry.mechanisms.registry import Registry
+from dataferry.secrets.redaction import SecretValues
+from dataferry.secrets.sealing import Sealer, load_or_create_key
+from dataferry.store.store import Store
+
+# Without any control plane configured, this is who calls from this machine.
+ANONYMOUS = "default"
+EXECUTOR_CLOSE_S = 15.0
+
+
+def configured(settings: Settings, registry: Registry) -> Configured:
+    """Return what the configuration holds, checked against the mechanisms, with references resolved.
+
+    Raises:
+        ConfigError: A location's settings do not fit its mechanism, or a reference leads nowhere.
+    """
+    locations = Locations(settings, registry)
+    found = tuple(locations.get(name) for name in locations.names)
+    for location in found:
+        try:
+            check_settings(registry.get(location.mechanism), location)
+        except InputError as error:
+            raise ConfigError(str(error)) from error
+    planes = control_planes(settings) or (ControlPlane(id=ANONYMOUS),)
+    return Configured(
+        locations=found,
+        datasets=datasets(settings),
+        landing_zones=landing_zones(settings),
+        control_planes=planes,
+    )
+
+
+def flow_policy(settings: Settings) -> FlowPolicy:
+    """Return the bounds of the use cases."""
+    engine = settings.engine
+    return FlowPolicy(
+        prepare_wait_s=engine.prepare_wait_s,
+        grant_ttl_s=engine.grant_ttl_s,
+        run_retries=engine.flow_retries,
+        sweep_interval_s=engine.sweep_interval_s,
+        limits=engine_limits(settings),
+        overwrite=engine.overwrite,
+    )
+
+
+def secret_values(settings: Settings, given: Configured, registry: Registry) -> SecretValues:
+    """Return every secret of the configuration, for the logs to leave out."""
+    values = SecretValues(key for _, key in api_keys(settings))
+    for plane in given.control_planes:
+        values.add(plane.token, plane.callback_token, plane.management_key)
+    for location in given.locations:
+        values.add(*_secrets_of(location, registry))
+    return values
+
+
+def _operators(settings: Settings) -> Iterator[ApiKey]:
+    """The operators' keys, those of which only the hash is known included."""
+    for name, key in api_keys(settings):
+        yield ApiKey.of(name, key)
+    for configured_key in settings.auth.api_keys:
+        if configured_key.sha256 is not None:
+            yield ApiKey(name=configured_key.name, digest=bytes.fromhex(configured_key.sha256))
+
+
+def _secrets_of(location: Location, registry: Registry) -> Iterator[str]:
+    """The values that the mechanism's schema marks as secret."""
+    properties: dict[str, Any] = registry.get(location.mechanism).location_schema.get("properties", {})
+    for name, schema in properties.items():
+        value = location.settings.get(name)
+        if schema.get("writeOnly") and isinstance(value, str):
+            yield value
+
+
+class Service:
+    """Everything that ``dataferry serve`` runs, wired; ``build`` makes it.
+
+    Attributes:
+        application: The HTTP application; it works between ``start`` and ``close``.
+        secrets: What logs must not show.
+    """
+
+    def __init__(self, settings: Settings, *, port: int, clock: Clock) -> None:
+        self._open = ExitStack()
+        try:
+            self._wire(settings, port, clock)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _wire(self, settings: Settings, port: int, clock: Clock) -> None:
+        """Build every room from the lowest up; what must be closed is closed in the opposite order."""
+        registry = Registry()
+        given = configured(settings, registry)
+        self.secrets = secret_values(settings, given, registry)
+        policy = flow_policy(settings)
+        network = network_of(settings)
+        self._lock_database(settings)
+        store = Store.open(
+            settings.store.url, sealer=Sealer(load_or_create_key(key_file(settings))), clock=clock
+        )
+        self._open.callback(store.close)
+        catalogue = Catalogue(store, registry, given)
+        resolver = Resolver(catalogue, registry)
+        preparations = Preparations(resolver, Grants(resolver, ttl_s=policy.grant_ttl_s), network)
+        self._open.callback(preparations.close)
+        client = HttpControlPlaneClient(
+            network,
+            data_plane_id=settings.server.dataplane_id,
+            endpoint=_endpoint(settings, port),
+            profiles=lambda: registry.profile_names,
+        )
+        self._open.callback(client.close)
+        schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
+        attempts = Attempts(
+            store=store,
+            catalogue=catalogue,
+            resolver=resolver,
+            preparations=preparations,
+            network=network,
+            schedule=schedule,
+            policy=policy,
+            clock=clock,
+        )
+        self._executor = EmbeddedExecutor(attempts, concurrency=settings.engine.flow_concurrency)
+        self._outbox = OutboxSender(
+            store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
+        )
+        self._registrar = Registrar(
+            store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
+        )
+        self._sweep = Sweep(
+            store=store,
+            executor=self._executor,
+            attempts=attempts,
+            resolver=resolver,
+            network=network,
+            clock=clock,
+            interval_s=policy.sweep_interval_s,
+        )
+        signaling = Signaling(
+            store=store,
+            catalogue=catalogue,
+            resolver=resolver,
+            preparations=preparations,
+            executor=self._executor,
+            schedule=schedule,
+            policy=policy,
+            clock=clock,
+        )
+        management = Management(store=store, executor=self._executor, schedule=schedule, policy=policy)
+        self._closing = threading.Event()
+        self._started = threading.Event()
+        self.application: FastAPI = create_application(
+            Services(
+                signaling=signaling,
+                management=management,
+                catalogue=catalogue,
+                registry=registry,
+                store=store,
+                is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
+                data_plane_id=settings.server.dataplane_id,
+                signaling_path=settings.server.signaling_path,
+                anonymous_control_plane_id=_anonymous(given),
+                api_keys=ApiKeys(_operators(settings)),
+                max_body_bytes=settings.server.max_body_bytes,
+                closing=self._closing,
+            )
+        )
+
+    def _lock_database(self, settings: Settings) -> None:
+        """Let nobody else serve the same SQLite database: there would be two of everything."""
+        database = database_file(settings)
+        if database is None:
+            return
+        path = database.with_name(f"{database.name}.lock")
+        refusal = (
+            f"another `dataferry serve` works on {database}: two would run every flow twice."
+            " Stop it, or give this one another store.url"
+        )
+        self._open.enter_context(FileLock(Path(path), refusal=refusal))
+
+    def start(self) -> None:
+        """Start the threads: what was running when the last process ended is queued again first."""
+        self._executor.start()
+        self._sweep.start()
+        self._outbox.start()
+        self._registrar.start()
+        self._started.set()
+
+    def closing(self) -> None:
+        """Tell open event streams and the readiness check that the service ends."""
+        self._closing.set()
+
+    def close(self) -> None:
+        """End in order: no new work, running flows stopped and queued again, callbacks, then the store."""
+        self._closing.set()
+        if self._started.is_set():
+            self._registrar.close()
+            self._sweep.close()
+            self._executor.close(EXECUTOR_CLOSE_S)
+            self._outbox.close()
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def build(settings: Settings, *, port: int | None = None, clock: Clock | None = None) -> Service:
+    """Wire the service; no thread runs yet.
+
+    Args:
+        settings: As read.
+        port: The port that was really bound; that of the settings if None.
+        clock: Where time comes from; the machine's if None.
+
+    Raises:
+        ConfigError: Something configured does not fit.
+        ConflictError: Another process serves the same database.
+    """
+    return Service(
+        settings, port=settings.server.port if port is None else port, clock=clock or SystemClock()
+    )
+
+
+def base_url(settings: Settings, port: int) -> str:
+    """Where the service is reached: ``public_url``, else as it listens."""
+    if settings.server.public_url is not None:
+        return settings.server.public_url
+    host = settings.server.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _endpoint(settings: Settings, port: int) -> str:
+    """The base of the signaling API as control planes are told it."""
+    return base_url(settings, port) + settings.server.signaling_path
+
+
+def _anonymous(given: Configured) -> str | None:
+    """The one control plane that calls without a token; None if each has one."""
+    planes = given.control_planes
+    return planes[0].id if len(planes) == 1 and planes[0].token is None else None
