@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
@@ -47,11 +47,11 @@ class CatalogueRepository:
     def dataset(self, match: str) -> Dataset | None:
         """Return the dataset with exactly that ``match``; None if there is none."""
         row = self._get(datasets, match)
-        return None if row is None else Dataset(**_tuples(row["settings"]))
+        return None if row is None else _dataset(row["settings"])
 
     def datasets(self) -> list[Dataset]:
         """Return all datasets by ``match``."""
-        return [Dataset(**_tuples(row["settings"])) for row in self._rows(datasets)]
+        return [_dataset(row["settings"]) for row in self._rows(datasets)]
 
     def delete_dataset(self, match: str) -> bool:
         """Delete a dataset."""
@@ -64,11 +64,11 @@ class CatalogueRepository:
     def landing_zone(self, name: str) -> LandingZone | None:
         """Return a landing zone; None if there is none of that name."""
         row = self._get(landing_zones, name)
-        return None if row is None else LandingZone(**_tuples(row["settings"]))
+        return None if row is None else _landing_zone(row["settings"])
 
     def landing_zones(self) -> list[LandingZone]:
         """Return all landing zones by name."""
-        return [LandingZone(**_tuples(row["settings"])) for row in self._rows(landing_zones)]
+        return [_landing_zone(row["settings"]) for row in self._rows(landing_zones)]
 
     def delete_landing_zone(self, name: str) -> bool:
         """Delete a landing zone."""
@@ -110,6 +110,21 @@ def _purpose(name: str) -> str:
     return f"locations.settings:{name}"
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON's lists back into the tuples they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+def _dataset(stored: dict[str, Any]) -> Dataset:
+    """Read a stored dataset."""
+    return Dataset(**_known(stored, Dataset))
+
+
+def _landing_zone(stored: dict[str, Any]) -> LandingZone:
+    """Read a stored landing zone."""
+    return LandingZone(**_known(stored, LandingZone))
+
+
+def _known(stored: dict[str, Any], kind: type[Dataset | LandingZone]) -> dict[str, Any]:
+    """Turn JSON's lists back into tuples, and leave out what another version wrote."""
+    names = {field.name for field in fields(kind)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in stored.items()
+        if name in names
+    }

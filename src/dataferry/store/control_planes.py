@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.location import ControlPlane, OnFailure, Provenance, Retries
+from dataferry.domain.location import ControlPlane
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.records import Registration
 from dataferry.store.schema import control_planes, registrations
@@ -89,17 +90,17 @@ class ControlPlaneRepository:
 
     def _control_plane(self, row: Any) -> ControlPlane:
         """Read a row with its seal opened."""
-        settings = dict(row["settings"])
         tokens = json.loads(self._sealer.open(row["secrets_sealed"], purpose=_purpose(row["id"])))
+        stored = {**row["settings"], **tokens}
+        known = {field.name: field.default for field in fields(ControlPlane)}
         return ControlPlane(
-            **{
-                **settings,
-                **tokens,
-                "provenance": Provenance(settings["provenance"]),
-                "retries": Retries(settings["retries"]),
-                "on_failure": OnFailure(settings["on_failure"]),
-            }
+            **{name: _typed(value, known[name]) for name, value in stored.items() if name in known}
         )
+
+
+def _typed(value: Any, default: Any) -> Any:
+    """Turn a stored word back into the enumeration that the field has."""
+    return type(default)(value) if isinstance(default, StrEnum) else value
 
 
 def _purpose(id: str) -> str:

@@ -14,6 +14,8 @@ from dataferry.store.records import FlowEvent
 from dataferry.store.schema import events
 
 MAX_REASON_CHARS = 4_000
+# Methods named `list` hide the type from annotations in their classes.
+FlowEvents = list[FlowEvent]
 
 
 class EventRepository:
@@ -45,7 +47,7 @@ class EventRepository:
         )
         return int(written.scalar_one())
 
-    def list(self, flow_id: UUID, after: int = 0, limit: int = 100) -> list[FlowEvent]:
+    def list(self, flow_id: UUID, after: int = 0, limit: int = 100) -> FlowEvents:
         """Return a flow's events with ids above ``after``, oldest first."""
         query = (
             select(events)
@@ -55,7 +57,7 @@ class EventRepository:
         )
         return [_event(row._mapping) for row in self._connection.execute(query)]
 
-    def since(self, after: int, limit: int = 100) -> list[FlowEvent]:
+    def since(self, after: int, limit: int = 100) -> FlowEvents:
         """Return all flows' events with ids above ``after``, oldest first."""
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(pages.bounded(limit))
         return [_event(row._mapping) for row in self._connection.execute(query)]

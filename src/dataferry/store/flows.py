@@ -21,6 +21,10 @@ from dataferry.secrets.sealing import Sealer
 from dataferry.store import pages
 from dataferry.store.schema import flows
 
+# Methods named `list` hide the type from annotations in their classes.
+DataFlows = list[DataFlow]
+Ids = list[UUID]
+
 # Columns that stand in the row as they stand in the flow.
 _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
@@ -143,7 +147,7 @@ class FlowRepository:
         ).one_or_none()
         return None if taken is None else self._flow(taken._mapping)
 
-    def requeue_running(self) -> list[UUID]:
+    def requeue_running(self) -> Ids:
         """Queue what a process that is gone was running; for the start of a process that is alone on its database.
 
         Returns:
@@ -158,7 +162,7 @@ class FlowRepository:
         )
         return ids
 
-    def queued(self, limit: int) -> list[UUID]:
+    def queued(self, limit: int) -> Ids:
         """Return flows that should run and do not, oldest first."""
         return self._ids(flows.c.run == Run.QUEUED.value, limit=pages.bounded(limit))
 
@@ -170,7 +174,7 @@ class FlowRepository:
         state: State | None = None,
         run: Run | None = None,
         control_plane_id: str | None = None,
-    ) -> tuple[list[DataFlow], str | None]:
+    ) -> tuple[DataFlows, str | None]:
         """Return a page of flows, newest first, and the cursor of the next page.
 
         Args:
@@ -236,12 +240,12 @@ class FlowRepository:
             raise NotFoundError(f"there is no data flow {named!r}")
         return self._flow(row._mapping)
 
-    def _all(self, condition: ColumnElement[bool]) -> list[DataFlow]:
+    def _all(self, condition: ColumnElement[bool]) -> DataFlows:
         """Return all flows of a condition that few can meet."""
         query = select(flows).where(condition).order_by(flows.c.created_at).limit(pages.MAX_PAGE)
         return [self._flow(row._mapping) for row in self._connection.execute(query)]
 
-    def _ids(self, condition: ColumnElement[bool], *, limit: int | None) -> list[UUID]:
+    def _ids(self, condition: ColumnElement[bool], *, limit: int | None) -> Ids:
         """Return internal ids, oldest first."""
         query = select(flows.c.id).where(condition).order_by(flows.c.created_at, flows.c.id).limit(limit)
         return [id for (id,) in self._connection.execute(query)]

@@ -8,7 +8,7 @@ changes an object, so that ``totals`` reads one row however many objects there a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -77,6 +77,13 @@ _NO_UPLOAD: dict[str, Any] = {
     "upload_id": None,
     "upload_started_at": None,
     "upload_keeps_crc64nvme": 0,
+}
+_NO_RESULT: dict[str, Any] = {
+    "etag": None,
+    "crc64nvme": None,
+    "verification": 0,
+    "error_kind": None,
+    "error": None,
 }
 
 
@@ -287,26 +294,32 @@ class SqlLedger:
 
     # The end of an object
 
-    def restart(self, attempt: Attempt, ordinal: int, *, source: ObjectInfo | None, abandon: bool) -> None:
-        """Forget upload, intent and parts, and make the object pending again.
+    def restart(
+        self,
+        attempt: Attempt,
+        ordinal: int,
+        *,
+        source: ObjectInfo | None,
+        abandon: bool,
+        target: tuple[str, str] | None = None,
+    ) -> None:
+        """Forget upload, intent and parts, and make the object pending again, whatever state it was in.
 
         Args:
             attempt: Who writes.
             ordinal: Which object.
             source: A newly looked-up source, or None to keep the planned one.
-            abandon: Hand the open upload, if any, to the clean-up list.
+            abandon: Hand the open upload, if any, to the clean-up list, under its old target identity.
+            target: A new ``(target_key, target_identity)``, or None to keep the planned one (rule 5).
+
+        Raises:
+            ConflictError: Another object of the transfer has that new key.
         """
-        values: dict[str, Any] = {
-            **_NO_UPLOAD,
-            "state": ObjectState.PENDING.value,
-            "etag": None,
-            "crc64nvme": None,
-            "verification": 0,
-            "error_kind": None,
-            "error": None,
-        }
+        values: dict[str, Any] = {**_NO_UPLOAD, **_NO_RESULT, "state": ObjectState.PENDING.value}
         if source is not None:
             values |= rows.source_values(source)
+        if target is not None:
+            values |= {"target_key": target[0], "target_identity": target[1]}
         self._change(attempt, ordinal, values, abandon=abandon)
 
     def finish(
@@ -454,7 +467,11 @@ class SqlLedger:
                 session.execute(_ABANDON + _ABANDON_ONE + _ONCE, at)
             if row.intent_at is not None:
                 session.execute(_FORGET_PARTS, {"id": id, "ordinal": ordinal})
-            _update(session, id, ordinal, **values)
+            try:
+                with session.savepoint() if "target_key" in values else nullcontext():
+                    _update(session, id, ordinal, **values)
+            except NotUniqueError:
+                raise _same_key(values["target_key"]) from None
             size = values.get("size_bytes", row.source.size_bytes)
             session.count(id, Counts.of(ObjectState(values["state"]), size, 0) - before, level)
 

@@ -41,7 +41,11 @@ class SqlConnection(Protocol):
         ...
 
     def execute(self, sql: str, values: Values) -> int:
-        """Return how many rows were changed."""
+        """Return how many rows were changed.
+
+        Raises:
+            NotUniqueError: A row with that key is there already.
+        """
         ...
 
     def execute_many(self, sql: str, rows: Sequence[Values]) -> None:

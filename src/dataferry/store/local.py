@@ -112,7 +112,10 @@ class _PlainConnection:
 
     def execute(self, sql: str, values: Values) -> int:
         """Return how many rows were changed."""
-        return self._connection.execute(sql, values).rowcount
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except sqlite3.IntegrityError as exc:
+            raise NotUniqueError from exc
 
     def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
         """Run one statement for many rows."""

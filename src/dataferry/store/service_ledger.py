@@ -41,7 +41,10 @@ class _TextConnection:
 
     def execute(self, sql: str, values: Values) -> int:
         """Return how many rows were changed."""
-        return self._connection.execute(_statement(sql), dict(values)).rowcount
+        try:
+            return self._connection.execute(_statement(sql), dict(values)).rowcount
+        except IntegrityError as exc:
+            raise NotUniqueError from exc
 
     def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
         """Run one statement for many rows."""
