@@ -52,7 +52,7 @@ class PlaneProcess:
     It keeps its port, its configuration and its database over ``kill`` and ``start``.
 
     Args:
-        name: What messages call it; its ``dataplane_id``.
+        name: What messages call it, e.g. ``provider``; its ``dataplane_id``.
         directory: For its configuration, database, key and log; made if missing.
         settings: Sections of ``dataferry.toml``; ``server``, ``store`` and ``auth`` are completed.
         environment: Variables that it gets beside ``PATH`` and ``HOME``.
@@ -75,7 +75,7 @@ class PlaneProcess:
         self.config.write_text(toml(self._complete(settings)))
         self.config.chmod(0o600)
         self.process = ChildProcess(
-            f"the {name} plane",
+            name,
             # The command of this very Python, wherever its script was installed.
             [sys.executable, "-m", "dataferry.cli.main", "serve", "--config", str(self.config)],
             log=directory / "plane.log",

@@ -115,13 +115,20 @@ def _side(stack: ExitStack, name: str, directory: Path, storage: JuiceFs, pace: 
 
 
 def s3_location(storage: JuiceFs) -> dict[str, Any]:
-    """A location's settings for an S3 server, with credentials that may be handed out in grants."""
+    """A location's settings for an S3 server.
+
+    What grants hand out is named apart. These servers have one user only; a real one would have another user
+    for sharing, who may do no more than the other side should.
+    """
     return {
         "type": "s3",
         "endpoint_url": storage.endpoint_url,
         "region": "us-east-1",
         "access_key_id": storage.access_key_id,
         "secret_access_key": storage.secret_access_key,
+        "share_access_key_id": storage.access_key_id,
+        "share_secret_access_key": storage.secret_access_key,
+        "exclusive": True,
     }
 
 

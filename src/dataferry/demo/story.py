@@ -212,7 +212,7 @@ class Story:
             with contextlib.suppress(httpx.HTTPError):
                 view = side.plane.flow(process_id)
             bar.show(view)
-            if view is not None and view.get("lastError"):
+            if view is not None and view.get("run") == "failed":
                 raise StoryError(f"the flow {process_id} failed: {view['lastError']}")
             if view is not None and until(view):
                 return view
