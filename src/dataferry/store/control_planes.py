@@ -43,13 +43,17 @@ class ControlPlaneRepository:
 
     def get(self, id: str) -> ControlPlane | None:
         """Return a control plane; None if there is none with that id."""
-        row = self._connection.execute(select(control_planes).where(control_planes.c.id == id)).one_or_none()
-        return None if row is None else self._control_plane(row._mapping)
+        row = (
+            self._connection.execute(select(control_planes).where(control_planes.c.id == id))
+            .mappings()
+            .one_or_none()
+        )
+        return None if row is None else self._control_plane(row)
 
     def list(self) -> list[ControlPlane]:
         """Return all control planes by id."""
-        rows = self._connection.execute(select(control_planes).order_by(control_planes.c.id))
-        return [self._control_plane(row._mapping) for row in rows]
+        rows = self._connection.execute(select(control_planes).order_by(control_planes.c.id)).mappings()
+        return [self._control_plane(row) for row in rows]
 
     def delete(self, id: str) -> bool:
         """Delete a control plane and its registration; False if there was none."""

@@ -55,12 +55,12 @@ class EventRepository:
             .order_by(events.c.id)
             .limit(pages.bounded(limit))
         )
-        return [_event(row._mapping) for row in self._connection.execute(query)]
+        return [_event(row) for row in self._connection.execute(query).mappings()]
 
     def since(self, after: int, limit: int = 100) -> FlowEvents:
         """Return all flows' events with ids above ``after``, oldest first."""
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(pages.bounded(limit))
-        return [_event(row._mapping) for row in self._connection.execute(query)]
+        return [_event(row) for row in self._connection.execute(query).mappings()]
 
     def last_id(self) -> int:
         """Return the newest event's id, 0 if there is none."""

@@ -134,18 +134,22 @@ class FlowRepository:
         Returns:
             The flow, running; None if it is not queued (any more).
         """
-        taken = self._connection.execute(
-            update(flows)
-            .where(flows.c.id == id, flows.c.run == Run.QUEUED.value)
-            .values(
-                run=Run.RUNNING.value,
-                epoch=flows.c.epoch + 1,
-                version=flows.c.version + 1,
-                updated_at=self._clock.now(),
+        taken = (
+            self._connection.execute(
+                update(flows)
+                .where(flows.c.id == id, flows.c.run == Run.QUEUED.value)
+                .values(
+                    run=Run.RUNNING.value,
+                    epoch=flows.c.epoch + 1,
+                    version=flows.c.version + 1,
+                    updated_at=self._clock.now(),
+                )
+                .returning(*flows.c)
             )
-            .returning(*flows.c)
-        ).one_or_none()
-        return None if taken is None else self._flow(taken._mapping)
+            .mappings()
+            .one_or_none()
+        )
+        return None if taken is None else self._flow(taken)
 
     def requeue_running(self) -> Ids:
         """Queue what a process that is gone was running; for the start of a process that is alone on its database.
@@ -200,7 +204,7 @@ class FlowRepository:
             query = query.where(flows.c.run == run.value)
         if control_plane_id is not None:
             query = query.where(flows.c.control_plane_id == control_plane_id)
-        found = [self._flow(row._mapping) for row in self._connection.execute(query)]
+        found = [self._flow(row) for row in self._connection.execute(query).mappings()]
         page = found[:bound]
         more = len(found) > bound
         return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
@@ -235,15 +239,15 @@ class FlowRepository:
 
     def _one(self, condition: ColumnElement[bool], *, named: str) -> DataFlow:
         """Return the only flow of a condition that at most one can meet."""
-        row = self._connection.execute(select(flows).where(condition)).one_or_none()
+        row = self._connection.execute(select(flows).where(condition)).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no data flow {named!r}")
-        return self._flow(row._mapping)
+        return self._flow(row)
 
     def _all(self, condition: ColumnElement[bool]) -> DataFlows:
         """Return all flows of a condition that few can meet."""
         query = select(flows).where(condition).order_by(flows.c.created_at).limit(pages.MAX_PAGE)
-        return [self._flow(row._mapping) for row in self._connection.execute(query)]
+        return [self._flow(row) for row in self._connection.execute(query).mappings()]
 
     def _ids(self, condition: ColumnElement[bool], *, limit: int | None) -> Ids:
         """Return internal ids, oldest first."""

@@ -76,7 +76,7 @@ class OutboxRepository:
             .order_by(outbox.c.next_at, outbox.c.sequence)
             .limit(pages.bounded(limit))
         )
-        return [_message(row._mapping) for row in self._connection.execute(query)]
+        return [_message(row) for row in self._connection.execute(query).mappings()]
 
     def next_due_at(self) -> datetime | None:
         """Return when the next pending message may be sent; None if there is none."""
@@ -94,10 +94,14 @@ class OutboxRepository:
         Raises:
             NotFoundError: There is none.
         """
-        row = self._connection.execute(select(outbox).where(outbox.c.message_id == message_id)).one_or_none()
+        row = (
+            self._connection.execute(select(outbox).where(outbox.c.message_id == message_id))
+            .mappings()
+            .one_or_none()
+        )
         if row is None:
             raise NotFoundError(f"there is no callback {message_id!r}")
-        return _message(row._mapping)
+        return _message(row)
 
     def sent(self, message_id: str) -> bool:
         """Settle a message that arrived; False if it is not pending any more (voided meanwhile)."""
@@ -150,7 +154,7 @@ class OutboxRepository:
             query = query.where(outbox.c.flow_id == flow_id)
         if state is not None:
             query = query.where(outbox.c.state == state.value)
-        return [_message(row._mapping) for row in self._connection.execute(query)]
+        return [_message(row) for row in self._connection.execute(query).mappings()]
 
     def _settle(self, message_id: str, state: OutboxState, *, error: str | None) -> bool:
         """Move a pending message to a final state."""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 from dataferry.domain.clock import Clock
 from dataferry.domain.ledger import Ledger
 from dataferry.secrets.sealing import Sealer
+from dataferry.store import upgrading
 from dataferry.store.api_keys import ApiKeyRepository
 from dataferry.store.catalogue import CatalogueRepository
 from dataferry.store.control_planes import ControlPlaneRepository
@@ -19,7 +20,6 @@ from dataferry.store.events import EventRepository
 from dataferry.store.flows import FlowRepository
 from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
-from dataferry.store.schema import metadata
 from dataferry.store.service_ledger import service_ledger
 
 
@@ -56,12 +56,37 @@ class Store:
         Raises:
             ConfigError: It can't be opened, or is another database, or its schema is behind (advice included).
         """
-        store = cls(Database(url), sealer=sealer, clock=clock)
-        metadata.create_all(store._database.engine)
-        return store
+        database = Database(url)
+        try:
+            if database.is_sqlite:
+                upgrading.upgrade(database)
+            else:
+                upgrading.require_head(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, sealer=sealer, clock=clock)
+
+    @classmethod
+    def upgrade_url(cls, url: str) -> None:
+        """Bring the schema of a database up to date without opening the store: it would refuse an old one.
+
+        Raises:
+            ConfigError: As of ``open``.
+        """
+        database = Database(url)
+        try:
+            upgrading.upgrade(database)
+        finally:
+            database.close()
 
     def upgrade(self) -> None:
-        """Bring the schema up to date."""
+        """Bring the schema up to date; for ``dataferry db upgrade``.
+
+        Raises:
+            ConfigError: A newer version of DataFerry made the schema.
+        """
+        upgrading.upgrade(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
