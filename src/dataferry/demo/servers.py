@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +54,7 @@ class JuiceFs:
         self.access_key_id = access_key_id or "AKIA" + secrets.token_hex(8).upper()
         self.secret_access_key = secret_access_key or secrets.token_urlsafe(30)
         self.port = 0
+        self._metrics_port = 0
         self._capacity_gib = capacity_gib
         self._process: ChildProcess | None = None
 
@@ -86,6 +89,7 @@ class JuiceFs:
             self._format(program)
         for attempt in range(1, ATTEMPTS + 1):
             self.port = self.port or free_port()
+            self._metrics_port = free_port()
             self._process = self._gateway(program)
             self._process.start()
             try:
@@ -103,6 +107,13 @@ class JuiceFs:
         """End it; its data stays. Safe to repeat."""
         if self._process is not None:
             self._process.stop()
+
+    def written_bytes(self) -> int:
+        """How many bytes of objects and parts clients have sent since it was started, by its own count."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.search(r"^juicefs_sdk_written_size_bytes_sum\{.*\} (\S+)$", text, re.MULTILINE)
+        return 0 if found is None else int(float(found[1]))
 
     @property
     def _database(self) -> Path:
@@ -136,7 +147,7 @@ class JuiceFs:
         command = [program, "--no-agent", "gateway", self._database_url, f"127.0.0.1:{self.port}"]
         command += ["--multi-buckets", "--keep-etag", "--object-meta", "--object-tag", "--no-usage-report"]
         command += ["--no-banner", "--backup-meta", "0", "--cache-size", "0"]
-        command += ["--metrics", f"127.0.0.1:{free_port()}", "--log", str(self.log)]
+        command += ["--metrics", f"127.0.0.1:{self._metrics_port}", "--log", str(self.log)]
         environment = {
             "MINIO_ROOT_USER": self.access_key_id,
             "MINIO_ROOT_PASSWORD": self.secret_access_key,
