@@ -16,7 +16,7 @@ def retarget(course: Course) -> None:
     """
     sink = course.transfer.sink
     first = course.ledger.objects(course.transfer.id, limit=1)
-    if not first or first[0].target_identity == sink.identity:
+    if not first or _is_there(course, first[0]):
         return
     course.observer.noted(
         "destination_changed",
@@ -32,13 +32,19 @@ def retarget(course: Course) -> None:
     course.tally.rebase(course.ledger.totals(course.transfer.id))
 
 
-def _bring(course: Course, row: ObjectRow) -> None:
-    sink = course.transfer.sink
-    if row.target_identity == sink.identity:
-        return
+def _is_there(course: Course, row: ObjectRow) -> bool:
+    return (row.target_key, row.target_identity) == (_key(course, row), course.transfer.sink.identity)
+
+
+def _key(course: Course, row: ObjectRow) -> str:
     try:
-        key = sink.place(row.source.name, single=course.transfer.source.is_single)
+        return course.transfer.sink.place(row.source.name, single=course.transfer.source.is_single)
     except AddressError:
         # The worker that takes it fails it, with the reason.
-        key = row.target_key
-    course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True, target=(key, sink.identity))
+        return row.target_key
+
+
+def _bring(course: Course, row: ObjectRow) -> None:
+    if not _is_there(course, row):
+        target = (_key(course, row), course.transfer.sink.identity)
+        course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True, target=target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
@@ -13,14 +13,14 @@ from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
 from dataferry.engine.feed import Feed
 from dataferry.engine.limits import Bandwidth, Pause
-from dataferry.engine.planning import Planner
+from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.progress import Monitor, Tally
 from dataferry.engine.retargeting import retarget
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Observer, Result, Transfer
 from dataferry.engine.worker import Worker
-from dataferry.mechanisms.base import Abortable
+from dataferry.mechanisms.base import Abortable, KeyCheck
 
 STRATEGY = "streaming"
 PAGE_OBJECTS = 500
@@ -121,6 +121,7 @@ def _move(course: Course) -> None:
         if Capability.INJECTIVE_NAMES not in course.transfer.sink.capabilities:
             # Names that collide are found while they are written down, before a byte moves (rule 9).
             _join([planner], lambda: None)
+            _refuse_collisions(course)
         for worker in workers:
             worker.thread.start()
             threads.append(worker.thread)
@@ -149,6 +150,25 @@ def _plan(course: Course) -> None:
         Planner(course).run()
     except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
         course.doom(error)
+
+
+def _refuse_collisions(course: Course) -> None:
+    """Have the sink look at all keys of the plan together (rule 9).
+
+    Raises:
+        AddressError: Two of them can't be there together.
+    """
+    sink = course.transfer.sink
+    if not (course.tally.plan_complete and isinstance(sink, KeyCheck)):
+        return
+
+    def keys() -> Iterator[str]:
+        after = 0
+        while rows := course.ledger.objects(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS):
+            yield from (row.target_key for row in rows if not row.target_key.startswith(UNPLACEABLE))
+            after = rows[-1].ordinal
+
+    sink.check_keys(keys())
 
 
 def _supply(course: Course, feed: Feed) -> None:

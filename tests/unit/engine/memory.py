@@ -212,6 +212,9 @@ class MemorySink:
             raise AddressError(f"{name} would escape")
         return f"in/{name}"
 
+    def check_keys(self, keys: Iterable[str]) -> None:
+        self.checked = list(keys)
+
     def info(self, key: str) -> ObjectInfo:
         data = self.objects[key]
         return ObjectInfo(
