@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from urllib import parse
 
 MASK = "***"
 # Shorter values would cut ordinary words out of the logs, and are no secrets worth the name.
@@ -14,11 +14,11 @@ MIN_SECRET_CHARS = 6
 
 _HEADERS = re.compile(
     r"""(?ix)
-    (?P<name> ["']? \b (?: proxy- )? authorization | ["']? \b (?: set- )? cookie
-      | ["']? \b x-amz-security-token | ["']? \b x-amz-signature | ["']? \b x-amz-credential
-      | ["']? \b x-amz-server-side-encryption-customer-key | ["']? \b x-api-key )
-    (?P<sign> ["']? \s* [:=] \s* | ["'] \s* , \s* b? (?= ["'] ) )
-    (?P<value> b? " [^"]* " | b? ' [^']* ' | (?: (?: bearer | basic | aws4-hmac-sha256 ) \s+ )? [^\s"'}\])]+ [^\r\n"'}\])]* )
+    (?P<name> \b (?: (?: proxy- )? authorization | (?: set- )? cookie | x-api-key
+      | x-amz- (?: security-token | signature | credential | server-side-encryption-customer-key ) ) )
+    (?P<sign> \\? ["']? \s* [:=,] \s* b? )
+    (?: (?P<quote> \\? ["'] ) (?: (?! (?P=quote) ) . )* (?P=quote)   # as in JSON or a repr: the quotes stay
+      | (?! null | none ) [^\s"'\\\[\](){},&] [^\r\n"'\\}\])&]* )   # as in a message: to the end of the line
     """
 )
 _QUERY = re.compile(
@@ -34,7 +34,7 @@ _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@")
 
 def redact_patterns(text: str) -> str:
     """Mask what looks like a credential wherever it stands: headers, signed query strings, URLs with passwords."""
-    masked = _HEADERS.sub(rf"\g<name>\g<sign>{MASK}", text)
+    masked = _HEADERS.sub(_masked_header, text)
     masked = _QUERY.sub(rf"\g<name>{MASK}", masked)
     masked = _BEARER.sub(rf"\1 {MASK}", masked)
     return _USERINFO.sub(rf"\1:{MASK}@", masked)
@@ -83,13 +83,19 @@ def redact(text: str, values: SecretValues | None = None) -> str:
     return redact_patterns(text) if values is None else values.redact(text)
 
 
+def _masked_header(found: re.Match[str]) -> str:
+    """Keep a header's name and quotes, so that JSON stays JSON."""
+    quote = found["quote"] or ""
+    return f"{found['name']}{found['sign']}{quote}{MASK}{quote}"
+
+
 def _spellings(value: str) -> set[str]:
     """The forms in which a value turns up in URLs, JSON and reprs."""
     return {
         value,
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
+        parse.quote(value, safe=""),
+        parse.quote(value),
+        parse.quote_plus(value),
         json.dumps(value)[1:-1],
         repr(value)[1:-1],
     }
