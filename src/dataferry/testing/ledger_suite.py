@@ -1,0 +1,442 @@
+"""The behaviour suite that every ledger runs.
+
+A ledger's test file makes a rig and hands it over::
+
+    class TestMine(LedgerSuite):
+        @pytest.fixture
+        def rig(self, tmp_path: Path) -> Iterator[LedgerRig]:
+            ...
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dataferry.domain.errors import ConflictError, DataFerryError, FencedError, StoppedError
+from dataferry.domain.ledger import Attempt, Ledger, ObjectState, Plan, PlannedObject
+from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Totals, Upload, Verification
+
+# A service's transfers are named by UUIDs.
+T1 = "00000000-0000-4000-8000-000000000001"
+T2 = "00000000-0000-4000-8000-000000000002"
+PLACE = "s3://store.example/bucket"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class StillClock:
+    """A clock that moves only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.moment = NOON
+
+    def now(self) -> datetime:
+        """The time that was set."""
+        return self.moment
+
+    def monotonic(self) -> float:
+        """Seconds of the time that was set."""
+        return self.moment.timestamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRig:
+    """What the suite needs of a ledger.
+
+    Attributes:
+        begin: Starts a new attempt at a transfer, making it if it is new.
+        reopen: Closes the ledger, and opens the same one again.
+    """
+
+    ledger: Ledger
+    clock: StillClock
+    begin: Callable[[str], Attempt]
+    reopen: Callable[[], Ledger]
+
+
+def planned(name: str, size_bytes: int | None = 100, *, skip_reason: str | None = None) -> PlannedObject:
+    """Return an object to copy, called the same on both sides."""
+    source = ObjectInfo(name=name, key=f"from/{name}", size_bytes=size_bytes, validator="v1")
+    return PlannedObject(
+        source=source, target_key=f"to/{name}", target_identity=PLACE, skip_reason=skip_reason
+    )
+
+
+def part(number: int, size_bytes: int = 40) -> PartReceipt:
+    """Return a part as a store accepted it."""
+    return PartReceipt(number=number, size_bytes=size_bytes, etag=f"e{number}", crc64nvme=number)
+
+
+def finish(ledger: Ledger, attempt: Attempt, ordinal: int, *, size_bytes: int = 100) -> None:
+    """Write an object as done, with the least that is needed."""
+    ledger.finish(
+        attempt, ordinal, size_bytes=size_bytes, etag="e", crc64nvme=None, verification=Verification.TRANSPORT
+    )
+
+
+class PlanCases:
+    """The plan, and what is read of it."""
+
+    def test_a_new_transfer_has_no_plan(self, rig: LedgerRig) -> None:
+        """Before anything was listed there is nothing to move and nothing is complete."""
+        attempt = rig.begin(T1)
+        assert Plan(complete=False, cursor=None) == rig.ledger.plan(attempt)
+        assert Totals() == rig.ledger.totals(T1)
+        assert [] == rig.ledger.pending(T1, after_ordinal=0, limit=10)
+
+    def test_objects_come_back_as_planned(self, rig: LedgerRig) -> None:
+        """Every field of a source survives, and ordinals follow the order of the listing over several calls."""
+        attempt = rig.begin(T1)
+        source = ObjectInfo(
+            name="odd ?#% ü.bin",
+            key="k",
+            size_bytes=5 * 1024**4,
+            validator='"x"',
+            version_id="v",
+            crc64nvme=2**64 - 1,
+            modified_at=NOON,
+            attributes=Attributes(content_type="text/plain", user_metadata=(("a", "b"),)),
+        )
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        rig.ledger.add(
+            attempt, [PlannedObject(source=source, target_key="t", target_identity=PLACE)], cursor="odd"
+        )
+        rows = rig.ledger.pending(T1, after_ordinal=0, limit=10)
+        assert [1, 2] == [row.ordinal for row in rows]
+        assert source == rows[1].source
+        assert ("t", PLACE) == (rows[1].target_key, rows[1].target_identity)
+
+    def test_the_cursor_moves_with_the_objects(self, rig: LedgerRig) -> None:
+        """The cursor names what was added last, and the plan is complete once that is written."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a"), planned("b")], cursor="b")
+        assert Plan(complete=False, cursor="b") == rig.ledger.plan(attempt)
+        rig.ledger.finish_plan(attempt)
+        assert Plan(complete=True, cursor="b") == rig.ledger.plan(attempt)
+
+    @pytest.mark.parametrize("same_call", [True, False])
+    def test_a_target_key_is_planned_once(self, rig: LedgerRig, *, same_call: bool) -> None:
+        """Two objects that would become the same are refused by name, and nothing of that call is added."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        again = [planned("b"), planned("b")] if same_call else [planned("b"), planned("a")]
+        with pytest.raises(ConflictError, match="to/b" if same_call else "to/a"):
+            rig.ledger.add(attempt, again, cursor="z")
+        assert 1 == rig.ledger.totals(T1).objects_total
+        assert "a" == rig.ledger.plan(attempt).cursor
+
+    def test_pages_follow_the_ordinal(self, rig: LedgerRig) -> None:
+        """A page begins after the ordinal given, and a state selects."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned(f"n{index}") for index in range(5)], cursor=None)
+        finish(rig.ledger, attempt, 2)
+        assert [3, 4] == [row.ordinal for row in rig.ledger.pending(T1, after_ordinal=1, limit=2)]
+        done = rig.ledger.objects(T1, state=ObjectState.DONE)
+        assert [(2, "e", Verification.TRANSPORT)] == [
+            (row.ordinal, row.etag, row.verification) for row in done
+        ]
+
+    def test_skipped_objects_count_as_there(self, rig: LedgerRig) -> None:
+        """What is at the destination already counts in bytes done and is not pending."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a", 10, skip_reason="same etag"), planned("b", 5)], cursor="b")
+        rig.ledger.skip(attempt, 2, reason="same size")
+        totals = rig.ledger.totals(T1)
+        assert (2, 15, 15) == (totals.objects_skipped, totals.bytes_done, totals.bytes_total)
+        assert ["same etag", "same size"] == [row.error for row in rig.ledger.objects(T1)]
+
+
+class UploadCases:
+    """Intents, uploads and parts."""
+
+    def _open(self, rig: LedgerRig, name: str = "a") -> Attempt:
+        """Plan one object and open its upload."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned(name)], cursor=name)
+        rig.ledger.intend(attempt, 1, part_size_bytes=40)
+        rig.ledger.open_upload(attempt, 1, Upload(upload_id="u1", key=f"to/{name}", started_at=NOON))
+        return attempt
+
+    def test_an_intent_stands_before_the_upload(self, rig: LedgerRig) -> None:
+        """The intent's time and part size are there after a crash, and a second intent keeps the first's time."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        row = rig.ledger.intend(attempt, 1, part_size_bytes=40)
+        assert (NOON, 40) == (row.intent_at, row.part_size_bytes)
+        rig.clock.moment += timedelta(hours=1)
+        rig.ledger.intend(attempt, 1, part_size_bytes=50)
+        reread = rig.reopen().objects(T1)[0]
+        assert (NOON, 50, None) == (reread.intent_at, reread.part_size_bytes, reread.upload)
+
+    def test_an_upload_needs_an_intent(self, rig: LedgerRig) -> None:
+        """An upload that was created without an intent is a fault of the caller."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        with pytest.raises(ConflictError):
+            rig.ledger.open_upload(attempt, 1, Upload(upload_id="u1", key="to/a"))
+
+    def test_parts_are_there_after_reopening(self, rig: LedgerRig) -> None:
+        """A committed part survives the process, in the order of its number, and is counted once if sent twice."""
+        attempt = self._open(rig)
+        for number in (2, 1, 2):
+            rig.ledger.add_part(attempt, 1, part(number))
+        ledger = rig.reopen()
+        assert [part(1), part(2)] == ledger.parts(T1, 1)
+        assert 80 == ledger.totals(T1).bytes_done
+        assert Upload(upload_id="u1", key="to/a", started_at=NOON) == ledger.objects(T1)[0].upload
+
+    def test_parts_need_an_open_upload(self, rig: LedgerRig) -> None:
+        """A part of an object that was restarted meanwhile is refused."""
+        attempt = self._open(rig)
+        rig.ledger.restart(attempt, 1, source=None, abandon=False)
+        with pytest.raises(ConflictError):
+            rig.ledger.add_part(attempt, 1, part(1))
+
+    def test_dropped_parts_are_not_counted(self, rig: LedgerRig) -> None:
+        """Parts that the destination does not have are forgotten, in the counters too."""
+        attempt = self._open(rig)
+        for number in (1, 2, 3):
+            rig.ledger.add_part(attempt, 1, part(number))
+        rig.ledger.drop_parts(attempt, 1, iter([1, 3, 9]))
+        assert [part(2)] == rig.ledger.parts(T1, 1)
+        assert 40 == rig.ledger.totals(T1).bytes_done
+
+    def test_a_finished_object_leaves_no_parts(self, rig: LedgerRig) -> None:
+        """Rows of parts end with the object, and it counts with the size that it turned out to have."""
+        attempt = self._open(rig)
+        rig.ledger.add_part(attempt, 1, part(1))
+        finish(rig.ledger, attempt, 1, size_bytes=120)
+        assert [] == rig.ledger.parts(T1, 1)
+        totals = rig.ledger.totals(T1)
+        assert (1, 120, 120) == (totals.objects_done, totals.bytes_done, totals.bytes_total)
+        assert Verification.TRANSPORT is totals.verification
+        assert frozenset() == rig.ledger.known_uploads(PLACE, "to/a")
+
+    def test_known_uploads_are_those_of_exactly_that_key(self, rig: LedgerRig) -> None:
+        """Open uploads and those waiting for their abort are known, at their place and key only."""
+        attempt = self._open(rig)
+        assert frozenset({"u1"}) == rig.ledger.known_uploads(PLACE, "to/a")
+        assert frozenset() == rig.ledger.known_uploads(PLACE, "to/ab")
+        assert frozenset() == rig.ledger.known_uploads("elsewhere", "to/a")
+        rig.ledger.restart(attempt, 1, source=None, abandon=True)
+        assert frozenset({"u1"}) == rig.ledger.known_uploads(PLACE, "to/a")
+
+    def test_a_restart_takes_the_new_source_and_target(self, rig: LedgerRig) -> None:
+        """A restarted object is pending with what was looked up anew; its old upload is to be aborted there."""
+        attempt = self._open(rig)
+        rig.ledger.add_part(attempt, 1, part(1))
+        fresh = ObjectInfo(name="a", key="from/a", size_bytes=7, validator="v2")
+        rig.ledger.restart(attempt, 1, source=fresh, abandon=True, target=("new/a", "elsewhere"))
+        row = rig.ledger.pending(T1, after_ordinal=0, limit=1)[0]
+        assert (fresh, "new/a", "elsewhere", None) == (
+            row.source,
+            row.target_key,
+            row.target_identity,
+            row.upload,
+        )
+        totals = rig.ledger.totals(T1)
+        assert (7, 0) == (totals.bytes_total, totals.bytes_done)
+        assert [(PLACE, "to/a")] == [
+            (task.target_identity, task.upload.key) for task in rig.ledger.cleanups()
+        ]
+
+    def test_a_restart_does_not_take_another_objects_key(self, rig: LedgerRig) -> None:
+        """The key of another object of the transfer is refused by name."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a"), planned("b")], cursor="b")
+        with pytest.raises(ConflictError, match="to/a"):
+            rig.ledger.restart(attempt, 2, source=None, abandon=False, target=("to/a", PLACE))
+
+    def test_a_failed_object_hands_over_its_upload(self, rig: LedgerRig) -> None:
+        """A failure is counted with its kind, and its upload is to be aborted."""
+        attempt = self._open(rig)
+        rig.ledger.add_part(attempt, 1, part(1))
+        rig.ledger.fail(attempt, 1, kind="source_changed", error="it changed")
+        totals = rig.ledger.totals(T1)
+        assert (1, 0, 100) == (totals.objects_failed, totals.bytes_done, totals.bytes_total)
+        assert ["u1"] == [task.upload.upload_id for task in rig.ledger.cleanups(transfer_id=T1)]
+        row = rig.ledger.objects(T1, state=ObjectState.FAILED)[0]
+        assert ("source_changed", "it changed") == (row.error_kind, row.error)
+
+    def test_failed_objects_are_retried_with_a_fresh_look(self, rig: LedgerRig) -> None:
+        """A retried object is pending, and the version that it failed with is forgotten."""
+        attempt = self._open(rig)
+        rig.ledger.fail(attempt, 1, kind="source_changed", error="it changed")
+        assert 1 == rig.ledger.retry_failed(attempt)
+        row = rig.ledger.pending(T1, after_ordinal=0, limit=1)[0]
+        assert (None, None) == (row.source.validator, row.error)
+        assert 0 == rig.ledger.totals(T1).objects_failed
+
+
+class CleanupCases:
+    """Uploads that must be aborted."""
+
+    def _abandoned(self, rig: LedgerRig) -> None:
+        """Leave two open uploads behind."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a"), planned("b"), planned("c")], cursor="c")
+        for ordinal in (1, 2):
+            rig.ledger.intend(attempt, ordinal, part_size_bytes=40)
+            rig.ledger.open_upload(attempt, ordinal, Upload(upload_id=f"u{ordinal}", key="to/?"))
+            rig.ledger.add_part(attempt, ordinal, part(1))
+        rig.begin(T1)
+        assert 2 == rig.ledger.abandon_all(T1)
+
+    def test_abandoning_hands_over_every_upload_once(self, rig: LedgerRig) -> None:
+        """Every open upload is to be aborted under its object's key, whatever the epoch; a second time, none."""
+        self._abandoned(rig)
+        assert 0 == rig.ledger.abandon_all(T1)
+        tasks = rig.reopen().cleanups()
+        assert [("u1", "to/a", 0), ("u2", "to/b", 0)] == [
+            (task.upload.upload_id, task.upload.key, task.attempts) for task in tasks
+        ]
+
+    def test_abandoned_parts_are_not_counted(self, rig: LedgerRig) -> None:
+        """Parts end with their upload."""
+        self._abandoned(rig)
+        assert 0 == rig.ledger.totals(T1).bytes_done
+        assert [] == rig.ledger.parts(T1, 1)
+
+    def test_a_failed_abort_is_due_again_later(self, rig: LedgerRig) -> None:
+        """A clean-up that failed waits for its time; one that is done is gone; one given up is not due."""
+        self._abandoned(rig)
+        first, second = rig.ledger.cleanups()
+        rig.ledger.cleaned(first.id, error="refused", retry_at=NOON + timedelta(minutes=5))
+        rig.ledger.cleaned(second.id, error=None, retry_at=None)
+        assert [] == rig.ledger.cleanups()
+        rig.clock.moment += timedelta(minutes=5)
+        again = rig.ledger.cleanups()
+        assert [(first.id, 1, "refused")] == [(task.id, task.attempts, task.last_error) for task in again]
+        rig.ledger.cleaned(first.id, error="no credentials", retry_at=None)
+        assert [] == rig.ledger.cleanups()
+        assert frozenset({"u1"}) == rig.ledger.known_uploads(PLACE, "to/a")
+
+    def test_clean_ups_are_told_by_transfer(self, rig: LedgerRig) -> None:
+        """Another transfer's clean-ups are left out, and a limit bounds the list."""
+        self._abandoned(rig)
+        assert [] == rig.ledger.cleanups(transfer_id=T2)
+        assert 1 == len(rig.ledger.cleanups(limit=1))
+
+
+class FenceCases:
+    """Epochs, threads and the end."""
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            lambda ledger, old: ledger.plan(old),
+            lambda ledger, old: ledger.check(old),
+            lambda ledger, old: ledger.add(old, [planned("z")], cursor="z"),
+            lambda ledger, old: ledger.finish_plan(old),
+            lambda ledger, old: ledger.intend(old, 2, part_size_bytes=40),
+            lambda ledger, old: ledger.open_upload(old, 1, Upload(upload_id="u1", key="to/a")),
+            lambda ledger, old: ledger.add_part(old, 1, part(1)),
+            lambda ledger, old: ledger.drop_parts(old, 1, [1]),
+            lambda ledger, old: ledger.restart(old, 1, source=None, abandon=True),
+            lambda ledger, old: finish(ledger, old, 1),
+            lambda ledger, old: ledger.fail(old, 1, kind="k", error="e"),
+            lambda ledger, old: ledger.skip(old, 1, reason="r"),
+            lambda ledger, old: ledger.retry_failed(old),
+        ],
+    )
+    def test_an_older_attempt_writes_nothing(
+        self, rig: LedgerRig, write: Callable[[Ledger, Attempt], object]
+    ) -> None:
+        """Once a newer attempt began, every call of an older one is fenced and changes nothing."""
+        old = rig.begin(T1)
+        rig.ledger.add(old, [planned("a"), planned("b")], cursor="b")
+        rig.ledger.intend(old, 1, part_size_bytes=40)
+        rig.ledger.open_upload(old, 1, Upload(upload_id="u1", key="to/a"))
+        new = rig.begin(T1)
+        before = (rig.ledger.objects(T1), rig.ledger.totals(T1), rig.ledger.plan(new))
+        with pytest.raises(FencedError):
+            write(rig.ledger, old)
+        assert before == (rig.ledger.objects(T1), rig.ledger.totals(T1), rig.ledger.plan(new))
+        rig.ledger.check(new)
+
+    def test_many_threads_lose_nothing(self, rig: LedgerRig) -> None:
+        """Parts that eight threads commit at the same time are all there, and counted."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned(f"n{index}") for index in range(8)], cursor=None)
+        for ordinal in range(1, 9):
+            rig.ledger.intend(attempt, ordinal, part_size_bytes=40)
+            rig.ledger.open_upload(attempt, ordinal, Upload(upload_id=f"u{ordinal}", key="k"))
+
+        def work(index: int) -> None:
+            for number in range(1, 26):
+                rig.ledger.add_part(attempt, index + 1, part(number, 1))
+
+        assert [] == in_threads(8, work)
+        assert [25] * 8 == [len(rig.ledger.parts(T1, ordinal)) for ordinal in range(1, 9)]
+        assert 200 == rig.ledger.totals(T1).bytes_done
+
+    def test_one_callers_fault_is_its_own(self, rig: LedgerRig) -> None:
+        """Of calls that are committed together, only the faulty ones fail."""
+        old = rig.begin(T1)
+        rig.ledger.add(old, [planned(f"n{index}") for index in range(200)], cursor=None)
+        new = rig.begin(T1)
+
+        def work(index: int) -> None:
+            for step in range(20):
+                finish(rig.ledger, old if index % 2 else new, index * 20 + step + 1, size_bytes=3)
+
+        errors = in_threads(8, work)
+        assert [FencedError] * 4 == [type(error) for error in errors]
+        totals = rig.ledger.totals(T1)
+        assert (80, 240) == (totals.objects_done, totals.bytes_done)
+
+    def test_a_closed_ledger_refuses_at_once(self, rig: LedgerRig) -> None:
+        """After close a caller gets an error, and nobody waits for ever."""
+        attempt = rig.begin(T1)
+        rig.ledger.close()
+        with pytest.raises(StoppedError):
+            rig.ledger.add(attempt, [planned("a")], cursor="a")
+        rig.ledger.close()
+
+    def test_close_commits_what_was_asked(self, rig: LedgerRig) -> None:
+        """Callers that wait when the ledger is closed either find their write there, or are told of an error."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned(f"n{index}") for index in range(64)], cursor=None)
+        started = threading.Barrier(9)
+
+        def work(index: int) -> None:
+            started.wait()
+            finish(rig.ledger, attempt, index + 1)
+
+        def end() -> None:
+            started.wait()
+            rig.ledger.close()
+
+        closer = threading.Thread(target=end)
+        closer.start()
+        errors = in_threads(8, work)
+        closer.join()
+        assert {StoppedError} >= {type(error) for error in errors}
+        assert 8 - len(errors) == rig.reopen().totals(T1).objects_done
+
+
+class LedgerSuite(PlanCases, UploadCases, CleanupCases, FenceCases):
+    """All cases. Subclass it as ``Test…`` and override the fixture ``rig``."""
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> Sequence[BaseException]:
+    """Run ``work(0..count-1)`` at the same time; return what was raised."""
+    errors: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            work(index)
+        except DataFerryError as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads), "a caller hangs"
+    return errors

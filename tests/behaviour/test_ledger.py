@@ -1,0 +1,154 @@
+"""Both ledgers: the service's, fenced by the flow's row, and the local one of ``copy``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
+from dataferry.domain.errors import NotFoundError
+from dataferry.domain.ledger import Attempt, Ledger
+from dataferry.domain.profile import Direction
+from dataferry.secrets.sealing import Sealer
+from dataferry.store.local import LocalLedger, open_local_ledger
+from dataferry.store.store import Store
+from dataferry.testing.ledger_suite import T1, LedgerRig, LedgerSuite, StillClock
+
+
+class TestLocalLedger(LedgerSuite):
+    """The ledger of ``copy``."""
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[LedgerRig]:
+        """A fresh file."""
+        clock = StillClock()
+        opened = [open_local_ledger(tmp_path / "ledger.db", clock=clock)]
+
+        def reopen() -> Ledger:
+            opened[-1].close()
+            opened.append(open_local_ledger(tmp_path / "ledger.db", clock=clock))
+            return opened[-1]
+
+        yield LedgerRig(
+            ledger=opened[0], clock=clock, begin=lambda transfer: opened[-1].begin(transfer), reopen=reopen
+        )
+        opened[-1].close()
+
+
+class TestServiceLedger(LedgerSuite):
+    """The ledger of ``serve``."""
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Iterator[LedgerRig]:
+        """A fresh store; a transfer's attempts begin with a claim of its flow."""
+        clock = StillClock()
+        sealer = Sealer(bytes(32))
+        url = f"sqlite:///{tmp_path}/store.db"
+        opened = [Store.open(url, sealer=sealer, clock=clock)]
+
+        def begin(name: str) -> Attempt:
+            with opened[-1].transaction() as transaction:
+                flow_id = UUID(name)
+                try:
+                    flow = transaction.flows.get(flow_id)
+                    transaction.flows.save(_queued(flow_id), expected=flow)
+                except NotFoundError:
+                    transaction.flows.insert(_queued(flow_id))
+                claimed = transaction.flows.claim(flow_id)
+                assert claimed is not None
+                return Attempt(transfer_id=str(flow_id), epoch=claimed.epoch)
+
+        def reopen() -> Ledger:
+            opened[-1].close()
+            opened.append(Store.open(url, sealer=sealer, clock=clock))
+            return opened[-1].ledger
+
+        yield LedgerRig(ledger=opened[0].ledger, clock=clock, begin=begin, reopen=reopen)
+        opened[-1].close()
+
+
+def _queued(flow_id: UUID) -> DataFlow:
+    """Return a flow that is to run."""
+    now = datetime.now(UTC)
+    return DataFlow(
+        id=flow_id,
+        data_flow_id=str(flow_id),
+        control_plane_id="cp",
+        participant_context_id="default",
+        process_id=str(flow_id),
+        role=Role.PROVIDER,
+        direction=Direction.PUSH,
+        profile="p",
+        mechanism="file",
+        dialect=Dialect.HEAD,
+        state=State.STARTED,
+        run=Run.QUEUED,
+        participant_id="a",
+        counter_party_id="b",
+        dataspace_context="c",
+        agreement_id="d",
+        dataset_id="e",
+        created_at=now,
+        updated_at=now,
+    )
+
+
+WRITER = """
+import sys, threading
+from pathlib import Path
+from dataferry.domain.objects import Upload
+from dataferry.store.local import open_local_ledger
+from dataferry.testing.ledger_suite import T1, part, planned
+ledger = open_local_ledger(Path(sys.argv[1]))
+attempt = ledger.begin(T1)
+ledger.add(attempt, [planned(f"n{i}") for i in range(4)], cursor=None)
+lock = threading.Lock()
+def work(ordinal):
+    ledger.intend(attempt, ordinal, part_size_bytes=1)
+    ledger.open_upload(attempt, ordinal, Upload(upload_id=f"u{ordinal}", key="k"))
+    for number in range(1, 10_001):
+        ledger.add_part(attempt, ordinal, part(number, 1))
+        with lock:
+            print(ordinal, number, flush=True)
+for ordinal in range(1, 5):
+    threading.Thread(target=work, args=(ordinal,)).start()
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 37, 400])
+def test_a_killed_process_loses_no_committed_part(tmp_path: Path, lines: int) -> None:
+    """After kill -9 in the middle of writing, every part that a caller was told of is there, and counted."""
+    path = tmp_path / "ledger.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(lines)]
+        os.kill(process.pid, signal.SIGKILL)
+        told += [line for line in process.stdout if line.endswith("\n")]
+    ledger: LocalLedger = open_local_ledger(path)
+    try:
+        there = {(ordinal, part.number) for ordinal in range(1, 5) for part in ledger.parts(T1, ordinal)}
+        assert {(int(line.split()[0]), int(line.split()[1])) for line in told} <= there
+        assert len(there) == ledger.totals(T1).bytes_done
+        assert 2 == ledger.begin(T1).epoch
+    finally:
+        ledger.close()
+
+
+def test_a_local_transfer_must_begin(tmp_path: Path) -> None:
+    """A transfer that never began is not known."""
+    ledger = open_local_ledger(tmp_path / "ledger.db")
+    try:
+        with pytest.raises(NotFoundError):
+            ledger.check(Attempt(transfer_id=T1, epoch=1))
+    finally:
+        ledger.close()
