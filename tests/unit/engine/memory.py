@@ -81,6 +81,7 @@ class MemorySource:
         self.identity = "memory://source"
         self.is_single = False
         self.keeps_crc = False
+        self.corrupt = False
         self.fault: Fault = no_fault
         self.attributes = Attributes(content_type="text/x-test", user_metadata=(("a", "b"),))
         self.stats = 0
@@ -162,6 +163,8 @@ class MemoryStream:
         except BlockedError:
             self._reader.block.wait()
         piece = self._data[self._at : self._at + min(len(buffer), 64 * 1024)]
+        if source.corrupt and piece:
+            piece = bytes([piece[0] ^ 1]) + piece[1:]
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
@@ -194,7 +197,9 @@ class MemorySink:
         self.min_part_size_bytes = 1
         self.keeps_crc = True
         self.lists_uploads = True
+        self.folds_case = False
         self.objects: dict[str, bytes] = {}
+        self.etags: dict[str, str] = {}
         self.attributes: dict[str, Attributes] = {}
         self.uploads: dict[str, OpenUpload] = {}
         self.bytes_received = 0
@@ -210,7 +215,7 @@ class MemorySink:
     def place(self, name: str, *, single: bool) -> str:
         if ".." in name.split("/"):
             raise AddressError(f"{name} would escape")
-        return f"in/{name}"
+        return f"in/{name.lower() if self.folds_case else name}"
 
     def check_keys(self, keys: Iterable[str]) -> None:
         self.checked = list(keys)
@@ -221,7 +226,7 @@ class MemorySink:
             name=key,
             key=key,
             size_bytes=len(data),
-            validator=md5(data),
+            validator=self.etags.get(key, md5(data)),
             crc64nvme=crc64nvme(data) if self.keeps_crc else None,
         )
 
@@ -284,6 +289,7 @@ class MemoryWriter:
             if only_if_absent and key in self.sink.objects:
                 raise DestinationExistsError(f"{key} is there")
             self.sink.objects[key] = data
+            self.sink.etags.pop(key, None)
             self.sink.attributes[key] = attributes
             return md5(data)
 
@@ -337,6 +343,8 @@ class MemoryWriter:
                 raise DestinationExistsError(f"{upload.key} is there")
             self.sink.objects[upload.key] = b"".join(there.parts[part.number] for part in parts)
             self.sink.attributes[upload.key] = there.attributes
+            joined = b"".join(bytes.fromhex(part.etag) for part in parts)
+            self.sink.etags[upload.key] = f"{md5(joined)}-{len(parts)}"
             del self.sink.uploads[upload.upload_id]
             self.sink.completed.append(upload.key)
         self.sink.fault("completed", upload.key, 0)

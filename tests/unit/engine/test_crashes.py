@@ -52,7 +52,7 @@ class Weather:
         return fault
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 3000), min_size=1, max_size=6),
     part_size=st.integers(100, 1200),
