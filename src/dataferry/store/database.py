@@ -81,6 +81,8 @@ def translating(operation: str) -> Iterator[None]:
         yield
     except DBAPIError as exc:
         raise translated(exc.orig or exc, operation=operation) from exc
+    except sqlite3.Error as exc:
+        raise translated(exc, operation=operation) from exc
 
 
 def make_private(path: str) -> None:

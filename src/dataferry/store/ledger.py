@@ -525,10 +525,21 @@ def _append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) -
             if session.query(_KNOWN_KEY, {"id": id, "key": entry.target_key}):
                 raise _same_key(entry.target_key) from None
         raise
-    counts = Counts()
-    for value in values:
-        counts += Counts.of(ObjectState(value["state"]), value["size_bytes"], 0)
-    session.count(id, counts)
+    skipped = [entry for entry in planned if entry.skip_reason is not None]
+    session.count(
+        id,
+        Counts(
+            objects_total=len(planned),
+            bytes_total=_size(planned),
+            objects_skipped=len(skipped),
+            bytes_done=_size(skipped),
+        ),
+    )
+
+
+def _size(planned: Sequence[PlannedObject]) -> int:
+    """The bytes of objects, as far as their source says."""
+    return sum(entry.source.size_bytes or 0 for entry in planned)
 
 
 def _object(session: LedgerSession, id: str, ordinal: int) -> tuple[ObjectRow, Counts]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from dataferry.domain.errors import ConfigError
 from dataferry.domain.ledger import Attempt
 from dataferry.store.faults import translated
 from dataferry.store.ledger import SqlLedger
-from dataferry.store.ledger_session import LedgerSession, NotUniqueError, Row, SqlConnection, Values
+from dataferry.store.ledger_session import LedgerSession, SqlConnection
+from dataferry.store.ledger_sqlite import SqliteConnection
 from dataferry.store.local_tables import FORM, TABLES
 
 BUSY_TIMEOUT_MS = 10_000
@@ -77,7 +78,7 @@ class _LocalDatabase:
         with _translating():
             self._writing.execute("BEGIN IMMEDIATE")
             try:
-                yield _PlainConnection(self._writing)
+                yield SqliteConnection(self._writing)
                 self._writing.execute("COMMIT")
             except BaseException:
                 if self._writing.in_transaction:  # SQLite ends it by itself when the disk is full
@@ -88,7 +89,7 @@ class _LocalDatabase:
     def read(self) -> Iterator[SqlConnection]:
         """The readers' connection."""
         with self._readers, _translating():
-            yield _PlainConnection(self._reading)
+            yield SqliteConnection(self._reading)
 
     def before_waiting(self) -> None:
         """Nobody but the writer holds a transaction here."""
@@ -98,31 +99,6 @@ class _LocalDatabase:
         with self._readers:
             self._reading.close()
             self._writing.close()
-
-
-class _PlainConnection:
-    """A sqlite3 connection, for plain SQL."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def query(self, sql: str, values: Values) -> list[Row]:
-        """Return all rows."""
-        return self._connection.execute(sql, values).fetchall()
-
-    def execute(self, sql: str, values: Values) -> int:
-        """Return how many rows were changed."""
-        try:
-            return self._connection.execute(sql, values).rowcount
-        except sqlite3.IntegrityError as exc:
-            raise NotUniqueError from exc
-
-    def execute_many(self, sql: str, rows: Sequence[Values]) -> None:
-        """Run one statement for many rows."""
-        try:
-            self._connection.executemany(sql, rows)
-        except sqlite3.IntegrityError as exc:
-            raise NotUniqueError from exc
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from dataferry.domain.clock import Clock
 from dataferry.store.database import Database
 from dataferry.store.ledger import SqlLedger
+from dataferry.store.ledger_sqlite import SqliteConnection
 from dataferry.store.ledger_session import NotUniqueError, Row, SqlConnection, Values
 
 _EPOCH = "SELECT epoch FROM flows WHERE id = :id"
@@ -67,13 +69,21 @@ class _ServiceDatabase:
     def write(self) -> Iterator[SqlConnection]:
         """A transaction that writes, in turn with the store's."""
         with self._database.write() as connection:
-            yield _TextConnection(connection)
+            yield self._plain(connection)
 
     @contextmanager
     def read(self) -> Iterator[SqlConnection]:
         """A snapshot."""
         with self._database.read() as connection:
-            yield _TextConnection(connection)
+            yield self._plain(connection)
+
+    def _plain(self, connection: Connection) -> SqlConnection:
+        """On SQLite go to the driver: the ledger writes a row per part, and SQLAlchemy's share would be most of it."""
+        if self._database.is_sqlite:
+            driver = connection.connection.driver_connection
+            if isinstance(driver, sqlite3.Connection):
+                return SqliteConnection(driver)
+        return _TextConnection(connection)
 
     def before_waiting(self) -> None:
         """A thread in a transaction would wait for the writer, which waits for that transaction's end."""
