@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.domain.errors import InputError
 from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
 
 
@@ -121,7 +122,10 @@ class LocationSettings(BaseModel):
 def _reference(value: str | None) -> str | None:
     """Check that a value is ``location:path``."""
     if value is not None:
-        LocationRef.parse(value)
+        try:
+            LocationRef.parse(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
     return value
 
 

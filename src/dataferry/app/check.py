@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from dataferry.app.configuration import find, load
+from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConfigError, DataFerryError
 from dataferry.domain.location import ControlPlane, Provenance
-from dataferry.domain.objects import Attributes
-from dataferry.mechanisms.base import Endpoint, Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.secrets.sealing import Sealer, load_or_create_key
@@ -28,20 +25,6 @@ from dataferry.secrets.sealing import Sealer, load_or_create_key
 TIMEOUT_S = 10.0
 # Signed requests are refused from about five minutes of difference on; a minute already is a warning sign.
 MAX_SKEW_S = 60.0
-PROBE = b"written by `dataferry check --write`; safe to delete\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was looked at, and what was found."""
-
-    what: str
-    ok: bool
-    detail: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
-        return {"what": self.what, "ok": self.ok, "detail": self.detail}
 
 
 def check(config: str | None, *, write: bool = False) -> list[Finding]:
@@ -64,56 +47,18 @@ def check(config: str | None, *, write: bool = False) -> list[Finding]:
     return [first, *_findings(settings, write=write)]
 
 
-def try_location(config: str | None, name: str, *, path: str, write: bool) -> list[Finding]:
-    """Look at one configured location.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    settings = load(config)
-    registry = Registry()
-    locations = Locations(settings, registry)
-    if name not in locations.names:
-        known = ", ".join(sorted(locations.names)) or "none"
-        raise ConfigError(f"there is no location {name!r}; configured: {known}")
-    return list(check_location(locations, registry, network_of(settings), name, path=path, write=write))
-
-
 def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     """Each in its turn; one that fails does not keep the others."""
-    yield _tried("key file", lambda: _key_file(settings))
-    yield _tried("store", lambda: _store(settings))
+    yield tried("key file", lambda: _key_file(settings))
+    yield tried("store", lambda: _store(settings))
     network, registry = network_of(settings), Registry()
     locations = Locations(settings, registry)
     clocks: set[str] = set()
     for name in locations.names:
-        yield from check_location(locations, registry, network, name, write=write)
+        reach = Reach(locations.get, registry, network, name)
+        yield from reach.in_use(settings, write=write)
         yield from _clock(settings.locations[name].settings, clocks, network)
     yield from _control_planes(settings, network)
-
-
-def check_location(
-    locations: Locations, registry: Registry, network: Network, name: str, *, path: str = "", write: bool
-) -> Iterator[Finding]:
-    """Look at one location as a source and as a sink."""
-
-    def place() -> tuple[Mechanism, Endpoint]:
-        location = locations.get(name)
-        mechanism = registry.get(location.mechanism)
-        return mechanism, mechanism.at_location(location, path)
-
-    yield _tried(f"location {name}: read", lambda: _probe_source(*place(), network))
-    yield _tried(f"location {name}: reach as sink", lambda: _probe_sink(*place(), network))
-    if write:
-        yield _tried(f"location {name}: write", lambda: _write(*place(), network))
-
-
-def _tried(what: str, look: Callable[[], str]) -> Finding:
-    """Run one look; what we raise on purpose is its finding."""
-    try:
-        return Finding(what=what, ok=True, detail=look())
-    except DataFerryError as error:
-        return Finding(what=what, ok=False, detail=str(error))
 
 
 def _key_file(settings: Settings) -> str:
@@ -161,45 +106,6 @@ def upgrade(config: str | None) -> str:
     finally:
         store.close()
     return "the database has the schema of this version"
-
-
-def _probe_source(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
-    source = mechanism.open_source(endpoint, network)
-    try:
-        source.probe()
-        return f"{endpoint.identity} can be read"
-    finally:
-        source.close()
-
-
-def _probe_sink(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
-    sink = mechanism.open_sink(endpoint, network)
-    try:
-        sink.probe()
-        return f"{endpoint.identity} can be reached (writing is tried with --write)"
-    finally:
-        sink.close()
-
-
-def _write(mechanism: Mechanism, endpoint: Endpoint, network: Network) -> str:
-    """Open an upload and abort it where there are parts: proves the permission and leaves nothing behind."""
-    sink = mechanism.open_sink(endpoint, network)
-    try:
-        writer = sink.writer()
-        try:
-            key = sink.place(f".dataferry-check-{secrets.token_hex(4)}", single=False)
-            upload = writer.create_upload(key, size_bytes=len(PROBE), attributes=Attributes())
-            try:
-                part = writer.put_part(upload, number=1, offset_bytes=0, length_bytes=len(PROBE))
-                part.send(memoryview(PROBE))
-                part.finish()
-            finally:
-                writer.abort_upload(upload)
-            return "an upload was begun, a part written, and the upload aborted"
-        finally:
-            writer.close()
-    finally:
-        sink.close()
 
 
 def _clock(location: dict[str, Any], seen: set[str], network: Network) -> Iterator[Finding]:
@@ -253,7 +159,7 @@ def _control_planes(settings: Settings, network: Network) -> Iterator[Finding]:
         yield Finding(what="control planes", ok=False, detail=str(error))
         return
     for plane in planes:
-        yield _tried(f"control plane {plane.id}", lambda plane=plane: _reach(plane, network))  # type: ignore[misc]
+        yield tried(f"control plane {plane.id}", lambda plane=plane: _reach(plane, network))  # type: ignore[misc]
 
 
 def _reach(plane: ControlPlane, network: Network) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataferry.app.settings import Settings
-from dataferry.domain.errors import ConfigError, InputError
+from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import LocationRef
 
 DEFAULT_FILE = "dataferry.toml"
@@ -220,11 +220,7 @@ def _unknown_locations(settings: Settings) -> Iterable[str]:
         if plane.metadata_location:
             named.append((f"control_planes[{number}].metadata_location", f"{plane.metadata_location}:"))
     for key, text in named:
-        try:
-            name = LocationRef.parse(text).location
-        except InputError as error:
-            yield f"{key}: {error}"
-            continue
+        name = LocationRef.parse(text).location
         if name not in settings.locations:
             near = get_close_matches(name, settings.locations, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"add [locations.{name}]"

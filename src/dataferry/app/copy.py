@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
+from dataferry.app.interrupts import interrupts
 from dataferry.app.locks import FileLock
+from dataferry.app.outcome import CopyOptions, Outcome
 from dataferry.app.places import KnownLocations, find_place
-from dataferry.app.sizes import parse_size
 from dataferry.domain.clock import SystemClock
-from dataferry.domain.errors import ConfigError, InputError, StoppedError
+from dataferry.domain.errors import ConfigError, DataFerryError, StoppedError
 from dataferry.domain.ledger import Attempt, Cleanup, ObjectState
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.run import run
@@ -38,102 +36,6 @@ SIGNAL_CHECK_S = 0.1
 MAX_FAILURES = 20
 MAX_CLEANUPS = 1000
 DEFAULT_FILE = "dataferry.toml"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOptions:
-    """What a copy may be told; None is the configuration's or the engine's default.
-
-    Attributes:
-        part_size_bytes: Least size of a part.
-        bandwidth_bytes_per_s: All workers together.
-        ledger: Where to remember what has been moved.
-    """
-
-    workers: int | None = None
-    part_size_bytes: int | None = None
-    bandwidth_bytes_per_s: int | None = None
-    overwrite: Overwrite = Overwrite.IF_DIFFERENT
-    config: str | None = None
-    ledger: Path | None = None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        workers: int | None,
-        part_size: str | None,
-        bandwidth: str | None,
-        overwrite: str,
-        config: str | None,
-        ledger: str | None,
-    ) -> Self:
-        """Read options as people write them.
-
-        Raises:
-            InputError: One of them can't be read.
-        """
-        if overwrite not in set(Overwrite):
-            raise InputError(f"--overwrite {overwrite!r}: write {', '.join(Overwrite)}")
-        return cls(
-            workers=workers,
-            part_size_bytes=parse_size(part_size) if part_size else None,
-            bandwidth_bytes_per_s=parse_size(bandwidth) if bandwidth else None,
-            overwrite=Overwrite(overwrite),
-            config=config,
-            ledger=Path(ledger) if ledger else None,
-        )
-
-    def limits(self, configured: EngineLimits) -> EngineLimits:
-        """Return ``configured`` with what is set here over it."""
-        changes: dict[str, Any] = {
-            name: value
-            for name in ("workers", "part_size_bytes", "bandwidth_bytes_per_s")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(configured, **changes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a copy.
-
-    Attributes:
-        state: ``completed``, ``failed`` or ``interrupted``.
-        failures: Up to twenty of ``(name, kind, error)``.
-        failed: How many objects failed.
-        advice: What to do next, where there is something.
-    """
-
-    state: str
-    objects: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    bytes_resumed: int = 0
-    bytes_retransferred: int = 0
-    strategy: str = ""
-    verification: str = "none"
-    failures: tuple[tuple[str, str, str], ...] = ()
-    failed: int = 0
-    advice: str | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """0 only if every object is at the destination."""
-        return {"completed": 0, "interrupted": 130}.get(self.state, 1)
-
-    def as_json(self) -> dict[str, Any]:
-        """The result line of ``--json``; its keys are a contract."""
-        return {
-            "state": self.state,
-            "objects": self.objects,
-            "bytes": self.bytes,
-            "seconds": round(self.seconds, 3),
-            "bytes_resumed": self.bytes_resumed,
-            "bytes_retransferred": self.bytes_retransferred,
-            "strategy": self.strategy,
-            "verification": self.verification,
-        }
 
 
 def copy(source: str, destination: str, options: CopyOptions, observer: Observer) -> Outcome:
@@ -166,11 +68,12 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
         path.with_name(f"{path.name}.lock"),
         refusal=f"this copy is running already (its ledger {path} is in use); wait for it, or stop it",
     )
-    with lock:
-        outcome = _Copy(ends, path, options.limits(limits), options.overwrite, observer).run()
-        if outcome.state == "completed":
-            lock.release(remove=True)
-        return outcome
+    lock.acquire()
+    try:
+        return _Copy(ends, path, options.limits(limits), options.overwrite, observer).run()
+    finally:
+        # Without a ledger there is nothing left that two could work on.
+        lock.release(remove=not path.exists())
 
 
 def _settings(config: str | None) -> Settings | None:
@@ -232,14 +135,24 @@ class _Copy:
     def run(self) -> Outcome:
         """Move what is left, clean up, and remove the ledger if nothing is left to remember."""
         ledger = self._open()
+        worthless = False
         try:
             outcome, left = self._with(ledger)
+            worthless = outcome.state == "completed" and not left
+        except DataFerryError:
+            worthless = self._is_empty(ledger)
+            raise
         finally:
             ledger.close()
-        if outcome.state == "completed" and not left:
-            for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            if worthless:
+                for suffix in ("", "-wal", "-shm"):
+                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         return outcome
+
+    def _is_empty(self, ledger: LocalLedger) -> bool:
+        """True if nothing was planned, and nothing is left to clean up."""
+        name = self._transfer_id(ledger)
+        return ledger.totals(name).objects_total == 0 and not ledger.cleanups(limit=1)
 
     def _open(self) -> LocalLedger:
         try:
@@ -250,7 +163,6 @@ class _Copy:
     def _with(self, ledger: LocalLedger) -> tuple[Outcome, int]:
         """Run the engine; return the outcome and how many clean-ups remain."""
         attempt = ledger.begin(self._transfer_id(ledger))
-        ledger.retry_failed(attempt)
         source, sink = self._ends.open_source(), self._ends.open_sink()
         try:
             transfer = Transfer(
@@ -262,7 +174,7 @@ class _Copy:
                 overwrite=self._overwrite,
             )
             work = _Work(transfer, ledger, self._stop, self._observer)
-            with _interrupts() as interrupted:
+            with interrupts() as interrupted:
                 work.start()
                 while not work.finished.wait(SIGNAL_CHECK_S):
                     if interrupted:
@@ -371,26 +283,3 @@ class _Work:
         finally:
             self.seconds = clock.monotonic() - begun
             self.finished.set()
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list; a second one ends the process at once.
-
-    The handler touches nothing that has a lock: it may interrupt whoever holds it.
-    """
-    seen: list[int] = []
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _frame: object) -> None:
-        if seen:
-            os._exit(130)
-        seen.append(number)
-
-    for number in kept:
-        signal.signal(number, note)
-    try:
-        yield seen
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

@@ -154,14 +154,14 @@ class EngineSettings(Section):
     )
     part_size_bytes: int = Field(
         default=16 * 1024 * 1024,
-        ge=5 * 1024 * 1024,
+        ge=1024 * 1024,
         description="Least size of a part, bytes; grows so that no object has more than 9,000. What a kill"
         " may"
         " cost is `workers` times this; smaller parts cost a request each.",
     )
     multipart_threshold_bytes: int = Field(
         default=32 * 1024 * 1024,
-        ge=5 * 1024 * 1024,
+        ge=1024 * 1024,
         description="Objects from this size on are sent in parts; below, one request is quicker than three.",
     )
     stall_timeout_s: float = Field(

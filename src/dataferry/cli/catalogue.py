@@ -92,7 +92,7 @@ def try_location(
     as_json: AsJson = False,
 ) -> None:
     """Reach a configured location from this machine; needs no running service."""
-    from dataferry.app.check import try_location as run
+    from dataferry.app.reach import try_location as run
 
     print_findings(run(config, name, path=path, write=write), as_json=as_json)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataferry.app.check import Finding
+    from dataferry.app.reach import Finding
 
 KIB = 1024
 

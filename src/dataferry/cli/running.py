@@ -62,17 +62,24 @@ def upgrade(*, config: Config = None) -> None:
 def demo(
     *,
     directory: Annotated[
-        str | None, typer.Option("--directory", help="Where to work; a temporary one if not given.")
+        str | None,
+        typer.Option("--directory", help="Where to work; the system's temporary place if not given."),
     ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="Some seconds and 70 MiB instead of 1.1 GiB.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave logs, databases and objects for a look.")
+    ] = False,
 ) -> None:
     """Show it: two data planes move real data between real S3 servers, and one is killed on the way."""
     from importlib import import_module
 
     try:
-        # By name: the demonstration stands above the commands, it starts them as a user would.
+        # By name: the demonstration stands above the commands, since it starts them as a user would.
         run = import_module("dataferry.demo.main").run
     except ModuleNotFoundError as error:
         raise UnsupportedError(f"the demonstration is not installed: {error}") from error
-    code = run(directory=directory)
+    code = run(directory=directory, small=small, keep=keep)
     if code:
         raise typer.Exit(code)

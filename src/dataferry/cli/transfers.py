@@ -12,7 +12,7 @@ from dataferry.cli.options import Config
 from dataferry.cli.output import as_size, printable
 
 if TYPE_CHECKING:
-    from dataferry.app.copy import Outcome
+    from dataferry.app.outcome import Outcome
 
 MAX_ERRORS_SHOWN = 20
 
@@ -44,8 +44,8 @@ def copy(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Copy an object, a prefix, a bucket or a directory. Run it again to resume."""
-    from dataferry.app.copy import CopyOptions
     from dataferry.app.copy import copy as run
+    from dataferry.app.outcome import CopyOptions
     from dataferry.cli.progress import watcher
 
     options = CopyOptions.of(

@@ -1,0 +1,108 @@
+"""What a copy may be told, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from dataferry.app.interrupts import EXIT_CODE as INTERRUPTED
+from dataferry.app.sizes import parse_size
+from dataferry.domain.errors import InputError
+from dataferry.engine.transfer import EngineLimits, Overwrite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """What a copy may be told; None is the configuration's or the engine's default.
+
+    Attributes:
+        part_size_bytes: Least size of a part.
+        bandwidth_bytes_per_s: All workers together.
+        ledger: Where to remember what has been moved.
+    """
+
+    workers: int | None = None
+    part_size_bytes: int | None = None
+    bandwidth_bytes_per_s: int | None = None
+    overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    config: str | None = None
+    ledger: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        workers: int | None,
+        part_size: str | None,
+        bandwidth: str | None,
+        overwrite: str,
+        config: str | None,
+        ledger: str | None,
+    ) -> Self:
+        """Read options as people write them.
+
+        Raises:
+            InputError: One of them can't be read.
+        """
+        if overwrite not in set(Overwrite):
+            raise InputError(f"--overwrite {overwrite!r}: write {', '.join(Overwrite)}")
+        return cls(
+            workers=workers,
+            part_size_bytes=parse_size(part_size) if part_size else None,
+            bandwidth_bytes_per_s=parse_size(bandwidth) if bandwidth else None,
+            overwrite=Overwrite(overwrite),
+            config=config,
+            ledger=Path(ledger) if ledger else None,
+        )
+
+    def limits(self, configured: EngineLimits) -> EngineLimits:
+        """Return ``configured`` with what is set here over it."""
+        changes: dict[str, Any] = {
+            name: value
+            for name in ("workers", "part_size_bytes", "bandwidth_bytes_per_s")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(configured, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a copy.
+
+    Attributes:
+        state: ``completed``, ``failed`` or ``interrupted``.
+        failures: Up to twenty of ``(name, kind, error)``.
+        failed: How many objects failed.
+        advice: What to do next, where there is something.
+    """
+
+    state: str
+    objects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    bytes_resumed: int = 0
+    bytes_retransferred: int = 0
+    strategy: str = ""
+    verification: str = "none"
+    failures: tuple[tuple[str, str, str], ...] = ()
+    failed: int = 0
+    advice: str | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if every object is at the destination."""
+        return {"completed": 0, "interrupted": INTERRUPTED}.get(self.state, 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """The result line of ``--json``; its keys are a contract."""
+        return {
+            "state": self.state,
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "bytes_resumed": self.bytes_resumed,
+            "bytes_retransferred": self.bytes_retransferred,
+            "strategy": self.strategy,
+            "verification": self.verification,
+        }

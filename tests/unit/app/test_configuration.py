@@ -1,0 +1,192 @@
+"""Reading ``dataferry.toml`` and the environment: what is wrong is named, with the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dataferry.app.configuration import find, load, with_server
+from dataferry.app.settings import Settings
+from dataferry.domain.errors import ConfigError
+
+SECRET = "hunter2-hunter2-hunter2"
+
+
+def read(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """Write ``text`` as a configuration file and load it."""
+    path = directory / "dataferry.toml"
+    path.write_text(text)
+    return load(str(path), environ or {})
+
+
+def refusal(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return what is said about a wrong configuration."""
+    with pytest.raises(ConfigError) as caught:
+        read(directory, text, environ)
+    return str(caught.value)
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file, no environment: loopback, port 8080, a SQLite file here."""
+    monkeypatch.chdir(tmp_path)
+    settings = load(None, {})
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8080)
+    assert settings.store.url == "sqlite:///dataferry.db"
+
+
+def test_the_file_is_looked_for_in_a_fixed_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option wins over the variable, the variable over the working directory."""
+    monkeypatch.chdir(tmp_path)
+    assert find(None, {}) is None
+    (tmp_path / "dataferry.toml").write_text("")
+    assert find(None, {}) == Path("dataferry.toml")
+    assert find(None, {"DATAFERRY_CONFIG": "/x/y.toml"}) == Path("/x/y.toml")
+    assert find("/z.toml", {"DATAFERRY_CONFIG": "/x/y.toml"}) == Path("/z.toml")
+
+
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    """A missing file that was asked for is an error, not the defaults."""
+    with pytest.raises(ConfigError, match=r"there is no configuration file .*nowhere\.toml"):
+        load(str(tmp_path / "nowhere.toml"), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1", "unknown key server.prot; did you mean 'port'?"),
+        ("[srver]\nport = 1", "unknown section srver; did you mean 'server'?"),
+        ("[mqtt]\nurl = 'x'", "unknown section mqtt; there are: auth, control_planes"),
+        ("[orchestrator]\nurl = 'x'", "unknown section orchestrator"),
+        ("[server]\nport = 'many'", "server.port: "),
+        ("[server]\nport = 70000", "server.port: "),
+        ("[server\nport = 1", "is not valid TOML"),
+        (
+            "[[control_planes]]\nid = 'a'\ntokn = 'x'",
+            "unknown key control_planes[0].tokn; did you mean 'token'?",
+        ),
+        ("[[control_planes]]\nendpoint = 'http://x'", "control_planes[0].id is required"),
+        ("[[control_planes]]\nid = 'a'\nregister = true", "`register = true` needs `endpoint`"),
+        ("[[control_planes]]\nid = 'a'\nendpoint = 'ftp://x'", "must be an absolute URL"),
+        ("[[control_planes]]\nid = 'a'\n[[control_planes]]\nid = 'a'\ntoken = 'x'", "'a' is there twice"),
+        ("[[control_planes]]\nid = 'a'\n[[control_planes]]\nid = 'b'\ntoken = 'x'", "'a' has no token"),
+        ("[[datasets]]\nid = 'a'\nmatch = 'b'\nsource = 'x:'", "give either `id` or `match`"),
+        ("[[datasets]]\nid = 'a'\nsource = 'x'", "'x' is not a location and a path"),
+        ("[[datasets]]\nid = 'a'\nsource = 'x:y'", "there is no location 'x'; add [locations.x]"),
+        (
+            "[[landing_zones]]\nname = 'a'\nsink = 'lak:y'\n[locations.lake]\ntype = 'file'",
+            "landing_zones[0].sink: there is no location 'lak'; did you mean 'lake'?",
+        ),
+        ("[locations.a]\nroot = '/'", "locations.a.type is required"),
+        ("[auth]\napi_keys = [{ name = 'a' }]", "give either `key` or `sha256`"),
+        ("[auth]\napi_keys = [{ name = 'a', key = 'short' }]", "auth.api_keys[0].key: "),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_way_out(tmp_path: Path, text: str, said: str) -> None:
+    """Each mistake names the file, the key, and what would be right."""
+    message = refusal(tmp_path, text)
+    assert said in message
+    assert str(tmp_path / "dataferry.toml") in message
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    """Two mistakes are two lines."""
+    assert len(refusal(tmp_path, "[server]\nprot = 1\n[stor]\nurl = 'x'").splitlines()) == 2
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """Sections, names with a hyphen, list entries and JSON lists are all within reach of a variable."""
+    settings = read(
+        tmp_path,
+        "[server]\nport = 1\n[locations.plant-a]\ntype = 's3'\nregion = 'x'\n[[control_planes]]\nid = 'a'",
+        {
+            "DATAFERRY_SERVER__PORT": "9000",
+            "DATAFERRY_LOCATIONS__PLANT_A__REGION": "eu-central-1",
+            "DATAFERRY_CONTROL_PLANES__0__TOKEN": "env:TOKEN",
+            "DATAFERRY_EGRESS__ALLOW": '["10.1.0.0/16"]',
+            "DATAFERRY_EGRESS__ALLOW_PRIVATE_NETWORKS": "true",
+            "DATAFERRY_URL": "http://not-a-setting",
+            "DATAFERRY_API_KEY": "not-a-setting",
+        },
+    )
+    assert settings.server.port == 9000
+    assert settings.locations["plant-a"].settings == {"region": "eu-central-1"}
+    assert settings.control_planes[0].token == "env:TOKEN"
+    assert settings.egress.allow == ("10.1.0.0/16",)
+    assert settings.egress.allow_private_networks is True
+
+
+def test_the_environment_alone_can_say_everything(tmp_path: Path) -> None:
+    """An entry of a list is added by naming the next position, a whole list by JSON."""
+    settings = read(
+        tmp_path,
+        "",
+        {
+            "DATAFERRY_LOCATIONS__LAKE__TYPE": "file",
+            "DATAFERRY_LANDING_ZONES__0__NAME": "in",
+            "DATAFERRY_LANDING_ZONES__0__SINK": "lake:in/",
+            "DATAFERRY_DATASETS": '[{"id": "a", "source": "lake:a"}]',
+        },
+    )
+    assert settings.landing_zones[0].sink == "lake:in/"
+    assert settings.datasets[0].id == "a"
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("DATAFERRY_SERVER__PROT", "environment variable DATAFERRY_SERVER__PROT: unknown key server.prot"),
+        ("DATAFERRY_SRVER__PORT", "unknown section srver; did you mean 'server'?"),
+        ("DATAFERRY_SERVER__PORT", "environment variable DATAFERRY_SERVER__PORT: server.port: "),
+        ("DATAFERRY_CONTROL_PLANES__5__ID", "'5' is no entry of the list, nor the next one"),
+        ("DATAFERRY_SERVER____PORT", "has an empty part"),
+        ("DATAFERRY_SERVER__PORT__DEEPER", "names a key inside of one that is no table"),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, said: str) -> None:
+    """Mistakes in the environment name the variable, not the file."""
+    text = "[server]\nport = 1\n" if variable.endswith("DEEPER") else ""
+    assert said in refusal(tmp_path, text, {variable: "x"})
+
+
+def test_no_message_and_no_repr_shows_a_secret(tmp_path: Path) -> None:
+    """What stands in a credential's place is never repeated."""
+    wrong = (
+        f"[[control_planes]]\nid = 'a'\ntoken = ['{SECRET}']\nregister = '{SECRET}'\nendpoint = '{SECRET}'"
+    )
+    assert SECRET not in refusal(tmp_path, wrong)
+    right = (
+        f"[[control_planes]]\nid = 'a'\ntoken = '{SECRET}'\ncallback_token = '{SECRET}'\n"
+        f"[auth]\napi_keys = [{{ name = 'x', key = '{SECRET}' }}]\n"
+        f"[locations.a]\ntype = 's3'\nsecret_access_key = '{SECRET}'"
+    )
+    assert SECRET not in repr(read(tmp_path, right))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "ferry.example.com"])  # noqa: S104 - refused
+def test_an_open_address_needs_authorization(tmp_path: Path, host: str) -> None:
+    """Beyond loopback nothing is served without keys and tokens; the message says what to add."""
+    message = refusal(tmp_path, f"[server]\nhost = '{host}'")
+    assert "add an [[auth.api_keys]] entry and a [[control_planes]] entry with a token" in message
+    assert "or listen on 127.0.0.1" in message
+    with_keys = "[auth]\napi_keys = [{ name = 'a', key = 'env:SOME_KEY' }]\n"
+    assert "a token for control plane 'a'" in refusal(
+        tmp_path, f"[server]\nhost = '{host}'\n{with_keys}[[control_planes]]\nid = 'a'"
+    )
+    complete = f"[server]\nhost = '{host}'\n{with_keys}[[control_planes]]\nid = 'a'\ntoken = 'env:T'"
+    assert read(tmp_path, complete).server.host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_none(tmp_path: Path, host: str) -> None:
+    """On this machine the service may be open."""
+    assert read(tmp_path, f"[server]\nhost = '{host}'").server.is_loopback
+
+
+def test_the_command_line_is_checked_too(tmp_path: Path) -> None:
+    """``--host`` can't open what the file would not."""
+    settings = read(tmp_path, "")
+    assert with_server(settings, host=None, port=0).server.port == 0
+    with pytest.raises(ConfigError, match="without authorization"):
+        with_server(settings, host="0.0.0.0", port=None)  # noqa: S104 - refused
