@@ -62,7 +62,12 @@ def measure(source_text: str, sink_text: str, limits: EngineLimits) -> None:
         ledger = open_local_ledger(Path(folder) / "ledger.db")
         attempt = ledger.begin("bench")
         transfer = Transfer(
-            id="bench", epoch=attempt.epoch, source=source, sink=sink, limits=limits, overwrite=Overwrite.ALWAYS
+            id="bench",
+            epoch=attempt.epoch,
+            source=source,
+            sink=sink,
+            limits=limits,
+            overwrite=Overwrite.ALWAYS,
         )
         before = time.process_time()
         result = run(transfer, ledger, stop=Stop(), observer=Printer())
