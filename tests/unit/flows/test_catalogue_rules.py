@@ -1,0 +1,171 @@
+"""Who wins, who may change what, and what is never shown."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.flows.world import PULL, PUSH, World
+
+from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
+from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, Provenance
+from dataferry.flows.catalogue import HIDDEN, matches
+
+
+def place(still: World, name: str = "new", **settings: str) -> Location:
+    return Location(name=name, mechanism="share", settings={"root": str(still.ours), **settings})
+
+
+def test_secrets_are_write_only(still: World) -> None:
+    """They are shown as stars, and stars sent back keep what is stored."""
+    still.catalogue.put_location(place(still, password="hunter22"))
+    shown = still.catalogue.location_view(still.catalogue.location("new"))
+    assert {"name": "new", "type": "share", "root": str(still.ours), "password": HIDDEN} == shown
+    still.catalogue.put_location(place(still, password=HIDDEN))
+    assert "hunter22" == still.catalogue.location("new").settings["password"]
+    with pytest.raises(InputError, match="there is none"):
+        still.catalogue.put_location(place(still, "other", password=HIDDEN))
+
+
+def test_wrong_settings_are_refused_without_their_values(still: World) -> None:
+    """The message names the setting, never what was in it."""
+    wrong = Location(name="x", mechanism="share", settings={"root": 7, "password": "hunter22"})
+    with pytest.raises(InputError, match="root") as caught:
+        still.catalogue.put_location(wrong)
+    assert "hunter22" not in str(caught.value)
+    with pytest.raises(InputError, match="passwort"):
+        still.catalogue.put_location(place(still, passwort="hunter22"))
+    with pytest.raises(InputError, match="root"):
+        still.catalogue.put_location(Location(name="x", mechanism="share", settings={}))
+    with pytest.raises(InputError, match="no mechanism"):
+        still.catalogue.put_location(Location(name="x", mechanism="tape", settings={}))
+    with pytest.raises(InputError, match="not a name"):
+        still.catalogue.put_location(place(still, "a:b"))
+
+
+def test_what_is_configured_is_read_only(still: World) -> None:
+    """Location, dataset, landing zone and control plane of the configuration can't be changed over the API."""
+    for change in (
+        lambda: still.catalogue.put_location(place(still, "here")),
+        lambda: still.catalogue.delete_location("here"),
+        lambda: still.catalogue.put_dataset(Dataset(match="*", source="here:x")),
+        lambda: still.catalogue.delete_dataset("*"),
+        lambda: still.catalogue.put_landing_zone(LandingZone(name="in", sink="here:x")),
+        lambda: still.catalogue.delete_landing_zone("in"),
+        lambda: still.catalogue.put_control_plane(ControlPlane(id="cp")),
+        lambda: still.catalogue.delete_control_plane("cp"),
+    ):
+        with pytest.raises(ForbiddenError, match="configuration file"):
+            change()
+
+
+def test_entries_come_and_go(still: World) -> None:
+    """What was put is listed and can be deleted once; a location in use can't."""
+    catalogue = still.catalogue
+    catalogue.put_location(place(still))
+    catalogue.put_dataset(Dataset(match="d", source="new:x"))
+    catalogue.put_landing_zone(LandingZone(name="z", sink="new:y"))
+    assert [("*", True), ("d", False)] == [(e.value.match, e.configured) for e in catalogue.datasets()]
+    assert ["in", "z"] == [e.value.name for e in catalogue.landing_zones()]
+    assert ["here", "new"] == [e.value.name for e in catalogue.locations()]
+    with pytest.raises(InputError, match="used by d, z"):
+        catalogue.delete_location("new")
+    catalogue.delete_dataset("d")
+    catalogue.delete_landing_zone("z")
+    catalogue.delete_location("new")
+    for missing in (
+        lambda: catalogue.delete_dataset("d"),
+        lambda: catalogue.delete_landing_zone("z"),
+        lambda: catalogue.delete_location("new"),
+        lambda: catalogue.location("new"),
+        lambda: catalogue.delete_control_plane("x"),
+    ):
+        with pytest.raises(NotFoundError):
+            missing()
+    with pytest.raises(InputError, match="no location 'gone'"):
+        catalogue.put_dataset(Dataset(match="d", source="gone:x"))
+
+
+def test_the_most_specific_dataset_wins(still: World) -> None:
+    """An exact id before a pattern, a longer pattern before a shorter one."""
+    for match in ("plant-*", "plant-a-*", "plant-a-1"):
+        still.catalogue.put_dataset(Dataset(match=match, source="here:x"))
+    chosen = {id: still.catalogue.dataset_for(id).match for id in ("plant-a-1", "plant-a-2", "plant-b", "q")}
+    assert {"plant-a-1": "plant-a-1", "plant-a-2": "plant-a-*", "plant-b": "plant-*", "q": "*"} == chosen
+
+
+def test_the_most_demanding_landing_zone_wins(still: World) -> None:
+    """All that a zone asks for must match: profile (aliases too), labels, dataset."""
+    for zone in (
+        LandingZone(name="pull", sink="here:x", profiles=("Share-PULL",)),
+        LandingZone(name="gold", sink="here:x", labels=("gold",)),
+        LandingZone(name="exact", sink="here:x", datasets=("d",)),
+        LandingZone(name="never", sink="here:x", datasets=("d",), labels=("silver",)),
+    ):
+        still.catalogue.put_landing_zone(zone)
+
+    def chosen(dataset_id: str, profile: str, *labels: str) -> str:
+        _, found = still.registry.by_profile(profile)
+        return still.catalogue.landing_zone_for(
+            profile_names=found.names, labels=labels, dataset_id=dataset_id
+        ).name
+
+    assert "in" == chosen("q", PUSH)
+    assert "pull" == chosen("q", PULL)
+    assert "gold" == chosen("q", PULL, "gold", "blue")
+    assert "exact" == chosen("d", PULL, "gold")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("a*", "a", True),
+        ("a*c", "abbc", True),
+        ("a.c", "abc", False),
+        ("*", "", True),
+        ("a[bc]", "ab", False),
+    ],
+)
+def test_only_the_star_is_special(pattern: str, text: str, expected: bool) -> None:
+    """Dots and brackets of an id are themselves."""
+    assert expected is matches(pattern, text)
+
+
+def test_a_control_plane_that_registers_gets_no_trust(still: World) -> None:
+    """What it says of itself beyond endpoint and callback token is not taken."""
+    boasting = ControlPlane(
+        id="new",
+        endpoint="http://10.0.0.1",
+        may_name_locations=True,
+        register=True,
+        management_url="http://x",
+    )
+    taken = still.catalogue.register_control_plane(boasting)
+    assert Provenance.EXTERNAL is taken.provenance
+    assert (False, False, None) == (taken.may_name_locations, taken.register, taken.management_url)
+    moved = still.catalogue.register_control_plane(ControlPlane(id="new", endpoint="http://elsewhere"))
+    assert "http://elsewhere" == moved.endpoint
+    still.catalogue.delete_control_plane("new")
+
+
+def test_a_message_does_not_move_an_operators_control_plane(still: World) -> None:
+    """The same endpoint is taken note of; another one is refused, for rows as for the configuration."""
+    still.catalogue.put_control_plane(ControlPlane(id="row", endpoint="http://row", token="secret-token"))
+    for id, endpoint in (("cp", "http://control.example"), ("row", "http://row")):
+        assert (
+            endpoint
+            == still.catalogue.register_control_plane(ControlPlane(id=id, endpoint=endpoint)).endpoint
+        )
+        with pytest.raises(ForbiddenError, match="operator's word"):
+            still.catalogue.register_control_plane(ControlPlane(id=id, endpoint="http://evil"))
+    assert "secret-token" == still.catalogue.control_plane("row").token
+    assert Provenance.OPERATOR is still.catalogue.control_plane("row").provenance
+
+
+def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
+    """Without an endpoint it registers one: its place is its own word, its rights stay the operator's."""
+    still.catalogue.put_control_plane(ControlPlane(id="row", token="secret-token", may_name_locations=True))
+    still.catalogue.register_control_plane(
+        ControlPlane(id="row", endpoint="http://there", callback_token="c")
+    )
+    plane = still.catalogue.control_plane("row")
+    assert ("http://there", "secret-token", "c") == (plane.endpoint, plane.token, plane.callback_token)
+    assert (Provenance.EXTERNAL, True) == (plane.provenance, plane.may_name_locations)
