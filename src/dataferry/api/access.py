@@ -9,18 +9,19 @@ import re
 import time
 from uuid import uuid4
 
-import structlog
+import structlog.contextvars
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dataferry.api.problems import unexpected
+from dataferry.telemetry.logs import get_logger
 
 REQUEST_ID = "X-Request-Id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz"})
 _SERVER_ERROR = 500
 
-_log = structlog.get_logger("dataferry.api")
+_log = get_logger("api")
 
 
 class AccessLog:

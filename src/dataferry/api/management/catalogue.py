@@ -43,7 +43,6 @@ class DatasetBody(Body):
 
     source: Text = Field(description="`location:path`; `{datasetId}` stands for the id.")
     prepare_wait_s: float | None = Field(default=None, ge=0)
-    share_ttl_s: int | None = Field(default=None, gt=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
     labels: list[Text] = Field(default_factory=list, max_length=100)
 

@@ -1,0 +1,197 @@
+"""A whole data plane without its working threads, behind a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from dataferry.api.application import create_application
+from dataferry.api.authorization import ApiKey, ApiKeys
+from dataferry.api.services import Services
+from dataferry.domain.clock import SystemClock
+from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.execution.embedded import EmbeddedExecutor
+from dataferry.flows.attempts import Attempts
+from dataferry.flows.catalogue import Catalogue, Configured
+from dataferry.flows.grants import Grants
+from dataferry.flows.management import Management
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations
+from dataferry.flows.resolution import Resolver
+from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.signaling import Signaling
+from dataferry.mechanisms.registry import Registry
+from dataferry.net.connections import Network
+from dataferry.secrets.sealing import Sealer
+from dataferry.store.store import Store
+
+PUSH = "https://w3id.org/dspace-sig/profile/s3-push"
+PULL = "https://w3id.org/dspace-sig/profile/s3-pull"
+TOKEN_A = "token-of-control-plane-a"
+TOKEN_B = "token-of-control-plane-b"
+KEY = "an-operators-api-key-0123456789"
+SECRET = "location-secret-access-key-never-shown"
+
+TWO_PLANES = (ControlPlane(id="cp-a", token=TOKEN_A), ControlPlane(id="cp-b", token=TOKEN_B))
+ANONYMOUS_PLANE = (ControlPlane(id="default"),)
+
+
+def message(process_id: str = "tp-1", **changes: Any) -> dict[str, Any]:
+    """A prepare or start message of the specification's head."""
+    return {
+        "messageId": "m-1",
+        "participantId": "did:web:us",
+        "counterPartyId": "did:web:them",
+        "dataspaceContext": "test",
+        "processId": process_id,
+        "agreementId": "agreement-1",
+        "datasetId": "data-1",
+        "profile": PULL,
+        "claims": {},
+    } | changes
+
+
+def address(**changes: Any) -> dict[str, Any]:
+    """A DataAddress with credentials of its own, at a public place that nothing in these tests reaches."""
+    properties = {"accessKeyId": "AKIATHEIRS00001", "secretAccessKey": "their-secret-in-a-data-address"}
+    return {
+        "endpointType": PULL,
+        "endpoint": "s3://their-bucket/data.bin",
+        "endpointProperties": [{"name": name, "value": value} for name, value in properties.items()],
+    } | changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """A running API and what it works with."""
+
+    url: str
+    services: Services
+    client: httpx.Client
+
+    def signal(
+        self, verb: str, body: Any = None, *, token: str | None = TOKEN_A, **options: Any
+    ) -> httpx.Response:
+        """POST a verb, e.g. ``start`` or ``tp-1/suspend``."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if body is not None:
+            options["json"] = body
+        return self.client.post(f"/api/v1/dataflows/{verb}", headers=headers, **options)
+
+    def status(self, id: str, *, token: str = TOKEN_A) -> httpx.Response:
+        """GET a flow's status."""
+        headers = {"Authorization": f"Bearer {token}"}
+        return self.client.get(f"/api/v1/dataflows/{id}/status", headers=headers)
+
+    def manage(self, method: str, path: str, *, key: str | None = KEY, **options: Any) -> httpx.Response:
+        """Call the management API."""
+        headers = {"X-Api-Key": key} if key else {}
+        return self.client.request(method, f"/management{path}", headers=headers, **options)
+
+
+def configuration(
+    directory: Path, s3_url: str, bucket: str, control_planes: tuple[ControlPlane, ...]
+) -> Configured:
+    """One S3 location, one of files, datasets and landing zones in both."""
+    (directory / "files").mkdir(exist_ok=True)
+    return Configured(
+        locations=(
+            Location(
+                name="store",
+                mechanism="s3",
+                settings={
+                    "endpoint_url": s3_url,
+                    "region": "us-east-1",
+                    "access_key_id": "AKIAMOTOTESTKEY00001",
+                    "secret_access_key": SECRET,
+                    "share_access_key_id": "AKIASHARED0000001",
+                    "share_secret_access_key": "shared-secret-for-the-other-side",
+                },
+            ),
+            Location(name="disk", mechanism="file", settings={"root": str(directory / "files")}),
+        ),
+        datasets=(
+            Dataset(match="slow-*", source=f"store:{bucket}/", prepare_wait_s=0),
+            Dataset(match="lost-*", source="store:no-such-bucket-here/"),
+            Dataset(match="*", source=f"store:{bucket}/"),
+        ),
+        landing_zones=(
+            LandingZone(name="files", sink="disk:{processId}/", profiles=("*-pull", "*-PULL")),
+            LandingZone(name="bucket", sink=f"store:{bucket}/{{processId}}/", profiles=("*-push", "*-PUSH")),
+        ),
+        control_planes=control_planes,
+    )
+
+
+@contextmanager
+def plane(
+    directory: Path,
+    *,
+    s3_url: str = "http://127.0.0.1:9",
+    bucket: str = "some-bucket",
+    control_planes: tuple[ControlPlane, ...] = TWO_PLANES,
+    api_keys: tuple[str, ...] = (KEY,),
+    **changes: Any,
+) -> Iterator[Plane]:
+    """Serve a plane whose executor never runs, so that flows stay as the verbs leave them."""
+    clock, registry, policy, network = SystemClock(), Registry(), FlowPolicy(), Network()
+    with ExitStack() as cleanup:
+        store = Store.open(f"sqlite:///{directory}/api.db", sealer=Sealer(bytes(32)), clock=clock)
+        cleanup.callback(store.close)
+        catalogue = Catalogue(store, registry, configuration(directory, s3_url, bucket, control_planes))
+        resolver = Resolver(catalogue, registry)
+        preparations = Preparations(resolver, Grants(resolver, ttl_s=60), network)
+        cleanup.callback(preparations.close)
+        schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
+        rooms: dict[str, Any] = {"store": store, "policy": policy, "schedule": schedule}
+        doing = rooms | {"preparations": preparations, "clock": clock}
+        attempts = Attempts(catalogue=catalogue, resolver=resolver, network=network, **doing)
+        executor = EmbeddedExecutor(attempts)
+        services = Services(
+            signaling=Signaling(catalogue=catalogue, resolver=resolver, executor=executor, **doing),
+            management=Management(executor=executor, **rooms),
+            catalogue=catalogue,
+            registry=registry,
+            store=store,
+            is_executor_alive=lambda: True,
+            data_plane_id="plane-1",
+            anonymous_control_plane_id="default" if control_planes == ANONYMOUS_PLANE else None,
+            api_keys=ApiKeys(ApiKey.of("test", key) for key in api_keys),
+            event_interval_s=0.02,
+        )
+        services = replace(services, **changes)
+        url = cleanup.enter_context(served(create_application(services)))
+        cleanup.callback(services.closing.set)
+        client = cleanup.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=20))
+        yield Plane(url=url, services=services, client=client)
+
+
+@contextmanager
+def served(application: Any) -> Iterator[str]:
+    """Serve an ASGI application on a free port of loopback."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.005)  # polled with a deadline
+        assert server.started
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()

@@ -1,0 +1,266 @@
+"""Calls to control planes, against a real HTTP server that remembers what it was sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import Dialect, State
+from dataferry.domain.errors import (
+    AddressError,
+    ConfigError,
+    ConflictError,
+    ConnectionFailedError,
+    DataFerryError,
+    EgressDeniedError,
+    ForbiddenError,
+    NotFoundError,
+    ProtocolError,
+    ServerError,
+    ThrottledError,
+    UnauthorizedError,
+)
+from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
+from dataferry.flows.messages import Callback
+from dataferry.net.connections import Network
+from dataferry.net.egress import EgressGuard, EgressPolicy
+
+
+@dataclass
+class Server:
+    """What it will answer, and what it was asked."""
+
+    url: str = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A control plane's HTTP side."""
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            length = int(self.headers.get("content-length", 0))
+            content = json.loads(self.rfile.read(length) or b"null")
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            state.asked.append((self.command, self.path, headers, content))
+            self.send_response(state.status)
+            for name, value in state.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(state.body)))
+            self.end_headers()
+            self.wfile.write(state.body)
+
+        do_POST = do_PUT = do_GET = answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+    thread.start()
+    state.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+    yield state
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.fixture
+def client() -> Iterator[HttpControlPlaneClient]:
+    """A client under the default egress policy."""
+    made = HttpControlPlaneClient(
+        Network(),
+        data_plane_id="plane-1",
+        endpoint="https://dp.example/api/v1/",
+        profiles=lambda: ("https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"),
+        timeout_s=5,
+    )
+    yield made
+    made.close()
+
+
+def callback(**changes: Any) -> Callback:
+    """A started callback of the head."""
+    given: dict[str, Any] = {
+        "message_id": "m-1",
+        "kind": "started",
+        "process_id": "tp/1 a",
+        "data_flow_id": "flow-1",
+        "dialect": Dialect.HEAD,
+        "state": State.STARTED,
+    }
+    return Callback(**given | changes)
+
+
+def test_a_callback_is_a_status_message_at_the_transfers_path(
+    server: Server, client: HttpControlPlaneClient
+) -> None:
+    """The process id is one segment of the path, the token goes along, and the head has no dataplaneId."""
+    address = DataAddress(endpoint_type="t", endpoint="s3://b", properties=(("k", "v"),))
+    plane = ControlPlane(id="cp", endpoint=f"{server.url}/signaling/", callback_token="the-token")
+    client.send(plane, callback(data_address=address))
+    method, path, headers, body = server.asked[0]
+    assert ("POST", "/signaling/transfers/tp%2F1%20a/dataflow/started") == (method, path)
+    assert "Bearer the-token" == headers["authorization"]
+    expected = {
+        "messageId": "m-1",
+        "dataFlowId": "flow-1",
+        "state": "STARTED",
+        "dataAddress": address.to_wire(),
+    }
+    assert expected == body
+
+
+def test_an_error_is_told_and_the_older_dialect_names_the_plane(
+    server: Server, client: HttpControlPlaneClient
+) -> None:
+    """errored carries its text; RC2 wants dataplaneId."""
+    plane = ControlPlane(id="cp", endpoint=server.url)
+    client.send(plane, callback(kind="errored", dialect=Dialect.RC2, error="the bucket is gone"))
+    _, path, headers, body = server.asked[0]
+    assert path.endswith("/dataflow/errored")
+    assert "authorization" not in headers
+    assert ("the bucket is gone", "plane-1") == (body["error"], body["dataplaneId"])
+
+
+def test_the_address_of_a_message_is_an_external_place(server: Server, client: HttpControlPlaneClient) -> None:
+    """It counts only without a configured endpoint, passes the egress guard, and is not given the token."""
+    plane = ControlPlane(id="cp", callback_token="the-token")
+    with pytest.raises(EgressDeniedError):
+        client.send(plane, callback(callback_address=server.url))
+    assert [] == server.asked
+    trusting = HttpControlPlaneClient(
+        Network(EgressGuard(EgressPolicy(allow_private_networks=True))),
+        data_plane_id="plane-1",
+        endpoint="https://dp.example",
+        profiles=tuple,
+    )
+    trusting.send(plane, callback(callback_address=server.url))
+    assert "authorization" not in server.asked[0][2]
+    trusting.send(ControlPlane(id="cp", endpoint=f"{server.url}/own"), callback(callback_address="http://[::1]:1"))
+    assert server.asked[1][1].startswith("/own/")
+    trusting.close()
+
+
+def test_without_any_endpoint_a_callback_waits(client: HttpControlPlaneClient) -> None:
+    """The control plane may still register: the outbox tries again."""
+    with pytest.raises(ConnectionFailedError, match="not said yet"):
+        client.send(ControlPlane(id="cp"), callback())
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, UnauthorizedError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (408, ServerError),
+        (429, ThrottledError),
+        (500, ServerError),
+        (503, ServerError),
+        (400, ProtocolError),
+        (422, ProtocolError),
+        (302, ProtocolError),
+    ],
+)
+def test_a_refusal_is_translated(
+    server: Server, client: HttpControlPlaneClient, status: int, error: type[DataFerryError]
+) -> None:
+    """Its kind says whether trying again can help; its text repeats nothing of the answer or the token."""
+    server.status, server.body = status, b'{"echo": "the-token"}'
+    server.headers = {"Retry-After": "12", "Location": "http://127.0.0.1:1/elsewhere"}
+    plane = ControlPlane(id="cp", endpoint=server.url, callback_token="the-token")
+    with pytest.raises(DataFerryError) as refusal:
+        client.send(plane, callback())
+    assert error is type(refusal.value)
+    assert 12.0 == refusal.value.retry_after_s
+    assert str(status) in str(refusal.value)
+    assert "the-token" not in str(refusal.value)
+    assert 1 == len(server.asked)
+
+
+def test_nobody_there_is_a_failed_connection(client: HttpControlPlaneClient) -> None:
+    """Refused connections are tried again; what is no URL is not."""
+    with pytest.raises(ConnectionFailedError):
+        client.send(ControlPlane(id="cp", endpoint="http://127.0.0.1:9"), callback())
+    for endpoint in ("ftp://127.0.0.1", "no url", "http://127.0.0.1:port", "http://"):
+        with pytest.raises(DataFerryError) as refusal:
+            client.send(ControlPlane(id="cp", endpoint=endpoint), callback())
+        assert AddressError is type(refusal.value) or ConnectionFailedError is type(refusal.value)
+
+
+def test_an_answer_without_end_is_not_read(server: Server, client: HttpControlPlaneClient) -> None:
+    """Only so much of an answer is read away, and its status is what counts."""
+    server.body = b"x" * 5_000_000
+    client.send(ControlPlane(id="cp", endpoint=server.url), callback())
+    server.body = b""
+    client.send(ControlPlane(id="cp", endpoint=server.url), callback())
+    assert 2 == len(server.asked)
+
+
+@pytest.mark.parametrize(
+    ("style", "endpoint", "told"),
+    [
+        (RegistrationStyle.DPS, "https://dp.example/api/v1", {"type": "bearer", "token": "call-us-with-it"}),
+        (RegistrationStyle.EDC, "https://dp.example/api/v1/dataflows", None),
+    ],
+)
+def test_registration_tells_the_endpoint_that_the_control_plane_needs(
+    server: Server, client: HttpControlPlaneClient, style: RegistrationStyle, endpoint: str, told: Any
+) -> None:
+    """Both names of the profiles are sent; EDC appends only the verb to the endpoint."""
+    client.register(ControlPlane(id="cp", endpoint=server.url, registration=style, token="call-us-with-it"))
+    method, path, _, body = server.asked[0]
+    assert ("PUT", "/dataplanes") == (method, path)
+    assert ("plane-1", endpoint, told) == (body["dataplaneId"], body["endpoint"], body.get("authorization"))
+    assert ["https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"] == body["profiles"]
+    assert body["profiles"] == body["transferTypes"]
+    assert [] == body["labels"]
+
+
+def test_registration_goes_where_it_is_told(server: Server, client: HttpControlPlaneClient) -> None:
+    """A registration URL is taken as it is; the token is not told to one who introduced itself."""
+    plane = ControlPlane(id="cp", registration_url=f"{server.url}/management/v4/dataplanes")
+    client.register(plane)
+    assert "/management/v4/dataplanes" == server.asked[0][1]
+    stranger = ControlPlane(id="cp", endpoint=server.url, token="secret", provenance=Provenance.EXTERNAL)
+    assert "authorization" not in client.registration(stranger)
+    with pytest.raises(ConfigError):
+        client.register(ControlPlane(id="cp"))
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "context"),
+    [
+        ("/management", "/management/v4/", ["https://w3id.org/edc/connector/management/v2"]),
+        ("/management/v4/", "/management/v4/", ["https://w3id.org/edc/connector/management/v2"]),
+        ("/management/v3", "/management/v3/", {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"}),
+    ],
+)
+def test_termination_speaks_the_version_of_the_management_api(
+    server: Server, client: HttpControlPlaneClient, base: str, path: str, context: Any
+) -> None:
+    """The key goes along, and the reason."""
+    plane = ControlPlane(id="cp", management_url=f"{server.url}{base}", management_key="the-key")
+    client.terminate_transfer(plane, "tp/1", "the source is gone")
+    method, asked, headers, body = server.asked[0]
+    assert ("POST", f"{path}transferprocesses/tp%2F1/terminate") == (method, asked)
+    assert "the-key" == headers["x-api-key"]
+    assert {"@context": context, "@type": "TerminateTransfer", "reason": "the source is gone"} == body
