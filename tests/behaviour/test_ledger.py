@@ -18,6 +18,7 @@ from dataferry.domain.errors import NotFoundError
 from dataferry.domain.ledger import Attempt, Ledger
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
+from dataferry.store import service_ledger
 from dataferry.store.local import LocalLedger, open_local_ledger
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import T1, LedgerRig, LedgerSuite, StillClock
@@ -101,10 +102,23 @@ def _queued(flow_id: UUID) -> DataFlow:
     )
 
 
+class TestServiceLedgerOverSqlAlchemy(TestServiceLedger):
+    """The same over SQLAlchemy's own statements, as on every database but SQLite."""
+
+    @pytest.fixture(autouse=True)
+    def _no_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(
+            service_ledger._ServiceDatabase,
+            "_plain",
+            lambda _, connection: service_ledger._TextConnection(connection),
+        )
+
+
 WRITER = """
 import sys, threading
 from pathlib import Path
 from dataferry.domain.objects import Upload
+from dataferry.store import service_ledger
 from dataferry.store.local import open_local_ledger
 from dataferry.testing.ledger_suite import T1, part, planned
 ledger = open_local_ledger(Path(sys.argv[1]))
