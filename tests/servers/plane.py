@@ -178,6 +178,14 @@ class Rig:
             timeout_s=timeout_s,
         )
 
+    @staticmethod
+    def wait_for(condition: Callable[[], bool], *, what: str, timeout_s: float = 20) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not {what} within {timeout_s} s"
+            time.sleep(0.05)
+
     def kinds(self, process_id: str) -> list[str]:
         """Which callbacks of a process arrived and were accepted, in order."""
         return [one.kind for one in self.control_plane.accepted(process_id)]
