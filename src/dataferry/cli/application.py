@@ -18,21 +18,32 @@ application = typer.Typer(
 )
 
 
-@application.callback()
-def everything(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", "-V", is_eager=True, help="Print the version and exit.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-) -> None:
-    """Options of every command."""
-    del debug  # `main` takes it out of the arguments; it stands here for `--help`
-    if version:
+def _version(*, asked: bool) -> None:
+    """Print the version before anything else is looked at."""
+    if asked:
         from dataferry import __version__
 
         sys.stdout.write(f"dataferry {__version__}\n")
         raise typer.Exit
+
+
+@application.callback()
+def everything(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            is_eager=True,
+            callback=lambda asked: _version(asked=asked),
+            help="Print the version and exit.",
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Options of every command."""
+    del version, debug  # the first has its callback, `main` takes out the second; here they are for `--help`
 
 
 transfers.add_to(application)

@@ -19,13 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 fine, 1 failed, 2 usage, 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug, given = _debug(given)
     if given in (["--version"], ["-V"]):
         # Before anything is imported: scripts ask for it.
         from dataferry import __version__
 
         sys.stdout.write(f"dataferry {__version__}\n")
         return 0
-    debug, given = _debug(given)
     from dataferry.cli.application import application
     from dataferry.domain.errors import DataFerryError
 
