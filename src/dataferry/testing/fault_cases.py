@@ -48,7 +48,7 @@ from dataferry.testing.mechanism_rig import (
 AT_ONCE_S = 5.0
 
 SOURCE_FAULTS: dict[Fault, tuple[type[DataFerryError], ...]] = {
-    Fault.SHORT_BODY: (ShortBodyError,),
+    Fault.SHORT_BODY: (ShortBodyError, ConnectionFailedError),
     Fault.IGNORED_RANGE: (WrongRangeError,),
     Fault.SHIFTED_RANGE: (WrongRangeError,),
     Fault.IGNORED_CONDITION: (SourceChangedError,),
@@ -92,9 +92,9 @@ class FaultCases(MechanismCases):
         with raises_one_of(rig, fault, SOURCE_FAULTS[fault]):
             info = find_one(source, "x")
             if fault in (Fault.IGNORED_RANGE, Fault.SHIFTED_RANGE):
-                read(source.reader(), info, offset_bytes=1000, length_bytes=1000)
+                read(self.reader(source), info, offset_bytes=1000, length_bytes=1000)
             else:
-                read(source.reader(), info)
+                read(self.reader(source), info)
 
     @pytest.mark.parametrize("fault", SINK_FAULTS, ids=str)
     def test_a_fault_of_the_sink_is_named(self, rig: MechanismRig, fault: Fault) -> None:
@@ -103,7 +103,7 @@ class FaultCases(MechanismCases):
             pytest.skip(f"the rig can't bring about {fault}")
         sink = self.sink(rig, rig.faulty_sink(fault))
         with raises_one_of(rig, fault, SINK_FAULTS[fault]):
-            put(sink.writer(), sink.place("x", single=False), pattern(100_000))
+            put(self.writer(sink), sink.place("x", single=False), pattern(100_000))
 
     def test_an_error_in_a_success_is_an_error(self, rig: MechanismRig) -> None:
         """A completion that answers 200 with an error in its body has failed."""
@@ -111,7 +111,7 @@ class FaultCases(MechanismCases):
             pytest.skip("the rig can't bring about an error in a success")
         data = pattern(rig.part_size_bytes + 1)
         sink = self.sink(rig, rig.faulty_sink(Fault.ERROR_IN_SUCCESS))
-        writer = sink.writer()
+        writer = self.writer(sink)
         upload = writer.create_upload(
             sink.place("x", single=False), size_bytes=len(data), attributes=NO_ATTRIBUTES
         )
@@ -125,7 +125,7 @@ class FaultCases(MechanismCases):
         if Fault.STALL not in rig.source_faults:
             pytest.skip("the rig can't bring about a stall")
         source = self.source(rig, rig.faulty_source(Fault.STALL, {"x": pattern(500_000)}))
-        reader = source.reader()
+        reader = self.reader(source)
         stream = reader.open(find_one(source, "x"))
         elapsed = fails_after(lambda: drain(stream), reader.abort)
         assert elapsed < AT_ONCE_S
@@ -135,7 +135,7 @@ class FaultCases(MechanismCases):
         if Fault.STALLED_WRITE not in rig.sink_faults:
             pytest.skip("the rig can't bring about a stalled write")
         sink = self.sink(rig, rig.faulty_sink(Fault.STALLED_WRITE))
-        writer = sink.writer()
+        writer = self.writer(sink)
         body = writer.put(
             sink.place("x", single=False), length_bytes=64 * 1024 * 1024, attributes=NO_ATTRIBUTES
         )
@@ -179,7 +179,7 @@ class FaultCases(MechanismCases):
         if rig.wrong_location is None:
             pytest.skip("the rig names no wrong location")
         with pytest.raises(ConfigError):
-            rig.mechanism.at_location(rig.wrong_location, "x")
+            rig.mechanism.at_location(rig.wrong_location, rig.any_path)
 
     def test_what_is_declared_is_one_word(self, rig: MechanismRig) -> None:
         """Sources and sinks have the capabilities that their mechanism declares."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from enum import StrEnum
 
 import pytest
@@ -46,6 +47,16 @@ class Fault(StrEnum):
     FULL = "full"  # sink: no space left
 
 
+class Quirk(StrEnum):
+    """What a certain server can't do, though its protocol can; the case that needs it is skipped there."""
+
+    NO_CONDITIONAL_WRITES = "writes only if absent are not conditional"
+    NAMES_COLLIDE = "names collide as those of files and directories do"
+    NO_CONTENT_LANGUAGE = "the content language is lost"
+    LOST_UPLOADS_CRASH = "using an upload that is gone is an internal error"
+    NO_UPLOAD_TIMES = "uploads do not carry the time they were begun"
+
+
 class MechanismRig(ABC):
     """Sources and sinks of one mechanism, with a way to look behind them.
 
@@ -55,7 +66,9 @@ class MechanismRig(ABC):
         secrets: Values that must never be shown.
         source_faults: What ``faulty_source`` can bring about.
         sink_faults: What ``faulty_sink`` can bring about.
+        quirks: What the rig's server can't do.
         bad_names: Names that ``place`` must refuse.
+        any_path: A path that is right in any location.
         wrong_location: A location whose settings are wrong.
     """
 
@@ -64,7 +77,9 @@ class MechanismRig(ABC):
     secrets: tuple[str, ...] = ()
     source_faults: frozenset[Fault] = frozenset()
     sink_faults: frozenset[Fault] = frozenset()
+    quirks: frozenset[Quirk] = frozenset()
     bad_names: tuple[str, ...] = ("../up", "a/../../up", "..")
+    any_path: str = "x"
     wrong_location: Location | None = None
 
     @property
@@ -115,21 +130,45 @@ class MechanismCases:
         """Return the mechanism's rig."""
         raise NotImplementedError("override the fixture rig in the mechanism's test class")
 
-    @staticmethod
-    def source(rig: MechanismRig, endpoint: Endpoint) -> Source:
-        """Open a source."""
-        return rig.mechanism.open_source(endpoint, rig.network)
+    @pytest.fixture(autouse=True)
+    def _close_all(self) -> Iterator[None]:
+        """Close what a case opened, in the reverse order."""
+        with ExitStack() as self._opened:
+            yield
 
-    @staticmethod
-    def sink(rig: MechanismRig, endpoint: Endpoint) -> Sink:
+    def source(self, rig: MechanismRig, endpoint: Endpoint) -> Source:
+        """Open a source."""
+        return self._opened.enter_context(closing(rig.mechanism.open_source(endpoint, rig.network)))
+
+    def sink(self, rig: MechanismRig, endpoint: Endpoint) -> Sink:
         """Open a sink."""
-        return rig.mechanism.open_sink(endpoint, rig.network)
+        return self._opened.enter_context(closing(rig.mechanism.open_sink(endpoint, rig.network)))
+
+    def reader(self, source: Source) -> Reader:
+        """Open a reader."""
+        return self._opened.enter_context(closing(source.reader()))
+
+    def writer(self, sink: Sink) -> Writer:
+        """Open a writer."""
+        return self._opened.enter_context(closing(sink.writer()))
+
+    def begin(self, sink: Sink, data: bytes) -> tuple[Writer, Upload]:
+        """Open an upload of an object called ``x``."""
+        writer = self.writer(sink)
+        key = sink.place("x", single=False)
+        return writer, writer.create_upload(key, size_bytes=len(data), attributes=NO_ATTRIBUTES)
 
 
 def needs(rig: MechanismRig, capability: Capability) -> None:
     """Skip a case of something that is not declared: that it is refused is a case of its own."""
     if capability not in rig.mechanism.source_capabilities | rig.mechanism.sink_capabilities:
         pytest.skip(f"{rig.mechanism.name} does not declare {capability.value}")
+
+
+def skip_on(rig: MechanismRig, quirk: Quirk) -> None:
+    """Skip a case that the rig's server can't meet."""
+    if quirk in rig.quirks:
+        pytest.skip(f"on this server {quirk}")
 
 
 def pattern(size_bytes: int, *, seed: int = 0) -> bytes:

@@ -15,12 +15,12 @@ See docs/howto/write-a-mechanism.md.
 from __future__ import annotations
 
 from dataferry.testing.fault_cases import FaultCases
-from dataferry.testing.mechanism_rig import Fault, MechanismRig
+from dataferry.testing.mechanism_rig import Fault, MechanismRig, Quirk
 from dataferry.testing.multipart_cases import MultipartCases
 from dataferry.testing.reading_cases import ReadingCases
 from dataferry.testing.writing_cases import WritingCases
 
-__all__ = ["Fault", "MechanismRig", "MechanismSuite"]
+__all__ = ["Fault", "MechanismRig", "MechanismSuite", "Quirk"]
 
 
 class MechanismSuite(ReadingCases, WritingCases, MultipartCases, FaultCases):

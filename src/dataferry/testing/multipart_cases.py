@@ -18,12 +18,14 @@ from dataferry.testing.mechanism_rig import (
     NO_ATTRIBUTES,
     MechanismCases,
     MechanismRig,
+    Quirk,
     checksum,
     find_one,
     needs,
     pattern,
     put,
     put_part,
+    skip_on,
 )
 
 
@@ -38,12 +40,12 @@ class MultipartCases(MechanismCases):
 
     @pytest.mark.parametrize("over", [-1, 0, 1])
     def test_parts_make_the_object(self, rig: MechanismRig, over: int) -> None:
-        """An object around a part boundary, its parts sent in reverse, is whole when completed, not before."""
+        """An object around a part boundary, its parts sent in reverse, is whole when completed."""
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         sink = self.sink(rig, place)
         data = pattern(2 * rig.part_size_bytes + over)
-        key, writer = sink.place("d/x.bin", single=False), sink.writer()
+        key, writer = sink.place("d/x.bin", single=False), self.writer(sink)
         upload = writer.create_upload(key, size_bytes=len(data), attributes=NO_ATTRIBUTES)
         numbers = range(-(-len(data) // rig.part_size_bytes), 0, -1)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in numbers]
@@ -58,7 +60,7 @@ class MultipartCases(MechanismCases):
     def test_a_receipt_is_of_the_bytes_sent(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """A part's receipt has its number, size and checksum."""
         data = pattern(rig.part_size_bytes + 10)
-        writer, upload = begin(sink_with_parts, data)
+        writer, upload = self.begin(sink_with_parts, data)
         receipt = put_part(writer, upload, data, 2, rig.part_size_bytes)
         assert (receipt.number, receipt.size_bytes) == (2, 10)
         assert checksum(data[rig.part_size_bytes :]) == receipt.crc64nvme
@@ -69,7 +71,7 @@ class MultipartCases(MechanismCases):
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         data, other = pattern(rig.part_size_bytes + 5), pattern(rig.part_size_bytes + 5, seed=1)
-        writer, upload = begin(self.sink(rig, place), data)
+        writer, upload = self.begin(self.sink(rig, place), data)
         put_part(writer, upload, other, 1, rig.part_size_bytes)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         complete(writer, upload, parts, data)
@@ -80,7 +82,7 @@ class MultipartCases(MechanismCases):
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         data = pattern(2 * rig.part_size_bytes + 7)
-        writer, upload = begin(self.sink(rig, place), data)
+        writer, upload = self.begin(self.sink(rig, place), data)
         parts = [put_part(writer, upload, data, 1, rig.part_size_bytes)]
         broken = writer.put_part(
             upload, number=2, offset_bytes=rig.part_size_bytes, length_bytes=rig.part_size_bytes
@@ -89,7 +91,7 @@ class MultipartCases(MechanismCases):
         broken.cancel()
         writer.close()
 
-        later = self.sink(rig, place).writer()
+        later = self.writer(self.sink(rig, place))
         listed = later.list_parts(upload)
         if Capability.LIST_PARTS in rig.mechanism.sink_capabilities:
             assert listed is not None
@@ -103,7 +105,7 @@ class MultipartCases(MechanismCases):
     def test_a_cancelled_part_is_not_there(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """A part cancelled in its middle is not listed."""
         data = pattern(rig.part_size_bytes * 2)
-        writer, upload = begin(sink_with_parts, data)
+        writer, upload = self.begin(sink_with_parts, data)
         body = writer.put_part(upload, number=1, offset_bytes=0, length_bytes=rig.part_size_bytes)
         body.send(memoryview(data[:1000]))
         body.cancel()
@@ -113,7 +115,7 @@ class MultipartCases(MechanismCases):
     def test_parts_listed_only_as_declared(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """A sink that does not declare the listing of parts says None, so that the ledger's word stands."""
         data = pattern(rig.part_size_bytes * 2)
-        writer, upload = begin(sink_with_parts, data)
+        writer, upload = self.begin(sink_with_parts, data)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         listed = writer.list_parts(upload)
         if Capability.LIST_PARTS in rig.mechanism.sink_capabilities:
@@ -126,22 +128,23 @@ class MultipartCases(MechanismCases):
     def test_an_upload_that_is_gone_is_named(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """Everything that needs an upload says UploadGoneError once it was aborted."""
         data = pattern(rig.part_size_bytes + 1)
-        writer, upload = begin(sink_with_parts, data)
+        writer, upload = self.begin(sink_with_parts, data)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         writer.abort_upload(upload)
         with pytest.raises(UploadGoneError):
             writer.list_parts(upload)
-        with pytest.raises(UploadGoneError):
-            put_part(writer, upload, data, 1, rig.part_size_bytes)
+        skip_on(rig, Quirk.LOST_UPLOADS_CRASH)
         with pytest.raises(UploadGoneError):
             complete(writer, upload, parts, data)
+        with pytest.raises(UploadGoneError):
+            put_part(writer, upload, data, 1, rig.part_size_bytes)
 
     def test_completing_twice_makes_one_object(self, rig: MechanismRig) -> None:
         """A second completion says UploadGoneError or the same object, and the object stays."""
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         data = pattern(rig.part_size_bytes + 1)
-        writer, upload = begin(self.sink(rig, place), data)
+        writer, upload = self.begin(self.sink(rig, place), data)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         first = complete(writer, upload, parts, data)
         try:
@@ -157,7 +160,7 @@ class MultipartCases(MechanismCases):
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         data = pattern(rig.part_size_bytes + 1)
-        writer, upload = begin(self.sink(rig, place), data)
+        writer, upload = self.begin(self.sink(rig, place), data)
         first = put_part(writer, upload, data, 1, rig.part_size_bytes)
         never_sent = PartReceipt(number=2, size_bytes=2, etag="0" * 32, crc64nvme=0)
         with pytest.raises(StorageError):
@@ -172,7 +175,7 @@ class MultipartCases(MechanismCases):
         data = pattern(rig.part_size_bytes + 1)
         sink = self.sink(rig, place)
         began = datetime.now(UTC) - timedelta(seconds=5)
-        writer, upload = begin(sink, data)
+        writer, upload = self.begin(sink, data)
         put_part(writer, upload, data, 1, rig.part_size_bytes)
         writer.abort_upload(upload)
         writer.abort_upload(upload)
@@ -181,8 +184,9 @@ class MultipartCases(MechanismCases):
 
     def test_uploads_are_listed_for_exactly_a_key(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """The open uploads of one key are listed, not those of keys that begin alike, nor older ones."""
+        skip_on(rig, Quirk.NO_UPLOAD_TIMES)
         needs(rig, Capability.LIST_UPLOADS)
-        sink, writer = sink_with_parts, sink_with_parts.writer()
+        sink, writer = sink_with_parts, self.writer(sink_with_parts)
         began = datetime.now(UTC) - timedelta(seconds=5)
         uploads = {
             name: writer.create_upload(
@@ -203,10 +207,11 @@ class MultipartCases(MechanismCases):
 
     def test_completion_only_if_absent(self, rig: MechanismRig) -> None:
         """A conditional completion leaves an object that appeared meanwhile."""
+        skip_on(rig, Quirk.NO_CONDITIONAL_WRITES)
         needs(rig, Capability.PARTS)
         place = rig.fresh_sink()
         data = pattern(rig.part_size_bytes + 1)
-        writer, upload = begin(self.sink(rig, place), data)
+        writer, upload = self.begin(self.sink(rig, place), data)
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         put(writer, upload.key, b"meanwhile")
         with pytest.raises(DestinationExistsError):
@@ -223,14 +228,14 @@ class MultipartCases(MechanismCases):
         data = pattern(rig.part_size_bytes + 1)
         sink = self.sink(rig, place)
         attributes = Attributes(content_type="text/x-odd", user_metadata=(("colour", "blue"),))
-        writer = sink.writer()
+        writer = self.writer(sink)
         upload = writer.create_upload(
             sink.place("x", single=False), size_bytes=len(data), attributes=attributes
         )
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         complete(writer, upload, parts, data)
         source = self.source(rig, place)
-        seen = source.reader().stat(find_one(source, "x")).attributes
+        seen = self.reader(source).stat(find_one(source, "x")).attributes
         assert seen is not None
         assert attributes.content_type == seen.content_type
         assert attributes.user_metadata == seen.user_metadata
@@ -241,20 +246,13 @@ class MultipartCases(MechanismCases):
             return
         sink = self.sink(rig, rig.fresh_sink())
         with pytest.raises(UnsupportedError):
-            begin(sink, b"12")
+            self.begin(sink, b"12")
 
     def test_undeclared_listing_of_uploads_says_none(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """A sink that does not declare the listing of uploads says None, not that there are none."""
         if Capability.LIST_UPLOADS in rig.mechanism.sink_capabilities:
             return
-        assert sink_with_parts.writer().list_uploads("x", since=datetime.now(UTC)) is None
-
-
-def begin(sink: Sink, data: bytes) -> tuple[Writer, Upload]:
-    """Open an upload of an object called ``x``."""
-    writer = sink.writer()
-    key = sink.place("x", single=False)
-    return writer, writer.create_upload(key, size_bytes=len(data), attributes=NO_ATTRIBUTES)
+        assert self.writer(sink_with_parts).list_uploads("x", since=datetime.now(UTC)) is None
 
 
 def complete(

@@ -1,0 +1,179 @@
+"""The behaviour suite on S3: a real server that checks signatures, and one that enforces conditions."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+from tests.servers.moto import MotoServer
+from tests.servers.proxy import Faults, Proxy
+from tests.servers.s3_client import S3Server, keys, s3_client
+
+from dataferry.demo.servers import JuiceFs, free_port
+from dataferry.domain.location import Location
+from dataferry.domain.objects import Attributes
+from dataferry.mechanisms.base import Endpoint
+from dataferry.mechanisms.s3 import MECHANISM
+from dataferry.mechanisms.s3.address import Place
+from dataferry.testing.mechanism_rig import NO_ATTRIBUTES
+from dataferry.testing.mechanism_suite import Fault, MechanismRig, MechanismSuite, Quirk
+
+WRONG_SECRET = "wrong-secret-access-key-0123456789"
+
+
+class S3Rig(MechanismRig):
+    """A bucket of its own on a real server, which botocore fills and looks into."""
+
+    mechanism = MECHANISM
+    any_path = "bucket/x"
+    part_size_bytes = 5 * 1024 * 1024
+    bad_names = ("", "a/./b", "nul\0", "x" * 1025, "\udcff")
+    wrong_location = Location(name="wrong", mechanism="s3", settings={"acces_key_id": "typo"})
+    source_faults = frozenset(
+        {Fault.SHORT_BODY, Fault.STALL, Fault.REFUSED_CONNECTION, Fault.WRONG_CREDENTIALS}
+    )
+    sink_faults = frozenset({Fault.STALLED_WRITE, Fault.REFUSED_CONNECTION, Fault.WRONG_CREDENTIALS})
+
+    def __init__(self, server: S3Server, stack: ExitStack) -> None:
+        self._server = server
+        self._stack = stack
+        self._client = stack.enter_context(closing(s3_client(server)))
+        self._bucket = f"suite-{uuid.uuid4().hex[:16]}"
+        self._client.create_bucket(Bucket=self._bucket)
+        self._numbers = itertools.count()
+        self.secrets = (server.secret_access_key, server.access_key_id, WRONG_SECRET)
+
+    def fresh_source(
+        self, objects: Mapping[str, bytes], *, attributes: Attributes = NO_ATTRIBUTES
+    ) -> Endpoint:
+        """Put objects below a fresh prefix."""
+        prefix = self._prefix()
+        more = _arguments(attributes)
+
+        def put(item: tuple[str, bytes]) -> None:
+            self._client.put_object(Bucket=self._bucket, Key=prefix + item[0], Body=item[1], **more)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(put, objects.items()))
+        return self._place(prefix)
+
+    def single(self, source: Endpoint, name: str) -> Endpoint:
+        """Name one key."""
+        assert isinstance(source, Place)
+        return self._place(source.path + name)
+
+    def fresh_sink(self) -> Endpoint:
+        """Name a fresh prefix."""
+        return self._place(self._prefix())
+
+    def contents(self, place: Endpoint) -> dict[str, bytes]:
+        """Read every object below the prefix."""
+        assert isinstance(place, Place)
+        prefix = place.path
+        return {
+            key[len(prefix) :]: self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            for key in keys(self._client, self._bucket)
+            if key.startswith(prefix)
+        }
+
+    def replace(self, source: Endpoint, name: str, data: bytes) -> None:
+        """Put another object in the place of one."""
+        assert isinstance(source, Place)
+        self._client.put_object(Bucket=self._bucket, Key=source.path + name, Body=data)
+
+    def missing_root(self) -> Endpoint:
+        """Name a bucket that is not there."""
+        return MECHANISM.at_location(self._location(), f"missing-{self._bucket}/")
+
+    def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
+        """Put objects, and reach them in a way that fails."""
+        place = self.fresh_source(objects)
+        assert isinstance(place, Place)
+        return self._faulty(fault, place.path)
+
+    def faulty_sink(self, fault: Fault) -> Endpoint:
+        """Reach a fresh prefix in a way that fails."""
+        return self._faulty(fault, self._prefix())
+
+    def _faulty(self, fault: Fault, path: str) -> Endpoint:
+        if fault is Fault.WRONG_CREDENTIALS:
+            return self._place(path, secret_access_key=WRONG_SECRET)
+        if fault is Fault.REFUSED_CONNECTION:
+            return self._place(path, endpoint_url=f"http://127.0.0.1:{free_port()}")
+        proxy = self._stack.enter_context(Proxy(int(self._server.endpoint_url.rsplit(":", 1)[1])))
+        proxy.faults = {
+            Fault.SHORT_BODY: Faults(cut_down_after_bytes=200_000),
+            Fault.STALL: Faults(rate_bytes_per_s=50_000),
+            Fault.STALLED_WRITE: Faults(rate_bytes_per_s=50_000),
+        }[fault]
+        return self._place(path, endpoint_url=proxy.endpoint_url)
+
+    def _prefix(self) -> str:
+        return f"place-{next(self._numbers)}/"
+
+    def _place(self, path: str, **settings: str) -> Endpoint:
+        return MECHANISM.at_location(self._location(**settings), f"{self._bucket}/{path}")
+
+    def _location(self, **settings: str) -> Location:
+        return Location(
+            name="here",
+            mechanism="s3",
+            settings={
+                "endpoint_url": self._server.endpoint_url,
+                "access_key_id": self._server.access_key_id,
+                "secret_access_key": self._server.secret_access_key,
+                "exclusive": True,
+                **settings,
+            },
+        )
+
+
+class JuiceFsRig(S3Rig):
+    """Objects are files there, and conditions on writes are not looked at."""
+
+    quirks = frozenset({Quirk.NO_CONDITIONAL_WRITES, Quirk.NAMES_COLLIDE, Quirk.NO_CONTENT_LANGUAGE})
+
+
+class TestS3OnJuiceFs(MechanismSuite):
+    """A MinIO front end with real signatures, ``If-Match`` and multipart uploads; no stored checksums."""
+
+    @pytest.fixture
+    def rig(self, juicefs: JuiceFs) -> Iterator[JuiceFsRig]:
+        """Use a bucket of the test's own."""
+        with ExitStack() as stack:
+            yield JuiceFsRig(juicefs, stack)
+
+
+class MotoRig(S3Rig):
+    """A server that takes any credentials."""
+
+    quirks = frozenset({Quirk.LOST_UPLOADS_CRASH, Quirk.NO_UPLOAD_TIMES})
+    source_faults = S3Rig.source_faults - {Fault.WRONG_CREDENTIALS}
+    sink_faults = S3Rig.sink_faults - {Fault.WRONG_CREDENTIALS}
+
+
+class TestS3OnMoto(MechanismSuite):
+    """A server with conditional writes and stored checksums."""
+
+    @pytest.fixture
+    def rig(self, moto_s3: MotoServer) -> Iterator[MotoRig]:
+        """Use a bucket of the test's own."""
+        with ExitStack() as stack:
+            yield MotoRig(moto_s3, stack)
+
+
+def _arguments(attributes: Attributes) -> dict[str, Any]:
+    """Write attributes as botocore's arguments."""
+    named = {
+        "ContentType": attributes.content_type,
+        "CacheControl": attributes.cache_control,
+        "ContentDisposition": attributes.content_disposition,
+        "ContentLanguage": attributes.content_language,
+        "Metadata": dict(attributes.user_metadata),
+    }
+    return {name: value for name, value in named.items() if value}
