@@ -94,8 +94,14 @@ class Attempts:
             stop: Ends it early; the row says then whether it is to go on later.
         """
         try:
-            if self._schedule.is_due(flow_id) and self._has_destination(flow_id):
-                self._run_claimed(flow_id, stop)
+            if not self._schedule.is_due(flow_id):
+                return
+            flow = self._queued(flow_id)
+            if flow is not None and flow.state in {State.PREPARING, State.STARTING}:
+                self._claimed(flow_id, self._prepare)
+                flow = self._queued(flow_id) if self._schedule.is_due(flow_id) else None
+            if flow is not None and self._has_destination(flow):
+                self._claimed(flow_id, lambda claimed: self._move(claimed, stop))
         except NotFoundError:
             self._schedule.forget(flow_id)
         except Exception:  # noqa: BLE001 - a thread's boundary
@@ -103,39 +109,35 @@ class Attempts:
         finally:
             self._destinations.release(flow_id)
 
-    def _has_destination(self, flow_id: UUID) -> bool:
-        """Claim the flow's destination; False if another flow is writing there (rule 9)."""
+    def _queued(self, flow_id: UUID) -> DataFlow | None:
+        """Return the flow if there is something to do for it."""
         with self._store.snapshot() as tx:
             flow = tx.flows.get(flow_id)
-        if flow.run is not Run.QUEUED or not flow.moves_bytes:
-            return flow.run is Run.QUEUED
+        return flow if flow.run is Run.QUEUED else None
+
+    def _has_destination(self, flow: DataFlow) -> bool:
+        """Claim the flow's destination; False if another flow is writing there (rule 9)."""
         try:
             sink = self._resolver.ends(flow).sink
         except DataFerryError:
             return True  # the attempt meets it again, and records it
-        holder = None if sink is None else self._destinations.take(flow_id, sink.endpoint.identity)
+        holder = None if sink is None else self._destinations.take(flow.id, sink.endpoint.identity)
         if holder is None:
             return True
-        if self._destinations.is_news(flow_id, holder):
+        if self._destinations.is_news(flow.id, holder):
             with self._store.transaction() as tx:
                 other = tx.flows.get(holder).data_flow_id
-                tx.events.add(flow_id, "waiting", f"flow {other} is writing to the same destination")
+                tx.events.add(flow.id, "waiting", f"flow {other} is writing to the same destination")
         return False
 
-    def _run_claimed(self, flow_id: UUID, stop: Stop) -> None:
+    def _claimed(self, flow_id: UUID, work: Callable[[DataFlow], None]) -> None:
         """Claim the row and work; whatever goes wrong ends in the row."""
         with self._store.transaction() as tx:
             flow = tx.flows.claim(flow_id)
         if flow is None:
             return
         try:
-            if flow.state in {State.PREPARING, State.STARTING}:
-                prepared = self._preparations.run(flow)
-                ready = self._record(flow, lambda tx, row: _ready(tx, row, prepared))
-                if ready is None or ready.run is not Run.RUNNING:
-                    return
-                flow = ready
-            self._move(flow, stop)
+            work(flow)
         except StoppedError:
             self._record(flow, lambda _, row: replace(row, run=Run.QUEUED))
         except FencedError:
@@ -146,6 +148,12 @@ class Attempts:
             _log.exception("attempt failed", flow_id=str(flow_id))
             self._went_wrong(flow, InternalError(f"internal fault ({type(exc).__name__}); see the log"))
         self._clean_if_terminated(flow_id)
+
+    def _prepare(self, flow: DataFlow) -> None:
+        """Do what prepare or start left for later."""
+        prepared = self._preparations.run(flow)
+        self._schedule.forget(flow.id)
+        self._record(flow, lambda tx, row: _ready(tx, row, prepared))
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""
@@ -238,7 +246,7 @@ def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:
         error=None,
         error_kind=None,
     )
-    after = after if wants_run(after) else replace(after, run=Run.IDLE)
+    after = replace(after, run=Run.QUEUED if wants_run(after) else Run.IDLE)
     tx.outbox.add(
         after, "prepared" if consumer else "started", with_address=after.outgoing_address is not None
     )

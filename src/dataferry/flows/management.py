@@ -11,6 +11,7 @@ from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.progress import Progress
 from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.writing import by_id, change, terminated, wants_run
 from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
@@ -38,11 +39,19 @@ class Management:
         executor: Runs and stops attempts.
         schedule: When failed attempts are tried again.
         policy: Bounds.
+        preparations: Takes grants back; None leaves them to expire.
     """
 
     def __init__(
-        self, *, store: Store, executor: Executor, schedule: RetrySchedule, policy: FlowPolicy
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        schedule: RetrySchedule,
+        policy: FlowPolicy,
+        preparations: Preparations | None = None,
     ) -> None:
+        self._preparations = preparations
         self._store = store
         self._executor = executor
         self._schedule = schedule
@@ -172,6 +181,8 @@ class Management:
         self._schedule.forget(flow.id)
         self._executor.stop(flow.id, timeout_s=self._policy.terminate_wait_s)
         self._store.ledger.abandon_all(str(flow.id))
+        if self._preparations is not None and flow.owns_address and flow.outgoing_address is not None:
+            self._preparations.begin_revoke(flow)
         return flow
 
     def outbox(

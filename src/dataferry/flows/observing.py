@@ -8,8 +8,12 @@ from typing import Self
 from uuid import UUID
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.errors import DataFerryError
 from dataferry.domain.progress import Progress
 from dataferry.store.store import Store
+from dataferry.telemetry.logs import get_logger
+
+_log = get_logger("flows.observing")
 
 MOST_EVENTS = 200
 
@@ -57,8 +61,12 @@ class FlowObserver:
 
     def _write(self) -> None:
         if self._unwritten is not None:
-            with self._store.transaction() as tx:
-                tx.progress.put(self._flow_id, self._unwritten)
+            try:
+                with self._store.transaction() as tx:
+                    tx.progress.put(self._flow_id, self._unwritten)
+            except DataFerryError as exc:
+                # Bytes matter more than the news of them; the next row makes up for it.
+                _log.warning("progress was not written", flow_id=str(self._flow_id), error=str(exc))
             self._unwritten = None
 
     def __enter__(self) -> Self:

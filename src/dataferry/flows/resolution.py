@@ -254,7 +254,10 @@ def safe_segment(value: str) -> str:
     Raises:
         AddressError: It is empty or too long to be a name.
     """
-    text = quote(value, safe="-_.~:@+=,")
+    try:
+        text = quote(value, safe="-_.~:@+=,")
+    except UnicodeEncodeError as exc:
+        raise AddressError("a lone surrogate can't be part of a name") from exc
     if set(text) <= {"."}:
         text = text.replace(".", "%2E")
     if not text or len(text) > _MAX_SEGMENT_CHARS:

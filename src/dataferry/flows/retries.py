@@ -86,14 +86,10 @@ class Destinations:
             return not known
 
     def release(self, flow_id: UUID) -> None:
-        """Give a destination back."""
+        """Give a destination back; nobody waits for it any more."""
         with self._lock:
-            self._held.pop(flow_id, None)
-
-    def forget(self, flow_id: UUID) -> None:
-        """Forget that a flow waits."""
-        with self._lock:
-            self._waiting.pop(flow_id, None)
+            if self._held.pop(flow_id, None) is not None:
+                self._waiting = {who: whom for who, whom in self._waiting.items() if whom != flow_id}
 
 
 def overlap(one: str, other: str) -> bool:

@@ -7,9 +7,11 @@ repeat.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import DataFlow, Run
 from dataferry.domain.errors import NotFoundError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import Cleanup
@@ -17,9 +19,10 @@ from dataferry.engine.cleanup import abort_due
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.periodic import Periodic
 from dataferry.flows.resolution import Resolver
+from dataferry.flows.writing import by_id, change
 from dataferry.mechanisms.base import Sink
 from dataferry.net.connections import Network
-from dataferry.store.store import Store
+from dataferry.store.store import Store, Transaction
 
 MOST_QUEUED = 1000
 CLEANUPS_A_TICK = 20
@@ -55,6 +58,7 @@ class Sweep:
         self._resolver = resolver
         self._network = network
         self._clock = clock
+        self._suspects: dict[UUID, int] = {}
         # Aborting asks stores that may hang; it must not delay the flows.
         self._flows = Periodic("sweep", self.tick, interval_s)
         self._cleanups = Periodic("cleanup", self.clean, interval_s)
@@ -74,12 +78,34 @@ class Sweep:
 
     def tick(self) -> int:
         """Hand queued flows to the executor once; return how many were due."""
+        self._requeue_lost()
         with self._store.snapshot() as tx:
             queued = tx.flows.queued(MOST_QUEUED)
         due = [flow_id for flow_id in queued if self._attempts.is_due(flow_id)]
         for flow_id in due:
             self._executor.submit(flow_id)
         return len(due)
+
+    def _requeue_lost(self) -> None:
+        """Queue flows whose row says running and that nobody runs: their outcome could not be written.
+
+        An attempt is in the executor's list before it claims its row, and until after it wrote its outcome; a
+        row that is running in two sweeps and in no list, under one epoch, has nobody.
+        """
+        with self._store.snapshot() as tx:
+            rows, _ = tx.flows.list(run=Run.RUNNING, limit=MOST_QUEUED)
+        running = self._executor.running()
+        suspects = {flow.id: flow.epoch for flow in rows if flow.id not in running}
+        lost = [flow_id for flow_id, epoch in suspects.items() if self._suspects.get(flow_id) == epoch]
+        self._suspects = suspects
+        for flow_id in lost:
+            change(self._store, by_id(flow_id), self._queued_again)
+
+    def _queued_again(self, tx: Transaction, flow: DataFlow) -> DataFlow:
+        if flow.run is not Run.RUNNING or flow.epoch != self._suspects.get(flow.id):
+            return flow
+        tx.events.add(flow.id, "requeued", "the last attempt ended without a word; the flow goes on")
+        return replace(flow, run=Run.QUEUED)
 
     def clean(self) -> int:
         """Abort abandoned uploads that are due; return how many were tried."""

@@ -1,5 +1,7 @@
 """The mechanism ``share``: directories that can be granted, with knobs for what stores do at bad moments."""
 
+# ruff: noqa: D102, ARG002 - what the methods are for stands with the protocols in mechanisms/base.py
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -33,15 +33,15 @@ def test_a_push_moves_the_bytes_and_tells_when_it_is_done(world: World) -> None:
         world.write(f"out/data/{number}.txt", b"x" * number)
     world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
     until(lambda: world.notebook.kinds("p1"))
-    assert (State.COMPLETED, Run.DONE) == (world.flow().state, world.flow().run)
-    assert ["completed"] == world.notebook.kinds("p1")
+    assert (world.flow().state, world.flow().run) == (State.COMPLETED, Run.DONE)
+    assert world.notebook.kinds("p1") == ["completed"]
     assert world.notebook.callbacks[0].data_address is None
     assert world.notebook.callbacks[0].state is State.COMPLETED
     got = {path.name: path.read_bytes() for path in (world.theirs / "got").iterdir()}
     assert {f"{number}.txt": b"x" * number for number in range(5)} == got
     progress = world.management.view("p1").progress
     assert progress is not None
-    assert (5, 10) == (progress.objects_done, progress.bytes_transferred)
+    assert (progress.objects_done, progress.bytes_transferred) == (5, 10)
 
 
 def test_a_pull_fetches_what_the_notification_names(world: World) -> None:
@@ -50,7 +50,7 @@ def test_a_pull_fetches_what_the_notification_names(world: World) -> None:
     world.signaling.prepare(world.caller, world.message(profile=PULL))
     world.signaling.started(world.caller, "p1", world.their_address("offer.bin"))
     until(lambda: world.notebook.kinds("p1"))
-    assert b"offer" == (world.ours / "in/p1/offer.bin").read_bytes()
+    assert (world.ours / "in/p1/offer.bin").read_bytes() == b"offer"
 
 
 def test_a_fallback_source_is_fetched_without_address(make_world: Callable[..., World]) -> None:
@@ -60,7 +60,7 @@ def test_a_fallback_source_is_fetched_without_address(make_world: Callable[..., 
     world.signaling.prepare(world.caller, world.message(profile=PULL))
     world.signaling.started(world.caller, "p1", None)
     until(lambda: world.notebook.kinds("p1"))
-    assert b"own" == (world.ours / "in/data").read_bytes()
+    assert (world.ours / "in/data").read_bytes() == b"own"
 
 
 def test_asynchronous_prepare_tells_prepared_with_the_address(make_world: Callable[..., World]) -> None:
@@ -71,10 +71,10 @@ def test_asynchronous_prepare_tells_prepared_with_the_address(make_world: Callab
     assert world.signaling.status(world.caller, "p1").later
     world.share.gate.set()
     (callback,) = until(lambda: world.notebook.callbacks)
-    assert ("prepared", State.PREPARED) == (callback.kind, callback.state)
+    assert (callback.kind, callback.state) == ("prepared", State.PREPARED)
     assert callback.data_address == world.flow().outgoing_address
     assert callback.data_address is not None
-    assert (State.PREPARED, Run.IDLE) == (world.flow().state, world.flow().run)
+    assert (world.flow().state, world.flow().run) == (State.PREPARED, Run.IDLE)
 
 
 def test_asynchronous_start_tells_started_and_then_completed(make_world: Callable[..., World]) -> None:
@@ -83,7 +83,7 @@ def test_asynchronous_start_tells_started_and_then_completed(make_world: Callabl
     world.write("out/x")
     assert world.signaling.start(world.caller, world.message(data_address=world.their_address("got/"))).later
     until(lambda: len(world.notebook.kinds("p1")) == 2)
-    assert ["started", "completed"] == world.notebook.kinds("p1")
+    assert world.notebook.kinds("p1") == ["started", "completed"]
 
 
 def test_a_passing_fault_is_retried(world: World) -> None:
@@ -104,7 +104,7 @@ def test_a_fault_that_stays_is_reported_and_can_be_retried(world: World) -> None
     world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
     until(lambda: world.notebook.kinds("p1") == ["errored"])
     flow = world.flow()
-    assert (State.STARTED, Run.FAILED, "connection_failed") == (flow.state, flow.run, flow.error_kind)
+    assert (flow.state, flow.run, flow.error_kind) == (State.STARTED, Run.FAILED, "connection_failed")
     world.share.fault = None
     world.management.retry("p1")
     until(lambda: world.notebook.kinds("p1") == ["errored", "completed"])
@@ -156,7 +156,7 @@ def test_objects_that_fail_are_counted_and_the_first_is_named(world: World) -> N
     until(lambda: world.notebook.kinds("p1") == ["errored"])
     error = world.flow().error or ""
     assert "1 of 2 objects failed" in error
-    assert b"a" == (world.theirs / "got/a").read_bytes()
+    assert (world.theirs / "got/a").read_bytes() == b"a"
 
 
 def test_suspend_stops_the_bytes_and_resume_goes_on(make_world: Callable[..., World]) -> None:
@@ -167,11 +167,11 @@ def test_suspend_stops_the_bytes_and_resume_goes_on(make_world: Callable[..., Wo
     until(lambda: (p := world.management.view("p1").progress) and p.bytes_transferred > 2_000_000)
     world.signaling.suspend(world.caller, "p1")
     assert not world.embedded.running()
-    assert (State.SUSPENDED, Run.IDLE) == (world.flow().state, world.flow().run)
+    assert (world.flow().state, world.flow().run) == (State.SUSPENDED, Run.IDLE)
     assert not (world.theirs / "got/data").exists()
     world.signaling.resume(world.caller, "p1", world.their_address("got/"))
     until(lambda: world.flow().state is State.COMPLETED)
-    assert BIG == (world.theirs / "got/data").read_bytes()
+    assert (world.theirs / "got/data").read_bytes() == BIG
     progress = world.management.view("p1").progress
     assert progress is not None
     assert progress.bytes_resumed >= 1 << 20
@@ -189,7 +189,7 @@ def test_terminate_in_the_middle_leaves_nothing(make_world: Callable[..., World]
     until(lambda: not world.embedded.running())
     until(lambda: not [path for path in begun if path.exists()])
     assert world.flow().state is State.TERMINATED
-    assert [] == world.notebook.kinds("p1")
+    assert world.notebook.kinds("p1") == []
 
 
 def test_an_operators_terminate_is_reported(make_world: Callable[..., World]) -> None:
@@ -199,7 +199,7 @@ def test_an_operators_terminate_is_reported(make_world: Callable[..., World]) ->
     world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
     world.management.terminate("p1", "maintenance")
     (callback,) = until(lambda: world.notebook.callbacks)
-    assert ("errored", "maintenance", State.TERMINATED) == (callback.kind, callback.error, callback.state)
+    assert (callback.kind, callback.error, callback.state) == ("errored", "maintenance", State.TERMINATED)
 
 
 def test_pause_holds_and_unpause_goes_on(make_world: Callable[..., World]) -> None:
@@ -210,7 +210,7 @@ def test_pause_holds_and_unpause_goes_on(make_world: Callable[..., World]) -> No
     until(lambda: world.flow().run is Run.RUNNING)
     world.management.pause("p1")
     assert not world.embedded.running()
-    assert (State.STARTED, Run.HELD) == (world.flow().state, world.flow().run)
+    assert (world.flow().state, world.flow().run) == (State.STARTED, Run.HELD)
     world.management.unpause("p1")
     until(lambda: world.flow().state is State.COMPLETED)
     with pytest.raises(ConflictError, match="is over"):
@@ -231,7 +231,7 @@ def test_one_flow_at_a_time_writes_to_a_destination(make_world: Callable[..., Wo
     assert Run.QUEUED is world.flow("p2").run
     until(lambda: world.flow("p2").state is State.COMPLETED)
     assert world.flow("p1").state is State.COMPLETED
-    assert 1 == len([event for event in world.events("p2") if event.kind == "waiting"])
+    assert len([event for event in world.events("p2") if event.kind == "waiting"]) == 1
 
 
 def test_closing_in_the_middle_puts_the_flow_back(make_world: Callable[..., World]) -> None:
@@ -241,7 +241,7 @@ def test_closing_in_the_middle_puts_the_flow_back(make_world: Callable[..., Worl
     world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
     until(lambda: world.flow().run is Run.RUNNING)
     assert world.embedded.close()
-    assert (State.STARTED, Run.QUEUED) == (world.flow().state, world.flow().run)
+    assert (world.flow().state, world.flow().run) == (State.STARTED, Run.QUEUED)
 
 
 def test_a_running_row_without_a_process_is_queued_at_start(still: World) -> None:
@@ -254,3 +254,33 @@ def test_a_running_row_without_a_process_is_queued_at_start(still: World) -> Non
     until(lambda: still.flow().run is Run.QUEUED)
     assert "requeued" in {event.kind for event in still.events()}
     until(lambda: len(still.idle.submitted) > 1)
+
+
+def test_a_row_that_nobody_runs_is_found(still: World) -> None:
+    """An attempt that could not write its outcome does not strand the flow: two sweeps later it is queued."""
+    still.write("out/data")
+    still.signaling.start(still.caller, still.message(data_address=still.their_address("got/")))
+    with still.store.transaction() as tx:
+        assert tx.flows.claim(still.flow().id) is not None
+    assert still.sweep.tick() == 0
+    assert Run.RUNNING is still.flow().run
+    assert still.sweep.tick() == 1
+    assert Run.QUEUED is still.flow().run
+
+
+def test_a_busy_destination_does_not_hold_up_an_asynchronous_start(make_world: Callable[..., World]) -> None:
+    """STARTING becomes STARTED though another flow writes there; only the bytes wait."""
+    datasets = (
+        Dataset(match="one", source="here:out/one"),
+        Dataset(match="two", source="here:out/two", prepare_wait_s=0),
+    )
+    world = make_world(policy=slow(), datasets=datasets)
+    world.write("out/one", BIG)
+    world.write("out/two")
+    address = world.their_address("got/")
+    world.signaling.start(world.caller, world.message("p1", dataset_id="one", data_address=address))
+    until(lambda: world.flow("p1").run is Run.RUNNING)
+    world.signaling.start(world.caller, world.message("p2", dataset_id="two", data_address=address))
+    until(lambda: world.notebook.kinds("p2") == ["started"])
+    assert Run.RUNNING is world.flow("p1").run
+    until(lambda: world.flow("p2").state is State.COMPLETED)

@@ -61,8 +61,8 @@ def test_what_may_pass_is_tried_again(still: World, fault: DataFerryError) -> No
     prepared(still, "p1", "prepared", "errored")
     still.notebook.refusals = [fault, fault]
     deliver(still, until_state="sent")
-    assert ["prepared", "errored"] == still.notebook.kinds("p1")
-    assert 4 == still.notebook.tries
+    assert still.notebook.kinds("p1") == ["prepared", "errored"]
+    assert still.notebook.tries == 4
 
 
 def test_the_address_is_read_when_the_message_is_sent(still: World) -> None:
@@ -79,7 +79,7 @@ def test_a_conflict_that_stays_settles(still: World) -> None:
     prepared(still)
     still.notebook.refusals = [ConflictError("409")] * 50
     deliver(still, until_state="sent")
-    assert [] == still.notebook.kinds("p1")
+    assert still.notebook.kinds("p1") == []
     assert QUICK.callback_refusals == still.notebook.tries
     assert "callback" in {event.kind for event in still.events()}
 
@@ -91,7 +91,7 @@ def test_an_answer_that_is_no_use_becomes_a_dead_letter(still: World) -> None:
     deliver(still, until_state="dead")
     prepared(still, "p2")
     still.outbox.tick()
-    assert ["prepared"] == still.notebook.kinds("p2")
+    assert still.notebook.kinds("p2") == ["prepared"]
     (dead,) = still.management.outbox("p1")
     still.management.retry_callback(dead.message_id)
     still.outbox.tick()
@@ -112,10 +112,10 @@ def test_a_control_plane_without_endpoint_is_waited_for(make_world: Callable[...
     world = make_world(working=False, plane=ControlPlane(id="cp"))
     prepared(world)
     world.outbox.tick()
-    assert ["pending"] == states(world)
+    assert states(world) == ["pending"]
     world.catalogue.register_control_plane(ControlPlane(id="cp", endpoint="http://control.example"))
     deliver(world, until_state="sent")
-    assert ["prepared"] == world.notebook.kinds("p1")
+    assert world.notebook.kinds("p1") == ["prepared"]
 
 
 def test_callbacks_of_one_flow_survive_an_outage_in_order(world: World) -> None:
@@ -138,14 +138,14 @@ def test_registration_is_repeated_until_it_is_taken(make_world: Callable[..., Wo
     world.registrar.start()
     until(lambda: world.notebook.registered)
     until(lambda: world.catalogue.registration("cp").registered_at)
-    assert 0 == world.registrar.tick()
-    assert ["cp"] == world.notebook.registered
+    assert world.registrar.tick() == 0
+    assert world.notebook.registered == ["cp"]
 
 
 def test_nobody_is_registered_with_unasked(still: World) -> None:
     """Only control planes with ``register`` are told of us."""
-    assert 0 == still.registrar.tick()
-    assert 0 == still.notebook.tries
+    assert still.registrar.tick() == 0
+    assert still.notebook.tries == 0
 
 
 def test_terminate_keeps_later_messages_from_going_out(still: World) -> None:
@@ -154,5 +154,5 @@ def test_terminate_keeps_later_messages_from_going_out(still: World) -> None:
     prepared(still)
     still.signaling.start(still.caller, still.message("p2", PULL))
     still.signaling.terminate(still.caller, "p1")
-    assert 0 == still.outbox.tick()
-    assert ["void"] == states(still)
+    assert still.outbox.tick() == 0
+    assert states(still) == ["void"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.unit.flows.world import PULL, PUSH, World
 
@@ -20,7 +22,7 @@ def test_secrets_are_write_only(still: World) -> None:
     shown = still.catalogue.location_view(still.catalogue.location("new"))
     assert {"name": "new", "type": "share", "root": str(still.ours), "password": HIDDEN} == shown
     still.catalogue.put_location(place(still, password=HIDDEN))
-    assert "hunter22" == still.catalogue.location("new").settings["password"]
+    assert still.catalogue.location("new").settings["password"] == "hunter22"
     with pytest.raises(InputError, match="there is none"):
         still.catalogue.put_location(place(still, "other", password=HIDDEN))
 
@@ -42,8 +44,8 @@ def test_wrong_settings_are_refused_without_their_values(still: World) -> None:
 
 
 def test_what_is_configured_is_read_only(still: World) -> None:
-    """Location, dataset, landing zone and control plane of the configuration can't be changed over the API."""
-    for change in (
+    """Nothing that stands in the configuration can be changed over the API."""
+    changes: tuple[Callable[[], object], ...] = (
         lambda: still.catalogue.put_location(place(still, "here")),
         lambda: still.catalogue.delete_location("here"),
         lambda: still.catalogue.put_dataset(Dataset(match="*", source="here:x")),
@@ -52,7 +54,8 @@ def test_what_is_configured_is_read_only(still: World) -> None:
         lambda: still.catalogue.delete_landing_zone("in"),
         lambda: still.catalogue.put_control_plane(ControlPlane(id="cp")),
         lambda: still.catalogue.delete_control_plane("cp"),
-    ):
+    )
+    for change in changes:
         with pytest.raises(ForbiddenError, match="configuration file"):
             change()
 
@@ -63,23 +66,24 @@ def test_entries_come_and_go(still: World) -> None:
     catalogue.put_location(place(still))
     catalogue.put_dataset(Dataset(match="d", source="new:x"))
     catalogue.put_landing_zone(LandingZone(name="z", sink="new:y"))
-    assert [("*", True), ("d", False)] == [(e.value.match, e.configured) for e in catalogue.datasets()]
-    assert ["in", "z"] == [e.value.name for e in catalogue.landing_zones()]
-    assert ["here", "new"] == [e.value.name for e in catalogue.locations()]
+    assert [(e.value.match, e.configured) for e in catalogue.datasets()] == [("*", True), ("d", False)]
+    assert [e.value.name for e in catalogue.landing_zones()] == ["in", "z"]
+    assert [e.value.name for e in catalogue.locations()] == ["here", "new"]
     with pytest.raises(InputError, match="used by d, z"):
         catalogue.delete_location("new")
     catalogue.delete_dataset("d")
     catalogue.delete_landing_zone("z")
     catalogue.delete_location("new")
-    for missing in (
+    missing: tuple[Callable[[], object], ...] = (
         lambda: catalogue.delete_dataset("d"),
         lambda: catalogue.delete_landing_zone("z"),
         lambda: catalogue.delete_location("new"),
         lambda: catalogue.location("new"),
         lambda: catalogue.delete_control_plane("x"),
-    ):
+    )
+    for call in missing:
         with pytest.raises(NotFoundError):
-            missing()
+            call()
     with pytest.raises(InputError, match="no location 'gone'"):
         catalogue.put_dataset(Dataset(match="d", source="gone:x"))
 
@@ -88,8 +92,11 @@ def test_the_most_specific_dataset_wins(still: World) -> None:
     """An exact id before a pattern, a longer pattern before a shorter one."""
     for match in ("plant-*", "plant-a-*", "plant-a-1"):
         still.catalogue.put_dataset(Dataset(match=match, source="here:x"))
-    chosen = {id: still.catalogue.dataset_for(id).match for id in ("plant-a-1", "plant-a-2", "plant-b", "q")}
-    assert {"plant-a-1": "plant-a-1", "plant-a-2": "plant-a-*", "plant-b": "plant-*", "q": "*"} == chosen
+    chosen = {
+        given: still.catalogue.dataset_for(given).match
+        for given in ("plant-a-1", "plant-a-2", "plant-b", "q")
+    }
+    assert chosen == {"plant-a-1": "plant-a-1", "plant-a-2": "plant-a-*", "plant-b": "plant-*", "q": "*"}
 
 
 def test_the_most_demanding_landing_zone_wins(still: World) -> None:
@@ -108,10 +115,10 @@ def test_the_most_demanding_landing_zone_wins(still: World) -> None:
             profile_names=found.names, labels=labels, dataset_id=dataset_id
         ).name
 
-    assert "in" == chosen("q", PUSH)
-    assert "pull" == chosen("q", PULL)
-    assert "gold" == chosen("q", PULL, "gold", "blue")
-    assert "exact" == chosen("d", PULL, "gold")
+    assert chosen("q", PUSH) == "in"
+    assert chosen("q", PULL) == "pull"
+    assert chosen("q", PULL, "gold", "blue") == "gold"
+    assert chosen("d", PULL, "gold") == "exact"
 
 
 @pytest.mark.parametrize(
@@ -140,23 +147,23 @@ def test_a_control_plane_that_registers_gets_no_trust(still: World) -> None:
     )
     taken = still.catalogue.register_control_plane(boasting)
     assert Provenance.EXTERNAL is taken.provenance
-    assert (False, False, None) == (taken.may_name_locations, taken.register, taken.management_url)
+    assert (taken.may_name_locations, taken.register, taken.management_url) == (False, False, None)
     moved = still.catalogue.register_control_plane(ControlPlane(id="new", endpoint="http://elsewhere"))
-    assert "http://elsewhere" == moved.endpoint
+    assert moved.endpoint == "http://elsewhere"
     still.catalogue.delete_control_plane("new")
 
 
 def test_a_message_does_not_move_an_operators_control_plane(still: World) -> None:
     """The same endpoint is taken note of; another one is refused, for rows as for the configuration."""
     still.catalogue.put_control_plane(ControlPlane(id="row", endpoint="http://row", token="secret-token"))
-    for id, endpoint in (("cp", "http://control.example"), ("row", "http://row")):
+    for name, endpoint in (("cp", "http://control.example"), ("row", "http://row")):
         assert (
             endpoint
-            == still.catalogue.register_control_plane(ControlPlane(id=id, endpoint=endpoint)).endpoint
+            == still.catalogue.register_control_plane(ControlPlane(id=name, endpoint=endpoint)).endpoint
         )
         with pytest.raises(ForbiddenError, match="operator's word"):
-            still.catalogue.register_control_plane(ControlPlane(id=id, endpoint="http://evil"))
-    assert "secret-token" == still.catalogue.control_plane("row").token
+            still.catalogue.register_control_plane(ControlPlane(id=name, endpoint="http://evil"))
+    assert still.catalogue.control_plane("row").token == "secret-token"
     assert Provenance.OPERATOR is still.catalogue.control_plane("row").provenance
 
 
@@ -167,5 +174,5 @@ def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
         ControlPlane(id="row", endpoint="http://there", callback_token="c")
     )
     plane = still.catalogue.control_plane("row")
-    assert ("http://there", "secret-token", "c") == (plane.endpoint, plane.token, plane.callback_token)
-    assert (Provenance.EXTERNAL, True) == (plane.provenance, plane.may_name_locations)
+    assert (plane.endpoint, plane.token, plane.callback_token) == ("http://there", "secret-token", "c")
+    assert (plane.provenance, plane.may_name_locations) == (Provenance.EXTERNAL, True)

@@ -65,9 +65,9 @@ def test_strict_accepts_one(world_of: Callable[[Retries], World], with_turns: bo
     """One is accepted, nine are refused, one copy is made."""
     world = world_of(Retries.STRICT)
     answers = ten_starts(world)
-    assert 1 == len([answer for answer in answers if isinstance(answer, Answer)])
+    assert len([answer for answer in answers if isinstance(answer, Answer)]) == 1
     until(lambda: world.notebook.kinds("p1"))
-    assert (1, ["completed"]) == (world.rows(), world.notebook.kinds("p1"))
+    assert (world.rows(), world.notebook.kinds("p1")) == (1, ["completed"])
     assert State.COMPLETED is world.flow().state
 
 
@@ -76,16 +76,20 @@ def test_replay_answers_all_alike(world_of: Callable[[Retries], World], with_tur
     world = world_of(Retries.REPLAY)
     answers = ten_starts(world)
     accepted = [answer for answer in answers if isinstance(answer, Answer)]
-    assert TIMES == len(accepted)
-    assert 1 == len({(answer.flow.id, answer.flow.data_flow_id) for answer in accepted})
+    assert len(accepted) == TIMES
+    assert len({(answer.flow.id, answer.flow.data_flow_id) for answer in accepted}) == 1
     until(lambda: world.notebook.kinds("p1"))
-    assert (1, ["completed"]) == (world.rows(), world.notebook.kinds("p1"))
+    assert (world.rows(), world.notebook.kinds("p1")) == (1, ["completed"])
 
 
 def test_a_turn_is_waited_for_boundedly() -> None:
     """Who waits too long is told so, and the lock of a key that nobody holds is gone."""
     turns = Turns()
-    with turns.of("a", timeout_s=1), turns.of("b", timeout_s=1):
-        with pytest.raises(ConflictError, match="still being worked on"), turns.of("a", timeout_s=0.01):
-            pass
+    with (
+        turns.of("a", timeout_s=1),
+        turns.of("b", timeout_s=1),
+        pytest.raises(ConflictError, match="still being worked on"),
+        turns.of("a", timeout_s=0.01),
+    ):
+        pass
     assert not turns._turns

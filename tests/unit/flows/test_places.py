@@ -32,8 +32,8 @@ def test_a_dataset_id_does_not_lead_out(dataset_id: str) -> None:
 
 def test_a_dataset_id_fills_the_path() -> None:
     """Also with levels of its own; a source without placeholder takes any id."""
-    assert "here:base/a/b:c.csv" == dataset_source("here:base/{datasetId}", "a/b:c.csv")
-    assert "here:base" == dataset_source("here:base", "../x")
+    assert dataset_source("here:base/{datasetId}", "a/b:c.csv") == "here:base/a/b:c.csv"
+    assert dataset_source("here:base", "../x") == "here:base"
 
 
 @given(st.text(min_size=1, max_size=60))
@@ -41,7 +41,7 @@ def test_a_value_becomes_one_segment(value: str) -> None:
     """Whatever a message says is one name: no separator, no climbing, no control character."""
     try:
         segment = safe_segment(value)
-    except (AddressError, UnicodeEncodeError):
+    except AddressError:
         return
     assert segment not in {"", ".", ".."}
     assert not set(segment) & set("/\\\0\n%") - {"%"}
@@ -58,8 +58,8 @@ def test_placeholders_are_filled_or_refused() -> None:
     """All known ones, each as one segment; an unknown one is said."""
     values = {"datasetId": "a/b", "processId": "..", "agreementId": "x", "counterPartyId": "did:web:y"}
     template = "here:{datasetId}/{processId}/{agreementId}/{counterPartyId}"
-    assert "here:a%2Fb/%2E%2E/x/did:web:y" == filled(template, values)
-    with pytest.raises(InputError, match="{nonsense}"):
+    assert filled(template, values) == "here:a%2Fb/%2E%2E/x/did:web:y"
+    with pytest.raises(InputError, match="nonsense"):
         filled("here:{nonsense}", values)
 
 
@@ -84,7 +84,7 @@ def test_metadata_may_name_both_ends_of_a_push(make_world: Callable[..., World])
     answer = world.signaling.start(world.caller, world.message(metadata=metadata))
     assert State.STARTED is answer.flow.state
     until(lambda: world.flow().run is Run.DONE)
-    assert b"named" == (world.ours / "copied/x").read_bytes()
+    assert (world.ours / "copied/x").read_bytes() == b"named"
 
 
 def test_an_address_of_another_mechanism_can_not_be_given(make_world: Callable[..., World]) -> None:

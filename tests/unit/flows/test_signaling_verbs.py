@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from tests.unit.flows.world import PULL, PUSH, World, until
 
+from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import Role, Run, State
 from dataferry.domain.errors import (
     AccessDeniedError,
@@ -31,10 +32,10 @@ REPLAY = ControlPlane(id="cp", endpoint="http://control.example", retries=Retrie
 def test_a_push_consumer_hands_out_its_landing_zone(still: World) -> None:
     """Prepare of a push grants WRITE on the landing zone, and answers with the address."""
     answer = still.signaling.prepare(still.caller, still.message())
-    assert (State.PREPARED, Run.IDLE, Role.CONSUMER) == (answer.flow.state, answer.flow.run, answer.flow.role)
+    assert (answer.flow.state, answer.flow.run, answer.flow.role) == (State.PREPARED, Run.IDLE, Role.CONSUMER)
     assert answer.data_address is not None
     assert answer.data_address.get("path") == "in/p1/"
-    assert [GrantMode.WRITE] == still.share.granted
+    assert still.share.granted == [GrantMode.WRITE]
     assert not answer.later
 
 
@@ -50,17 +51,17 @@ def test_a_pull_provider_hands_out_its_dataset(still: World) -> None:
     """Start of a pull grants READ on the dataset's place, and answers with the address."""
     still.write("out/data")
     answer = still.signaling.start(still.caller, still.message(profile=PULL))
-    assert (State.STARTED, Run.IDLE) == (answer.flow.state, answer.flow.run)
+    assert (answer.flow.state, answer.flow.run) == (State.STARTED, Run.IDLE)
     assert answer.data_address is not None
     assert answer.data_address.get("path") == "out/data"
-    assert [GrantMode.READ] == still.share.granted
+    assert still.share.granted == [GrantMode.READ]
 
 
 def test_a_push_provider_is_queued_and_answers_without_address(still: World) -> None:
     """Start of a push takes the address, queues the flow, and gives no address back."""
     still.write("out/data")
     answer = still.signaling.start(still.caller, still.message(data_address=still.their_address()))
-    assert (State.STARTED, Run.QUEUED) == (answer.flow.state, answer.flow.run)
+    assert (answer.flow.state, answer.flow.run) == (State.STARTED, Run.QUEUED)
     assert answer.data_address is None
     assert [answer.flow.id] == still.idle.submitted
 
@@ -73,8 +74,8 @@ def test_a_start_with_the_wrong_address_rule_is_refused(still: World) -> None:
         still.signaling.start(still.caller, still.message(profile=PULL, data_address=address))
     with pytest.raises(InputError, match="needs a dataAddress"):
         still.signaling.start(still.caller, still.message())
+    broken = DataAddress(endpoint_type=PUSH, endpoint="share://")
     with pytest.raises(AddressError, match="root"):
-        broken = type(address)(endpoint_type=PUSH, endpoint="share://")
         still.signaling.start(still.caller, still.message(data_address=broken))
     assert still.rows() == 0
 
@@ -112,14 +113,14 @@ def test_a_store_that_is_down_does_not_refuse_a_push(still: World) -> None:
     """Connection refused while probing: the start is accepted, and the run meets it."""
     still.share.fault = ConnectionFailedError("refused")
     answer = still.signaling.start(still.caller, still.message(data_address=still.their_address()))
-    assert (State.STARTED, Run.QUEUED) == (answer.flow.state, answer.flow.run)
+    assert (answer.flow.state, answer.flow.run) == (State.STARTED, Run.QUEUED)
 
 
 def test_a_landing_zone_that_is_down_prepares_later(still: World) -> None:
     """Connection refused while preparing: 202, and the attempt goes on with it."""
     still.share.fault = ConnectionFailedError("refused")
     answer = still.signaling.prepare(still.caller, still.message())
-    assert (State.PREPARING, Run.QUEUED, True) == (answer.flow.state, answer.flow.run, answer.later)
+    assert (answer.flow.state, answer.flow.run, answer.later) == (State.PREPARING, Run.QUEUED, True)
     assert answer.data_address is None
 
 
@@ -132,16 +133,16 @@ def test_preparation_that_takes_long_is_answered_with_later(make_world: Callable
     )
     world.share.gate = Event()
     started = world.signaling.start(world.caller, world.message("p1", PULL))
-    assert (State.STARTING, Run.QUEUED, True) == (started.flow.state, started.flow.run, started.later)
+    assert (started.flow.state, started.flow.run, started.later) == (State.STARTING, Run.QUEUED, True)
     prepared = world.signaling.prepare(world.caller, world.message("p2"))
-    assert (State.PREPARING, Run.QUEUED, True) == (prepared.flow.state, prepared.flow.run, prepared.later)
+    assert (prepared.flow.state, prepared.flow.run, prepared.later) == (State.PREPARING, Run.QUEUED, True)
 
 
 def test_started_lets_a_pull_consumer_fetch(still: World) -> None:
     """Started with an address queues the flow; a second one with the same address changes nothing."""
     still.signaling.prepare(still.caller, still.message(profile=PULL))
     first = still.signaling.started(still.caller, "p1", still.their_address("x"))
-    assert (State.STARTED, Run.QUEUED) == (first.flow.state, first.flow.run)
+    assert (first.flow.state, first.flow.run) == (State.STARTED, Run.QUEUED)
     again = still.signaling.started(still.caller, "p1", still.their_address("x"))
     assert first.flow.version == again.flow.version
 
@@ -150,7 +151,7 @@ def test_started_without_address_waits_for_one(still: World) -> None:
     """Without an address the flow is STARTED and idle; the address may come with a second message."""
     still.signaling.prepare(still.caller, still.message(profile=PULL))
     answer = still.signaling.started(still.caller, "p1", None)
-    assert (State.STARTED, Run.IDLE) == (answer.flow.state, answer.flow.run)
+    assert (answer.flow.state, answer.flow.run) == (State.STARTED, Run.IDLE)
     later = still.signaling.started(still.caller, "p1", still.their_address("x"))
     assert later.flow.run is Run.QUEUED
 
@@ -171,7 +172,7 @@ def test_started_is_for_consumers(still: World) -> None:
         still.signaling.started(still.caller, "p1", None)
     still.signaling.prepare(still.caller, still.message("p2"))
     answer = still.signaling.started(still.caller, "p2", None)
-    assert (State.STARTED, Run.IDLE) == (answer.flow.state, answer.flow.run)
+    assert (answer.flow.state, answer.flow.run) == (State.STARTED, Run.IDLE)
 
 
 def test_completed_is_for_the_side_that_moves_nothing(still: World) -> None:
@@ -200,9 +201,9 @@ def test_suspend_and_resume_hand_over_fresh_addresses(still: World) -> None:
 
     still.signaling.start(still.caller, still.message("p2", data_address=still.their_address("a")))
     suspended = still.signaling.suspend(still.caller, "p2")
-    assert (State.SUSPENDED, Run.IDLE) == (suspended.flow.state, suspended.flow.run)
+    assert (suspended.flow.state, suspended.flow.run) == (State.SUSPENDED, Run.IDLE)
     back = still.signaling.resume(still.caller, "p2", still.their_address("b"))
-    assert (State.STARTED, Run.QUEUED) == (back.flow.state, back.flow.run)
+    assert (back.flow.state, back.flow.run) == (State.STARTED, Run.QUEUED)
     assert back.data_address is None
     assert still.flow("p2").incoming_address == still.their_address("b")
 
@@ -224,9 +225,9 @@ def test_terminate_takes_back_what_is_pending(still: World) -> None:
     with still.store.transaction() as tx:
         tx.outbox.add(flow, "prepared")
     answer = still.signaling.terminate(still.caller, "p1", "enough")
-    assert (State.TERMINATED, "enough") == (answer.flow.state, answer.flow.reason)
+    assert (answer.flow.state, answer.flow.reason) == (State.TERMINATED, "enough")
     assert still.signaling.terminate(still.caller, "p1").flow.version == answer.flow.version
-    assert [("prepared", "void")] == still.outbox_kinds()
+    assert still.outbox_kinds() == [("prepared", "void")]
     assert until(lambda: still.share.revoked) == [flow.outgoing_address]
 
 

@@ -54,10 +54,12 @@ class Verbs(RuleBasedStateMachine):
         self.states: dict[str, State] = {}
 
     def teardown(self) -> None:
+        """End all threads."""
         self.world.close()
         self.folder.cleanup()
 
     def row(self, process: str) -> DataFlow | None:
+        """A process's flow as it is now."""
         try:
             return self.world.management.get(process)
         except NotFoundError:

@@ -1,4 +1,6 @@
-"""A whole data plane without its HTTP door: real store, real threads, and a control plane that takes notes."""
+"""A data plane without its HTTP door: real store, real threads, a control plane that takes notes."""
+
+# ruff: noqa: D102, ARG002 - what the methods are for stands with the protocols, or in their names
 
 from __future__ import annotations
 
