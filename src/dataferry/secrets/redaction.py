@@ -13,12 +13,13 @@ MASK = "***"
 MIN_SECRET_CHARS = 6
 
 _HEADERS = re.compile(
-    r"""(?ix)
+    r"""(?isx)
     (?P<name> \b (?: (?: proxy- )? authorization | (?: set- )? cookie | x-api-key
       | x-amz- (?: security-token | signature | credential | server-side-encryption-customer-key ) ) )
     (?P<sign> \\? ["']? \s* [:=,] \s* b? )
-    (?: (?P<quote> \\? ["'] ) (?: (?! (?P=quote) ) . )* (?P=quote)   # as in JSON or a repr: the quotes stay
-      | (?! null | none ) [^\s"'\\\[\](){},&] [^\r\n"'\\}\])&]* )   # as in a message: to the end of the line
+    (?: (?P<quote> ["'] ) (?: \\. | (?! (?P=quote) ) . )* (?P=quote)        # as in JSON or a repr: the quotes stay
+      | (?P<escaped> \\ ["'] ) (?: (?! (?P=escaped) ) . )* (?P=escaped)      # as in JSON within JSON
+      | (?! null | none ) [^\s"'\\\[\](){},&] [^\r\n"'\\}\])&]* )            # as in a message: to the line's end
     """
 )
 _QUERY = re.compile(
@@ -85,7 +86,7 @@ def redact(text: str, values: SecretValues | None = None) -> str:
 
 def _masked_header(found: re.Match[str]) -> str:
     """Keep a header's name and quotes, so that JSON stays JSON."""
-    quote = found["quote"] or ""
+    quote = found["quote"] or found["escaped"] or ""
     return f"{found['name']}{found['sign']}{quote}{MASK}{quote}"
 
 

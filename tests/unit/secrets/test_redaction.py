@@ -1,0 +1,98 @@
+"""Redaction of log lines."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataferry.secrets.redaction import MASK, SecretValues, redact
+
+SECRET = 'p/a+s"s w\\rd=1'
+SIGNATURE = "f00dfeedf00dfeed"
+
+
+@pytest.mark.parametrize(
+    "spelling", [SECRET, quote(SECRET, safe=""), quote(SECRET), json.dumps(SECRET), repr(SECRET)]
+)
+def test_registered_secrets_are_masked_in_every_spelling(spelling: str) -> None:
+    """A secret is cut out plain, in URLs, in JSON and in reprs."""
+    values = SecretValues([SECRET])
+    masked = values.redact(f"before {spelling} after")
+    assert masked.strip("'\"").replace("'", "").replace('"', "") == f"before {MASK} after"
+
+
+def test_the_longer_secret_goes_first() -> None:
+    """A secret that begins with another one leaves no rest."""
+    assert SecretValues(["secret", "secret-and-more"]).redact("secret-and-more") == MASK
+
+
+def test_short_values_are_no_secrets() -> None:
+    """Registering a short or no value does not cut words out of the logs."""
+    values = SecretValues(["test"])
+    values.add(None, "", "abcde")
+    assert values.redact("test abcde") == "test abcde"
+
+
+def test_a_registry_shows_no_secret() -> None:
+    """Its repr is a count."""
+    assert "hunter2hunter2" not in repr(SecretValues(["hunter2hunter2"]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Authorization: Bearer {SIGNATURE}",
+        f"authorization: Basic {SIGNATURE}",
+        f"Authorization: AWS4-HMAC-SHA256 Credential=AK/2026/x, SignedHeaders=host, Signature={SIGNATURE}",
+        f"{{'Authorization': 'Bearer {SIGNATURE}'}}",
+        f'{{"X-Amz-Security-Token": "{SIGNATURE}"}}',
+        f"[('x-amz-security-token', '{SIGNATURE}')]",
+        f"[(b'authorization', b'{SIGNATURE}')]",
+        f"X-Amz-Signature: {SIGNATURE}",
+        f"x-api-key={SIGNATURE}",
+        f"Set-Cookie: a={SIGNATURE}; Path=/",
+        f"https://s3/b/k?X-Amz-Signature={SIGNATURE}&a=b",
+        f"https://s3/b/k?a=b&X-Amz-Credential={SIGNATURE}%2F2026",
+        f"https://x.blob/c?sv=1&sig={SIGNATURE}",
+        f"GET /data?token={SIGNATURE} 200",
+        f"https://user:{SIGNATURE}@host/path",
+        f"token was bearer {SIGNATURE}",
+    ],
+)
+def test_what_looks_like_a_credential_is_masked(line: str) -> None:
+    """Headers, signed URLs and passwords in URLs are masked though nobody registered them."""
+    masked = redact(line)
+    assert SIGNATURE not in masked
+    assert MASK in masked
+    assert redact(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "the author signed the token of honour",
+        "https://host:8080/path?part=3&key=a",
+        "2026-11-23T01:12:14Z moved 17 objects, 3 failed: authorized by ops",
+        '{"authorization": null, "objects": 3}',
+    ],
+)
+def test_ordinary_lines_stay(line: str) -> None:
+    """What is no credential is not cut."""
+    assert redact(line) == line
+
+
+def test_only_the_secret_of_a_url_goes() -> None:
+    """The rest of a signed URL stays readable."""
+    masked = redact(f"https://s3/b/k?X-Amz-Date=2026&X-Amz-Signature={SIGNATURE}&x-id=GetObject")
+    assert masked == f"https://s3/b/k?X-Amz-Date=2026&X-Amz-Signature={MASK}&x-id=GetObject"
+
+
+@given(value=st.text(min_size=1, max_size=40))
+def test_json_stays_json(value: str) -> None:
+    """A line of JSON with a header in it can still be read after it was masked."""
+    line = json.dumps({"headers": {"Authorization": value, "Host": "h"}, "n": 1})
+    assert json.loads(redact(line))["n"] == 1
