@@ -78,7 +78,8 @@ def measure(source_text: str, sink_text: str, limits: EngineLimits) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rate = result.bytes / result.seconds / 2**20
     print(
-        f"{result.objects} objects, {result.bytes} bytes, {result.objects_failed} failed {result.first_error or ''}: "
+        f"{result.objects} objects, {result.bytes} bytes, {result.objects_failed} failed "
+        f"{result.first_error or ''}: "
         f"{result.seconds:.2f} s wall, {cpu:.2f} s CPU, {rate:.0f} MiB/s, "
         f"{result.objects / result.seconds:.0f} objects/s, peak {peak:.0f} MiB, {result.verification.word}"
     )

@@ -1,6 +1,6 @@
 """Aborting uploads that nobody needs: durable, retried, and nobody waits for it (rule 1).
 
-The sweep calls it for all transfers, with whatever opens their sinks; an attempt calls it at its end for its own.
+The sweep calls it for all transfers, with whatever opens their sinks; an attempt does so for its own.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def abort_due(
 
     Args:
         ledger: Where they are listed.
-        open_sink: Opens the sink of an upload; None where its credentials are gone, which is given up and stays
-            visible. The sink is closed here.
+        open_sink: Opens the sink of an upload; None where its credentials are gone: that is given up and
+            stays visible. The sink is closed here.
         clock: For the next try.
         limit: The most in one call.
         transfer_id: Only those of one transfer.

@@ -1,4 +1,4 @@
-"""The feed: a bounded number of objects and parts, handed to workers so that neither size starves the other."""
+"""The feed: a bounded number of objects and parts, handed out so that neither size starves the other."""
 
 from __future__ import annotations
 

@@ -137,15 +137,15 @@ def _agrees(receipt: PartReceipt, listed: dict[int, PartReceipt] | None) -> bool
 
 
 def _clear_lost_uploads(hands: Hands, row: ObjectRow, since: datetime) -> None:
-    """Abort uploads of this key that we may have created and nobody knows; report them where others upload too."""
+    """Abort uploads of this key that we may have created; report them where others upload too."""
     course = hands.course
     sink = course.transfer.sink
     uploads = hands.connections.writer.list_uploads(row.target_key, since=since - CLOCK_SKEW)
     if uploads is None:
         course.observer.noted(
             "uploads_not_listed",
-            f"an upload of {row.target_key} may have been left open, and the destination does not let us list "
-            "uploads: a lifecycle rule that aborts incomplete uploads removes it",
+            f"an upload of {row.target_key} may have been left open, and the destination does not let us "
+            "list uploads: a lifecycle rule that aborts incomplete uploads removes it",
         )
         return
     known = course.ledger.known_uploads(sink.identity, row.target_key)

@@ -18,7 +18,7 @@ WINDOW_S = 5.0
 
 
 class Tally:
-    """Everything an attempt counts: what the ledger held at its start, the plan's growth, and each worker's meter.
+    """Everything an attempt counts: the ledger's totals at its start, the plan's growth, each worker's meter.
 
     Args:
         start: The ledger's totals when the attempt began.

@@ -1,4 +1,4 @@
-"""Runs one attempt at a transfer, from its plan to its result; every thread it starts ends before it returns."""
+"""Runs one attempt at a transfer, from its plan to its result; its threads end before it returns."""
 
 from __future__ import annotations
 

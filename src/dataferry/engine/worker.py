@@ -76,7 +76,7 @@ class Worker:
             self._stream(replace(work, row=row))
 
     def _current(self, row: ObjectRow) -> ObjectRow:
-        """Bring a row up to date: its key at this sink (rule 5), and a fresh look at a source without validator."""
+        """Bring a row up to date: its key at this sink (rule 5), and a look at a source without validator."""
         course, sink = self._course, self._course.transfer.sink
         if row.source.size_bytes is None and not self._looks:
             raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")

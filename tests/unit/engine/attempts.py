@@ -1,16 +1,18 @@
 """How these tests run an attempt in memory."""
 
+# ruff: noqa: ARG005 - faults are told more than each needs
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.unit.engine.memory import CrashError, MemoryLedger, MemorySink, MemorySource, OpenUpload, Witness
+
 from dataferry.domain.objects import Upload
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer
-from tests.unit.engine.memory import CrashError, MemoryLedger, MemorySink, MemorySource, OpenUpload, Witness
 
 KIB = 1024
 PART = 64 * KIB

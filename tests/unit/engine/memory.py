@@ -1,5 +1,6 @@
-"""A source, a sink and a ledger in memory, honest about the ports' rules, with faults where a test wants them."""
+"""A source, a sink and a ledger in memory, honest about the ports' rules, with faults on demand."""
 
+# ruff: noqa: D101, D102, ARG002 - the ports say what these do, and name the arguments
 from __future__ import annotations
 
 import hashlib
@@ -73,7 +74,7 @@ class Block:
 
 
 class MemorySource:
-    """Objects to read. ``fault(operation, name, number)`` may raise or change things; see the operations below."""
+    """Objects to read. ``fault(operation, name, number)`` may raise or change things."""
 
     def __init__(self, objects: dict[str, bytes], capabilities: frozenset[Capability] = SOURCE_ALL) -> None:
         self.objects = dict(objects)
@@ -383,7 +384,7 @@ class Row:
 
 
 class MemoryLedger:
-    """The ledger's rules in memory; ``fault`` runs before and after each write (``op`` and ``op committed``)."""
+    """The ledger's rules in memory; ``fault`` runs before and after each write (``... committed``)."""
 
     def __init__(self) -> None:
         self.epochs: dict[str, int] = {}

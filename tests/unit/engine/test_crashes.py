@@ -1,5 +1,6 @@
 """Crashes at any moment, and faults of every kind: what arrives is the source, or the object has failed."""
 
+# ruff: noqa: D102
 from __future__ import annotations
 
 import random
@@ -8,6 +9,7 @@ from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.engine.memory import CrashError, MemoryLedger, MemorySink, MemorySource, Witness
 
 from dataferry.domain.errors import (
     ConnectionFailedError,
@@ -21,7 +23,6 @@ from dataferry.domain.errors import (
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Transfer
-from tests.unit.engine.memory import CrashError, MemoryLedger, MemorySink, MemorySource, Witness
 
 TEMPORARY = (ConnectionFailedError, ServerError, ShortBodyError, ThrottledError, StallError)
 
@@ -72,7 +73,7 @@ def test_any_crashes_and_faults_leave_the_source_or_a_failure(
     keeps_crc: bool,
     seed: int,
 ) -> None:
-    """After any crashes and faults every object equals its source, no upload is open, and little moved twice."""
+    """After any crashes and faults objects equal their source, no upload is open, little moved twice."""
     chance = random.Random(seed)
     source = MemorySource({f"o{number}": chance.randbytes(size) for number, size in enumerate(sizes)})
     sink, ledger = MemorySink(), MemoryLedger()

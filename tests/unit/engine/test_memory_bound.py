@@ -1,14 +1,11 @@
 """Memory does not grow with objects or their number."""
 
+# ruff: noqa: ARG002 - the ports name the arguments
 from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
 
-from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt
-from dataferry.engine.run import run
-from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import EngineLimits, Transfer
 from tests.unit.engine.memory import (
     MemoryLedger,
     MemoryReader,
@@ -16,9 +13,13 @@ from tests.unit.engine.memory import (
     MemorySource,
     MemoryStream,
     MemoryWriter,
-    Upload,
     Witness,
 )
+
+from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload
+from dataferry.engine.run import run
+from dataferry.engine.stop import Stop
+from dataferry.engine.transfer import EngineLimits, Transfer
 
 MIB = 1024 * 1024
 
@@ -41,7 +42,9 @@ class EndlessStream(MemoryStream):
 class EndlessReader(MemoryReader):
     """Reads objects of any size."""
 
-    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> MemoryStream:
+    def open(
+        self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None
+    ) -> MemoryStream:
         """Open a range."""
         return EndlessStream(self, info, (info.size_bytes or 0) if length_bytes is None else length_bytes)
 
@@ -102,7 +105,7 @@ class DrainWriter(MemoryWriter):
         """Send a part."""
         return DrainBody(number)
 
-    def complete(self, upload: Upload, parts: object, *, size_bytes: int, **others: object) -> ObjectInfo:  # type: ignore[override]
+    def complete(self, upload: Upload, parts: object, *, size_bytes: int, **others: object) -> ObjectInfo:
         """Have an object of that size."""
         self.sink.uploads.pop(upload.upload_id)
         return ObjectInfo(name=upload.key, key=upload.key, size_bytes=size_bytes)

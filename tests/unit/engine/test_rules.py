@@ -1,5 +1,6 @@
 """The rules of the ledger, each with the fault it is for."""
 
+# ruff: noqa: ARG005 - faults are told more than each needs
 from __future__ import annotations
 
 import threading
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content, times
 from tests.unit.engine.memory import SOURCE_ALL, BlockedError, MemorySink, OpenUpload
 
+from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import (
     ConflictError,
     ConnectionFailedError,
@@ -22,7 +24,6 @@ from dataferry.domain.objects import Capability, Verification
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Overwrite
-from dataferry.domain.clock import SystemClock
 
 
 def big(parts: int = 5) -> Rig:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.unit.engine.memory import MemoryLedger, MemorySink, MemorySource, Witness
 
 from dataferry.domain.objects import Verification
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer
-from tests.unit.engine.memory import MemoryLedger, MemorySink, MemorySource, Witness
 
 KIB = 1024
 LIMITS = EngineLimits(
