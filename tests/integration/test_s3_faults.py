@@ -346,11 +346,29 @@ def test_a_cancelled_body_makes_no_object(server: FaultyS3) -> None:
     assert server.body("data", "out/next") == BODY
 
 
-def test_a_refusal_in_the_middle_of_a_body_is_told_as_what_it_is(server: FaultyS3) -> None:
-    """A server that answers 503 is throttling, also if it does not read on."""
-    server.inject("PutObject", Fault.ERROR, status=503, code="SlowDown")
-    with pytest.raises(ThrottledError):
-        put(opened(sink(server).writer()), "out/key", BODY)
+@pytest.mark.parametrize("fault", [Fault.ERROR, Fault.REFUSE])
+def test_a_refusal_in_the_middle_of_a_body_is_told_as_what_it_is(server: FaultyS3, fault: Fault) -> None:
+    """A server that answers 503 is throttling, also if it closes without reading on."""
+    server.inject("PutObject", fault, status=503, code="SlowDown", retry_after="3")
+    with pytest.raises(ThrottledError) as caught:
+        put(opened(sink(server).writer()), "out/key", bytes(30_000_000))
+    assert caught.value.retry_after_s == 3
+
+
+def test_what_a_head_cannot_say_is_asked_for(server: FaultyS3) -> None:
+    """Amazon answers HEAD with a bare 400 for an expired token: another request has the reason."""
+    server.inject("HeadObject", Fault.ERROR, status=400)
+    server.inject("GetObject", Fault.ERROR, status=400, code="ExpiredToken")
+    with pytest.raises(AccessDeniedError, match="ExpiredToken"):
+        source(server).probe()
+
+
+def test_keys_that_may_not_be_looked_at_are_not_found(server: FaultyS3) -> None:
+    """Who may write but not list gets 403 for what is not there: that is no reason not to write."""
+    server.inject("HeadObject", Fault.ERROR, status=403, code="AccessDenied", times=20)
+    server.inject("ListObjectsV2", Fault.ERROR, status=403, code="AccessDenied", times=20)
+    assert sink(server).find(["out/a"]) == {}
+    assert sink(server).find([f"out/{number:02}" for number in range(12)]) == {}
 
 
 def test_listing_goes_by_pages_and_from_a_name(server: FaultyS3) -> None:

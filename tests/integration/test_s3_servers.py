@@ -214,7 +214,8 @@ def test_parts_in_any_order_make_the_object(either: Bucket) -> None:
         open_uploads = writer.list_uploads("in/big", since=began) or []
         assert [it.upload_id for it in open_uploads] == [upload.upload_id]
         assert writer.list_uploads("in/bi", since=began) == []
-    done = writer.complete(upload, list(receipts.values()), size_bytes=len(body), crc64nvme=crc64nvme(body))
+    parts = list(receipts.values())
+    done = writer.complete(upload, parts, size_bytes=len(body), crc64nvme=crc64nvme(body))
     assert done.size_bytes == len(body)
     assert either.body("in/big") == body
 
@@ -295,7 +296,7 @@ def test_probing_a_sink_says_what_is_wrong(strict: Bucket) -> None:
 
 
 def test_a_granted_address_works_and_passes_the_guard(strict: Bucket) -> None:
-    """What is granted can be written to, and only where the egress policy lets addresses from outside lead."""
+    """A grant can be written to, and only where the egress policy lets places from outside be."""
     place = strict.place(
         "shared/",
         exclusive=True,

@@ -62,6 +62,7 @@ class Fault(StrEnum):
     ERROR_IN_200 = "error-in-200"  # 200 with an error document: code
     RESET = "reset"  # the connection closes without a reply, nothing is done
     RESET_AFTER = "reset-after"  # the call is done, then the connection closes without a reply
+    REFUSE = "refuse"  # as ERROR, but the body is not read and the connection closes
     HANG = "hang"  # no reply until the server stops or ``release`` is called
     TRUNCATE = "truncate"  # half of the body, then the connection closes
     STALL = "stall"  # half of the body, then nothing more, as HANG
@@ -70,6 +71,9 @@ class Fault(StrEnum):
     CHANGE_ETAG = "change-etag"  # another ETag than the object's; conditions are ignored
     WRONG_CHECKSUM = "wrong-checksum"  # the checksum of the reply is not that of the bytes
     CORRUPT = "corrupt"  # the bytes stored are not the ones sent (checksums follow the stored ones)
+
+
+_INSTEAD = {Fault.ERROR, Fault.REFUSE, Fault.RESET, Fault.HANG, Fault.ERROR_IN_200}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -280,12 +284,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _faults(self) -> Iterator[None]:
         """Do what the fault says before and after the call itself."""
         fault = self.fault
-        if fault is not None and fault.fault in {Fault.ERROR, Fault.RESET, Fault.HANG, Fault.ERROR_IN_200}:
+        if fault is not None and fault.fault in _INSTEAD:
             if fault.fault is Fault.HANG:
                 self.s3.released.wait(_HANG_S)
             if fault.fault in {Fault.HANG, Fault.RESET}:
                 raise _HungUpError
-            self.rfile.read(int(self.lower.get("content-length", "0")))
+            if fault.fault is Fault.REFUSE:
+                self.close_connection = True
+            else:
+                self.rfile.read(int(self.lower.get("content-length", "0")))
             status = 200 if fault.fault is Fault.ERROR_IN_200 else fault.status
             raise _Problem(status, fault.code, fault.retry_after)
         yield

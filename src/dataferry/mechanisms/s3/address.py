@@ -26,6 +26,7 @@ DEFAULT_REGION = "us-east-1"
 MAX_KEY_BYTES = 1024  # Source: Amazon S3 User Guide, "Naming Amazon S3 objects"
 ADDRESSING_STYLES = ("auto", "path", "virtual")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DOTS = frozenset({".", ".."})
 
@@ -142,6 +143,8 @@ def split_url(url: str) -> tuple[str, str, int, str]:
         raise AddressError("the endpoint is not a URL") from exc
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise AddressError("the endpoint must be http(s)://host[:port]/...")
+    if not _HOST.fullmatch(parts.hostname):
+        raise AddressError("the endpoint's host is not a host name (write international names in punycode)")
     if parts.username is not None or parts.query or parts.fragment or "?" in url or "#" in url:
         raise AddressError("the endpoint must have no user, query or fragment (write ? in a key as %3F)")
     return parts.scheme, parts.hostname.rstrip("."), port or DEFAULT_PORTS[parts.scheme], parts.path

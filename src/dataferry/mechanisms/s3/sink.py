@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
-from dataferry.domain.errors import AccessDeniedError, AddressError, ObjectNotFoundError, UnsupportedError
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    AddressError,
+    ObjectNotFoundError,
+    ProtocolError,
+    UnsupportedError,
+)
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.s3.address import Place, checked_key
 from dataferry.mechanisms.s3.calls import Client, true_absence
@@ -72,7 +79,7 @@ class S3Sink:
         """HEAD the bucket; where that is refused, learn the true reason."""
         try:
             self._client.call("s3.HeadBucket", "HEAD")
-        except (ObjectNotFoundError, AccessDeniedError) as exc:
+        except (ObjectNotFoundError, AccessDeniedError, ProtocolError) as exc:
             true_absence(self._client, exc.operation, "")
 
     def place(self, name: str, *, single: bool) -> str:
@@ -129,9 +136,17 @@ class S3Sink:
         self._client.drop()
 
     def _heads(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
-        """HEAD each key; those not there are left out."""
-        found = ((key, look_up(self._client, key)) for key in keys)
-        return {key: dataclasses.replace(info, name=key) for key, info in found if info is not None}
+        """HEAD each key; those not there, or not to be looked at, are left out.
+
+        Amazon answers 403 for a key that is not there to those who may write but not list.
+        """
+        found = {}
+        for key in keys:
+            with contextlib.suppress(AccessDeniedError):
+                info = look_up(self._client, key)
+                if info is not None:
+                    found[key] = dataclasses.replace(info, name=key)
+        return found
 
 
 def _common_prefix(first: str, last: str) -> str:

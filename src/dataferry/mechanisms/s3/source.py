@@ -51,7 +51,7 @@ def head(client: Client, info: ObjectInfo) -> ObjectInfo:
     query = [("versionId", info.version_id)] if info.version_id else []
     try:
         reply = client.call("s3.HeadObject", "HEAD", key=info.key, query=query, headers=_CHECKSUM_MODE)
-    except (ObjectNotFoundError, AccessDeniedError) as exc:
+    except (ObjectNotFoundError, AccessDeniedError, ProtocolError) as exc:
         true_absence(client, exc.operation, info.key)
         raise
     return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
