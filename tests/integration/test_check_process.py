@@ -1,0 +1,111 @@
+"""``dataferry check`` and ``locations test``: what is wrong is found before it hurts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.servers.plane import s3_location
+from tests.servers.s3_client import keys, open_uploads, s3_client
+
+from dataferry.demo.planes import toml
+from dataferry.demo.servers import JuiceFs
+
+
+def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command in a directory: exit code, stdout, stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dataferry.cli.main", *arguments],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def checked(directory: Path, *arguments: str) -> tuple[int, dict[str, tuple[bool, str]]]:
+    """Run a check; return its exit code and findings by what was looked at."""
+    code, out, err = run(directory, *arguments, "--json")
+    assert err == ""
+    findings: list[dict[str, Any]] = json.loads(out)
+    return code, {finding["what"]: (finding["ok"], finding["detail"]) for finding in findings}
+
+
+def test_nothing_configured_is_fine_and_makes_nothing(tmp_path: Path) -> None:
+    """A look changes nothing: no key, no database."""
+    code, findings = checked(tmp_path, "check")
+    assert code == 0
+    assert set(findings) == {"configuration", "key file", "store"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_configuration_is_a_finding(tmp_path: Path) -> None:
+    """Exit 1, and the mistake is named."""
+    (tmp_path / "dataferry.toml").write_text("[server]\nprot = 1")
+    code, findings = checked(tmp_path, "check")
+    assert code == 1
+    assert "did you mean 'port'?" in findings["configuration"][1]
+
+
+def test_locations_and_control_planes_are_tried(juicefs: JuiceFs, bucket: str, tmp_path: Path) -> None:
+    """What works is said to work, a missing bucket, a wrong key and a silent control plane are found."""
+    client = s3_client(juicefs)
+    client.create_bucket(Bucket=bucket)
+    settings = {
+        "locations": {
+            "good": s3_location(juicefs),
+            "wrong": s3_location(juicefs) | {"secret_access_key": "not-the-secret-0123456789"},
+        },
+        "datasets": [
+            {"id": "there", "source": f"good:{bucket}/in/"},
+            {"id": "missing", "source": "good:no-such-bucket-here/"},
+            {"id": "refused", "source": f"wrong:{bucket}/"},
+        ],
+        "landing_zones": [{"name": "zone", "sink": f"good:{bucket}/out/{{processId}}/"}],
+        "control_planes": [{"id": "silent", "endpoint": "http://127.0.0.1:9"}],
+    }
+    (tmp_path / "dataferry.toml").write_text(toml(settings))
+    code, findings = checked(tmp_path, "check", "--write")
+    assert code == 1
+    assert {what: ok for what, (ok, _) in findings.items() if not what.startswith("clock")} == {
+        "configuration": True,
+        "key file": True,
+        "store": True,
+        f"read good:{bucket}/in/": True,
+        "read good:no-such-bucket-here/": False,
+        f"read wrong:{bucket}/": False,
+        f"write good:{bucket}/out/": True,
+        "control plane silent": False,
+    }
+    assert "does not answer" in findings["control plane silent"][1]
+    assert open_uploads(client, bucket, "out/") == []
+    assert keys(client, bucket) == []
+
+
+def test_one_location_can_be_tried(tmp_path: Path) -> None:
+    """Without a service, where it is used or at a path."""
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "dataferry.toml").write_text(f'[locations.lake]\ntype = "file"\nroot = "{tmp_path}/lake"\n')
+    assert checked(tmp_path, "locations", "test", "lake")[0] == 0
+    code, findings = checked(tmp_path, "locations", "test", "lake", "--path", "nowhere/")
+    assert code == 1
+    assert findings["read lake:nowhere/"][0] is False
+    code, _, err = run(tmp_path, "locations", "test", "lak")
+    assert code == 1
+    assert "there is no location 'lak'; configured: lake" in err
+
+
+def test_the_database_is_upgraded_by_hand(tmp_path: Path) -> None:
+    """``db upgrade`` makes or upgrades it, and says so; the check then finds it."""
+    code, _, err = run(tmp_path, "db", "upgrade")
+    assert (code, err) == (0, "the database has the schema of this version\n")
+    code, findings = checked(tmp_path, "check")
+    assert code == 0
+    assert findings["store"] == (True, "answers, and its schema is of this version")
