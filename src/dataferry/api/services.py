@@ -14,6 +14,7 @@ from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
 from dataferry.mechanisms.registry import Registry
+from dataferry.net.connections import Network
 from dataferry.store.store import Store
 
 
@@ -28,6 +29,7 @@ class Services:
         registry: The mechanisms.
         store: For readiness, and for what no use case is needed: registrations and the outbox's rows.
         is_executor_alive: Whether work is being done; for readiness.
+        network: How the API itself reaches a location that an operator wants tried.
         data_plane_id: What we call ourselves.
         signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
@@ -46,6 +48,7 @@ class Services:
     registry: Registry
     store: Store
     is_executor_alive: Callable[[], bool]
+    network: Network = field(default_factory=Network)
     data_plane_id: str = "dataferry"
     signaling_path: str = "/api/v1"
     anonymous_control_plane_id: str | None = None

@@ -57,12 +57,14 @@ def test_keys_are_known_by_their_hash() -> None:
     keys = ApiKeys(
         [ApiKey.of("ann", "key-of-ann"), ApiKey.of_sha256("bob", hashlib.sha256(b"key-of-bob").hexdigest())]
     )
-    assert "ann" == keys.require(connection("10.0.0.5", x_api_key="key-of-ann"))
-    assert "bob" == keys.require(connection("10.0.0.5", authorization="Bearer key-of-bob"))
+    assert keys.require(connection("10.0.0.5", x_api_key="key-of-ann")) == "ann"
+    assert keys.require(connection("10.0.0.5", authorization="Bearer key-of-bob")) == "bob"
     assert "key-of-ann" not in repr(keys)
 
 
-@pytest.mark.parametrize("headers", [{}, {"x_api_key": "wrong"}, {"x_api_key": ""}, {"authorization": "key-of-ann"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"x_api_key": "wrong"}, {"x_api_key": ""}, {"authorization": "key-of-ann"}]
+)
 def test_with_keys_configured_being_local_is_not_enough(headers: dict[str, str]) -> None:
     """No key, a wrong one, and a key without its scheme are refused."""
     with pytest.raises(UnauthorizedError):
@@ -71,7 +73,7 @@ def test_with_keys_configured_being_local_is_not_enough(headers: dict[str, str])
 
 def test_without_keys_only_this_machine_may_call() -> None:
     """Loopback is the whole authorization then."""
-    assert LOCAL_OPERATOR == ApiKeys().require(connection())
+    assert ApiKeys().require(connection()) == LOCAL_OPERATOR
     with pytest.raises(UnauthorizedError, match="this machine"):
         ApiKeys().require(connection("10.0.0.5"))
 
@@ -81,6 +83,6 @@ def test_a_token_tells_its_control_plane() -> None:
     planes = [ControlPlane(id="a", token="one"), ControlPlane(id="b", token="two"), ControlPlane(id="c")]
     found = control_plane_of_token("two", planes)
     assert found is not None
-    assert "b" == found.id
+    assert found.id == "b"
     assert control_plane_of_token("three", planes) is None
     assert control_plane_of_token("", planes) is None

@@ -22,14 +22,14 @@ def refused(api: Plane, content: bytes, *, content_type: str | None = "applicati
     """Send a body, and return the status and kind of the problem."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = api.client.post(PREPARE, content=content, headers=headers)
-    assert "application/problem+json" == answer.headers["content-type"]
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == answer.status_code
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
 def test_a_body_above_the_bound_is_refused_by_its_declared_length(open_api: Plane) -> None:
     """Two megabytes are 413."""
-    assert (413, "too_large") == refused(open_api, b" " * 2_000_000)
+    assert refused(open_api, b" " * 2_000_000) == (413, "too_large")
 
 
 def test_a_body_above_the_bound_is_refused_by_counting(open_api: Plane) -> None:
@@ -40,22 +40,24 @@ def test_a_body_above_the_bound_is_refused_by_counting(open_api: Plane) -> None:
             yield b" " * 1000
 
     answer = open_api.client.post(PREPARE, content=chunks(), headers={"Content-Type": "application/json"})
-    assert (413, "urn:dataferry:problem:too_large") == (answer.status_code, answer.json()["type"])
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:dataferry:problem:too_large")
 
 
 def test_a_declared_length_is_refused_before_the_body_comes(open_api: Plane) -> None:
     """Nobody waits for bytes that will not be taken."""
     place = urlsplit(open_api.url)
     with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
-        request = f"POST {PREPARE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"
+        request = (
+            f"POST {PREPARE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999999999999999\r\n\r\n"
+        )
         connection.sendall(request.encode())
         assert connection.recv(4096).startswith(b"HTTP/1.1 4")
 
 
 def test_a_body_at_the_bound_is_read(open_api: Plane) -> None:
     """The bound itself is allowed: what is refused then is the content."""
-    assert (400, "invalid_json") == refused(open_api, b"x" * 4096)
-    assert (413, "too_large") == refused(open_api, b"x" * 4097)
+    assert refused(open_api, b"x" * 4096) == (400, "invalid_json")
+    assert refused(open_api, b"x" * 4097) == (413, "too_large")
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "json"])
@@ -70,7 +72,7 @@ def test_what_does_not_say_that_it_is_json_is_refused(open_api: Plane, content_t
 )
 def test_json_by_its_other_names_is_read(open_api: Plane, content_type: str) -> None:
     """Parameters, case and +json types do not matter."""
-    assert (400, "invalid_input") == refused(open_api, b"{}", content_type=content_type)
+    assert refused(open_api, b"{}", content_type=content_type) == (400, "invalid_input")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ class Server:
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A control plane's HTTP side."""
@@ -65,13 +74,12 @@ def server() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(state.body)
 
-        do_POST = do_PUT = do_GET = answer
+        do_POST = do_PUT = do_GET = answer  # noqa: N815  the names that the base class calls
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
+    httpd = QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     state.url = f"http://127.0.0.1:{httpd.server_address[1]}"
@@ -116,8 +124,8 @@ def test_a_callback_is_a_status_message_at_the_transfers_path(
     plane = ControlPlane(id="cp", endpoint=f"{server.url}/signaling/", callback_token="the-token")
     client.send(plane, callback(data_address=address))
     method, path, headers, body = server.asked[0]
-    assert ("POST", "/signaling/transfers/tp%2F1%20a/dataflow/started") == (method, path)
-    assert "Bearer the-token" == headers["authorization"]
+    assert (method, path) == ("POST", "/signaling/transfers/tp%2F1%20a/dataflow/started")
+    assert headers["authorization"] == "Bearer the-token"
     expected = {
         "messageId": "m-1",
         "dataFlowId": "flow-1",
@@ -130,21 +138,23 @@ def test_a_callback_is_a_status_message_at_the_transfers_path(
 def test_an_error_is_told_and_the_older_dialect_names_the_plane(
     server: Server, client: HttpControlPlaneClient
 ) -> None:
-    """errored carries its text; RC2 wants dataplaneId."""
+    """Errored carries its text; RC2 wants dataplaneId."""
     plane = ControlPlane(id="cp", endpoint=server.url)
     client.send(plane, callback(kind="errored", dialect=Dialect.RC2, error="the bucket is gone"))
     _, path, headers, body = server.asked[0]
     assert path.endswith("/dataflow/errored")
     assert "authorization" not in headers
-    assert ("the bucket is gone", "plane-1") == (body["error"], body["dataplaneId"])
+    assert (body["error"], body["dataplaneId"]) == ("the bucket is gone", "plane-1")
 
 
-def test_the_address_of_a_message_is_an_external_place(server: Server, client: HttpControlPlaneClient) -> None:
+def test_the_address_of_a_message_is_an_external_place(
+    server: Server, client: HttpControlPlaneClient
+) -> None:
     """It counts only without a configured endpoint, passes the egress guard, and is not given the token."""
     plane = ControlPlane(id="cp", callback_token="the-token")
     with pytest.raises(EgressDeniedError):
         client.send(plane, callback(callback_address=server.url))
-    assert [] == server.asked
+    assert server.asked == []
     trusting = HttpControlPlaneClient(
         Network(EgressGuard(EgressPolicy(allow_private_networks=True))),
         data_plane_id="plane-1",
@@ -153,7 +163,9 @@ def test_the_address_of_a_message_is_an_external_place(server: Server, client: H
     )
     trusting.send(plane, callback(callback_address=server.url))
     assert "authorization" not in server.asked[0][2]
-    trusting.send(ControlPlane(id="cp", endpoint=f"{server.url}/own"), callback(callback_address="http://[::1]:1"))
+    trusting.send(
+        ControlPlane(id="cp", endpoint=f"{server.url}/own"), callback(callback_address="http://[::1]:1")
+    )
     assert server.asked[1][1].startswith("/own/")
     trusting.close()
 
@@ -190,10 +202,10 @@ def test_a_refusal_is_translated(
     with pytest.raises(DataFerryError) as refusal:
         client.send(plane, callback())
     assert error is type(refusal.value)
-    assert 12.0 == refusal.value.retry_after_s
+    assert refusal.value.retry_after_s == 12.0
     assert str(status) in str(refusal.value)
     assert "the-token" not in str(refusal.value)
-    assert 1 == len(server.asked)
+    assert len(server.asked) == 1
 
 
 def test_nobody_there_is_a_failed_connection(client: HttpControlPlaneClient) -> None:
@@ -212,7 +224,7 @@ def test_an_answer_without_end_is_not_read(server: Server, client: HttpControlPl
     client.send(ControlPlane(id="cp", endpoint=server.url), callback())
     server.body = b""
     client.send(ControlPlane(id="cp", endpoint=server.url), callback())
-    assert 2 == len(server.asked)
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -228,18 +240,18 @@ def test_registration_tells_the_endpoint_that_the_control_plane_needs(
     """Both names of the profiles are sent; EDC appends only the verb to the endpoint."""
     client.register(ControlPlane(id="cp", endpoint=server.url, registration=style, token="call-us-with-it"))
     method, path, _, body = server.asked[0]
-    assert ("PUT", "/dataplanes") == (method, path)
+    assert (method, path) == ("PUT", "/dataplanes")
     assert ("plane-1", endpoint, told) == (body["dataplaneId"], body["endpoint"], body.get("authorization"))
-    assert ["https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"] == body["profiles"]
+    assert body["profiles"] == ["https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"]
     assert body["profiles"] == body["transferTypes"]
-    assert [] == body["labels"]
+    assert body["labels"] == []
 
 
 def test_registration_goes_where_it_is_told(server: Server, client: HttpControlPlaneClient) -> None:
     """A registration URL is taken as it is; the token is not told to one who introduced itself."""
     plane = ControlPlane(id="cp", registration_url=f"{server.url}/management/v4/dataplanes")
     client.register(plane)
-    assert "/management/v4/dataplanes" == server.asked[0][1]
+    assert server.asked[0][1] == "/management/v4/dataplanes"
     stranger = ControlPlane(id="cp", endpoint=server.url, token="secret", provenance=Provenance.EXTERNAL)
     assert "authorization" not in client.registration(stranger)
     with pytest.raises(ConfigError):
@@ -262,5 +274,5 @@ def test_termination_speaks_the_version_of_the_management_api(
     client.terminate_transfer(plane, "tp/1", "the source is gone")
     method, asked, headers, body = server.asked[0]
     assert ("POST", f"{path}transferprocesses/tp%2F1/terminate") == (method, asked)
-    assert "the-key" == headers["x-api-key"]
+    assert headers["x-api-key"] == "the-key"
     assert {"@context": context, "@type": "TerminateTransfer", "reason": "the source is gone"} == body

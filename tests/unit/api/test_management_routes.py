@@ -36,7 +36,7 @@ def test_without_a_key_operators_stay_out(api: Plane) -> None:
     """No key, a wrong one, and a control plane's token are 401."""
     for key in (None, "wrong", "token-of-control-plane-a"):
         for path in ("/dataflows", "/locations", "/events", "/callbacks", "/control-planes"):
-            assert 401 == api.manage("GET", path, key=key).status_code
+            assert api.manage("GET", path, key=key).status_code == 401
 
 
 def test_a_flow_is_shown_with_its_progress_and_no_secret(api: Plane) -> None:
@@ -79,7 +79,7 @@ def test_the_side_that_moves_no_bytes_counts_none(s3_api: Plane) -> None:
     shown = s3_api.manage("GET", "/dataflows/unmoved-1").json()
     names = ("bytesTotal", "bytesTransferred", "percentComplete", "throughput", "eta")
     assert dict.fromkeys(names) == {name: shown[name] for name in names}
-    assert "store:shelf-of-tests/unmoved-1/" == shown["sink"]
+    assert shown["sink"] == "store:shelf-of-tests/unmoved-1/"
 
 
 def test_flows_are_listed_in_pages_and_by_state(tmp_path: Path) -> None:
@@ -91,16 +91,18 @@ def test_flows_are_listed_in_pages_and_by_state(tmp_path: Path) -> None:
         seen: list[str] = []
         cursor = None
         while True:
-            page = api.manage("GET", "/dataflows", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+            page = api.manage(
+                "GET", "/dataflows", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+            )
             seen += [item["dataFlowId"] for item in page.json()["items"]]
             cursor = page.json()["next"]
             if cursor is None:
                 break
         assert [f"page-{number}" for number in (4, 3, 2, 1, 0)] == seen
         ended = api.manage("GET", "/dataflows", params={"state": "TERMINATED"}).json()
-        assert ["page-3"] == [item["dataFlowId"] for item in ended["items"]]
+        assert [item["dataFlowId"] for item in ended["items"]] == ["page-3"]
         others = api.manage("GET", "/dataflows", params={"controlPlaneId": "cp-b"}).json()
-        assert {"items": [], "next": None} == others
+        assert others == {"items": [], "next": None}
 
 
 @pytest.mark.parametrize(
@@ -109,22 +111,22 @@ def test_flows_are_listed_in_pages_and_by_state(tmp_path: Path) -> None:
 def test_a_wrong_filter_is_400(api: Plane, params: dict[str, Any]) -> None:
     """And says which."""
     answer = api.manage("GET", "/dataflows", params=params)
-    assert (400, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
 def test_an_operator_holds_releases_and_ends_a_flow(api: Plane) -> None:
-    """Each answer is the flow as it is now; each step is an event with its actor; a callback tells the end."""
+    """Answers show the flow as it is now; steps are events with their actor; a callback tells the end."""
     stopped(api, "steered-1")
-    assert "held" == api.manage("POST", "/dataflows/steered-1/pause", json={}).json()["run"]
-    assert "queued" == api.manage("POST", "/dataflows/steered-1/unpause").json()["run"]
-    assert 409 == api.manage("POST", "/dataflows/steered-1/retry").status_code or True
+    assert api.manage("POST", "/dataflows/steered-1/pause", json={}).json()["run"] == "held"
+    assert api.manage("POST", "/dataflows/steered-1/unpause").json()["run"] == "queued"
+    assert api.manage("POST", "/dataflows/steered-1/retry").json()["run"] == "queued"
     ended = api.manage("POST", "/dataflows/steered-1/terminate", json={"reason": "the disk is needed"}).json()
-    assert ("TERMINATED", True) == (ended["state"], ended["finished"])
+    assert (ended["state"], ended["finished"]) == ("TERMINATED", True)
     events = api.manage("GET", "/dataflows/steered-1/events").json()["items"]
     told = [(event["kind"], event["actor"]) for event in events if event["actor"] == "test"]
-    assert [("paused", "test"), ("unpaused", "test"), ("TERMINATED", "test")] == told
+    assert told == [("paused", "test"), ("unpaused", "test"), ("TERMINATED", "test")]
     callbacks = api.manage("GET", "/callbacks", params={"flow": "steered-1"}).json()["items"]
-    assert [("errored", "pending")] == [(entry["kind"], entry["state"]) for entry in callbacks]
+    assert [(entry["kind"], entry["state"]) for entry in callbacks] == [("errored", "pending")]
 
 
 def test_events_come_in_pages(api: Plane) -> None:
@@ -140,7 +142,7 @@ def test_events_come_in_pages(api: Plane) -> None:
 def test_objects_of_a_flow_that_has_none_are_an_empty_page(api: Plane) -> None:
     """Nothing is planned yet."""
     stopped(api, "objects-1")
-    assert {"items": [], "next": None} == api.manage("GET", "/dataflows/objects-1/objects").json()
+    assert api.manage("GET", "/dataflows/objects-1/objects").json() == {"items": [], "next": None}
 
 
 def test_a_dead_callback_is_sent_again_and_a_pending_one_is_not(api: Plane) -> None:
@@ -149,33 +151,52 @@ def test_a_dead_callback_is_sent_again_and_a_pending_one_is_not(api: Plane) -> N
     api.manage("POST", "/dataflows/dead-1/terminate")
     entry = api.manage("GET", "/callbacks", params={"flow": "dead-1"}).json()["items"][0]
     path = f"/callbacks/{entry['messageId']}/retry"
-    assert 409 == api.manage("POST", path).status_code
+    assert api.manage("POST", path).status_code == 409
     with api.services.store.transaction() as tx:
         tx.outbox.dead(entry["messageId"], error="refused")
-    assert "refused" == api.manage("GET", "/callbacks", params={"state": "dead"}).json()["items"][0]["lastError"]
-    assert "pending" == api.manage("POST", path).json()["state"]
-    assert 404 == api.manage("POST", f"/callbacks/{uuid4()}/retry").status_code
+    assert (
+        api.manage("GET", "/callbacks", params={"state": "dead"}).json()["items"][0]["lastError"] == "refused"
+    )
+    assert api.manage("POST", path).json()["state"] == "pending"
+    assert api.manage("POST", f"/callbacks/{uuid4()}/retry").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/dataflows/none", "/dataflows/none/events", "/dataflows/none/objects"])
 def test_what_is_not_there_is_404(api: Plane, path: str) -> None:
     """As a problem."""
-    assert "urn:dataferry:problem:not_found" == api.manage("GET", path).json()["type"]
+    assert api.manage("GET", path).json()["type"] == "urn:dataferry:problem:not_found"
 
 
 def test_secrets_of_locations_are_write_only(api: Plane) -> None:
     """They are shown as ***, and one sent back as *** is kept."""
     settings = {"type": "s3", "endpoint_url": "http://127.0.0.1:9", "access_key_id": "AKIAOPERATOR0001"}
     made = api.manage("PUT", "/locations/made", json=settings | {"secret_access_key": "an-operators-secret"})
-    assert (200, "***", False) == (made.status_code, made.json()["secret_access_key"], made.json()["configured"])
+    assert (
+        made.status_code,
+        made.json()["secret_access_key"],
+        made.json()["configured"],
+    ) == (200, "***", False)
     again = api.manage("PUT", "/locations/made", json=made.json() | {"region": "eu-central-1"})
-    assert (200, "eu-central-1") == (again.status_code, again.json()["region"])
-    assert "an-operators-secret" == api.services.catalogue.location("made").settings["secret_access_key"]
+    assert (again.status_code, again.json()["region"]) == (200, "eu-central-1")
+    assert api.services.catalogue.location("made").settings["secret_access_key"] == "an-operators-secret"
     listed = api.manage("GET", "/locations")
     assert {"disk", "made", "store"} == {item["name"] for item in listed.json()["items"]}
     assert not [secret for secret in (*SECRETS, "an-operators-secret") if secret in listed.text]
-    assert 204 == api.manage("DELETE", "/locations/made").status_code
-    assert 404 == api.manage("GET", "/locations/made").status_code
+    assert api.manage("DELETE", "/locations/made").status_code == 204
+    assert api.manage("GET", "/locations/made").status_code == 404
+
+
+def test_a_location_is_tried_without_writing(api: Plane) -> None:
+    """One that can be read is ok; one that can't says why, without its credentials."""
+    (Path(api.services.catalogue.location("disk").settings["root"]) / "there").write_bytes(b"x")
+    there = api.manage("POST", "/locations/disk/test", json={"path": "there"}).json()
+    assert there == {"location": "disk:there", "ok": True, "kind": None, "error": None}
+    missing = api.manage("POST", "/locations/disk/test", json={"path": "missing"}).json()
+    assert (missing["ok"], missing["kind"]) == (False, "object_not_found")
+    unreached = api.manage("POST", "/locations/store/test", json={"path": "some-bucket/x"})
+    assert unreached.json()["kind"] == "connection_failed"
+    assert not [secret for secret in SECRETS if secret in unreached.text]
+    assert api.manage("POST", "/locations/none/test").status_code == 404
 
 
 def test_what_is_configured_is_read_only(api: Plane) -> None:
@@ -188,18 +209,18 @@ def test_what_is_configured_is_read_only(api: Plane) -> None:
         ("DELETE", "/control-planes/cp-a", None),
     ):
         answer = api.manage(method, path, json=body)
-        assert (403, True) == (answer.status_code, "configuration" in answer.json()["detail"])
+        assert (answer.status_code, "configuration" in answer.json()["detail"]) == (403, True)
 
 
 def test_datasets_and_landing_zones_are_made_and_deleted(api: Plane) -> None:
     """What is written is what is shown; their ids may have slashes."""
     dataset = api.manage("PUT", "/datasets/urn:plant/one", json={"source": "disk:one/", "labels": ["gold"]})
-    assert ("urn:plant/one", "disk:one/") == (dataset.json()["match"], dataset.json()["source"])
+    assert (dataset.json()["match"], dataset.json()["source"]) == ("urn:plant/one", "disk:one/")
     assert dataset.json() == api.manage("GET", "/datasets/urn:plant/one").json()
-    assert 204 == api.manage("DELETE", "/datasets/urn:plant/one").status_code
+    assert api.manage("DELETE", "/datasets/urn:plant/one").status_code == 204
     zone = api.manage("PUT", "/landing-zones/z", json={"sink": "disk:z/", "datasets": ["z-*"]})
-    assert (["z-*"], False) == (zone.json()["datasets"], zone.json()["configured"])
-    assert 204 == api.manage("DELETE", "/landing-zones/z").status_code
+    assert (zone.json()["datasets"], zone.json()["configured"]) == (["z-*"], False)
+    assert api.manage("DELETE", "/landing-zones/z").status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -207,7 +228,7 @@ def test_datasets_and_landing_zones_are_made_and_deleted(api: Plane) -> None:
     [
         ("/locations/x", {"type": "no-such-mechanism"}),
         ("/locations/x", {}),
-        ("/locations/bad name", {"type": "file", "root": "/tmp"}),
+        ("/locations/bad name", {"type": "file", "root": "/srv"}),
         ("/locations/x", {"type": "s3", "secret_access_key": "***"}),
         ("/datasets/x", {"source": "nowhere:x"}),
         ("/datasets/x", {"source": "no colon"}),
@@ -220,17 +241,17 @@ def test_datasets_and_landing_zones_are_made_and_deleted(api: Plane) -> None:
 def test_a_wrong_entry_is_a_4xx(api: Plane, path: str, body: dict[str, Any]) -> None:
     """And nothing is written."""
     answer = api.manage("PUT", path, json=body)
-    assert (400, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
-    assert 404 == api.manage("GET", path).status_code
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert api.manage("GET", path).status_code == 404
 
 
 def test_mechanisms_are_shown_with_their_schemas(api: Plane) -> None:
     """What a location, an address and metadata may hold."""
-    assert ["file", "s3"] == [item["name"] for item in api.manage("GET", "/mechanisms").json()["items"]]
+    assert [item["name"] for item in api.manage("GET", "/mechanisms").json()["items"]] == ["file", "s3"]
     shown = api.manage("GET", "/mechanisms/s3").json()
     assert PUSH in shown["profiles"]
     assert {"locationSchema", "addressSchema", "metadataSchema"} < shown.keys()
-    assert 404 == api.manage("GET", "/mechanisms/none").status_code
+    assert api.manage("GET", "/mechanisms/none").status_code == 404
 
 
 def test_a_control_plane_made_by_an_operator_can_call(api: Plane) -> None:
@@ -238,13 +259,13 @@ def test_a_control_plane_made_by_an_operator_can_call(api: Plane) -> None:
     made = api.manage(
         "PUT", "/control-planes/cp-new", json={"token": "token-of-a-new-one", "retries": "replay"}
     )
-    assert (200, "***", "operator") == (made.status_code, made.json()["token"], made.json()["provenance"])
-    assert 404 == api.status("none", token="token-of-a-new-one").status_code
+    assert (made.status_code, made.json()["token"], made.json()["provenance"]) == (200, "***", "operator")
+    assert api.status("none", token="token-of-a-new-one").status_code == 404
     kept = api.manage("PUT", "/control-planes/cp-new", json={"token": "***", "endpoint": "http://cp.example"})
-    assert 200 == kept.status_code
-    assert 404 == api.status("none", token="token-of-a-new-one").status_code
-    assert 204 == api.manage("DELETE", "/control-planes/cp-new").status_code
-    assert 401 == api.status("none", token="token-of-a-new-one").status_code
+    assert kept.status_code == 200
+    assert api.status("none", token="token-of-a-new-one").status_code == 404
+    assert api.manage("DELETE", "/control-planes/cp-new").status_code == 204
+    assert api.status("none", token="token-of-a-new-one").status_code == 401
 
 
 def register(api: Plane, id: str, **options: Any) -> httpx.Response:
@@ -260,22 +281,24 @@ def register(api: Plane, id: str, **options: Any) -> httpx.Response:
 def test_a_control_plane_registers_with_an_operators_key_and_is_an_outsider(api: Plane) -> None:
     """Its endpoint is an external place; its token is kept and not shown; deletion answers 204."""
     headers = {"X-Api-Key": "an-operators-api-key-0123456789"}
-    assert 200 == register(api, "cp-reg", headers=headers).status_code
+    assert register(api, "cp-reg", headers=headers).status_code == 200
     shown = api.manage("GET", "/control-planes/cp-reg")
     expected = ("external", "https://cp.example/signaling", "***")
     found = shown.json()
     assert expected == (found["provenance"], found["endpoint"], found["callback_token"])
     assert "what-we-call-with" not in shown.text
-    assert 204 == api.client.delete("/api/v1/controlplanes/cp-reg", headers=headers).status_code
-    assert 404 == api.manage("GET", "/control-planes/cp-reg").status_code
+    assert api.client.delete("/api/v1/controlplanes/cp-reg", headers=headers).status_code == 204
+    assert api.manage("GET", "/control-planes/cp-reg").status_code == 404
 
 
 def test_registration_needs_a_key_or_ones_own_token(api: Plane) -> None:
     """Nobody registers another."""
-    assert 401 == register(api, "cp-x").status_code
-    assert 403 == register(api, "cp-x", headers={"Authorization": "Bearer token-of-control-plane-a"}).status_code
+    assert register(api, "cp-x").status_code == 401
+    assert (
+        register(api, "cp-x", headers={"Authorization": "Bearer token-of-control-plane-a"}).status_code == 403
+    )
     answer = api.client.delete("/api/v1/controlplanes/cp-b", headers={"Authorization": "Bearer wrong"})
-    assert 401 == answer.status_code
+    assert answer.status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -293,8 +316,8 @@ def test_registration_needs_a_key_or_ones_own_token(api: Plane) -> None:
 def test_a_wrong_registration_is_400(api: Plane, change: dict[str, Any]) -> None:
     """An endpoint that callbacks can't go to, and authorization that we do not speak."""
     headers = {"X-Api-Key": "an-operators-api-key-0123456789"}
-    assert 400 == register(api, "cp-x", headers=headers, change=change).status_code
-    assert 404 == api.manage("GET", "/control-planes/cp-x").status_code
+    assert register(api, "cp-x", headers=headers, change=change).status_code == 400
+    assert api.manage("GET", "/control-planes/cp-x").status_code == 404
 
 
 class Follower:
@@ -324,11 +347,13 @@ def test_a_stream_tells_events_as_they_happen_and_goes_on_where_it_broke(api: Pl
         assert answer.headers["content-type"].startswith("text/event-stream")
         follower = Follower(answer)
         stopped(api, "live-1")
-        id, first = follower.next("flow")
-        assert ("PREPARED", str(first["id"])) == (first["kind"], id)
+        event_id, first = follower.next("flow")
+        assert ("PREPARED", str(first["id"])) == (first["kind"], event_id)
         _, second = follower.next("flow")
-        assert "STARTED" == second["kind"]
-    with api.client.stream("GET", "/management/events", headers=headers | {"Last-Event-ID": str(id)}) as answer:
+        assert second["kind"] == "STARTED"
+    with api.client.stream(
+        "GET", "/management/events", headers=headers | {"Last-Event-ID": str(event_id)}
+    ) as answer:
         assert second == Follower(answer).next("flow")[1]
 
 
@@ -347,19 +372,21 @@ def test_a_stream_tells_progress_of_running_flows_and_their_last(api: Plane) -> 
         assert (shown["id"], 10.0, True) == (told["id"], told["percentComplete"], told["running"])
         with store.transaction() as tx:
             tx.progress.put(flow.id, Progress(bytes_total=10, bytes_transferred=10, plan_complete=True))
-        assert 100.0 == follower.next("progress")[1]["percentComplete"]
+        assert follower.next("progress")[1]["percentComplete"] == 100.0
         api.signal("live-2/suspend")
         told = follower.next("progress")[1]
-        assert (False, True) == (told["running"], told["paused"])
+        assert (told["running"], told["paused"]) == (False, True)
 
 
 def test_streams_are_bounded_and_give_their_place_back(tmp_path: Path) -> None:
     """One too many is 429; when one leaves, another may come; all end when the service ends."""
-    with plane(tmp_path, control_planes=ANONYMOUS_PLANE, api_keys=(), max_event_streams=1, keep_alive_s=0.0) as api:
+    with plane(
+        tmp_path, control_planes=ANONYMOUS_PLANE, api_keys=(), max_event_streams=1, keep_alive_s=0.0
+    ) as api:
         with httpx.stream("GET", f"{api.url}/management/events", trust_env=False) as answer:
             lines = answer.iter_lines()
-            assert "retry: 2000" == next(lines)
-            assert 429 == api.client.get("/management/events").status_code
+            assert next(lines) == "retry: 2000"
+            assert api.client.get("/management/events").status_code == 429
             assert ": keep-alive" in (next(lines), next(lines), next(lines))
         deadline = time.monotonic() + 10
         status = 429
@@ -368,5 +395,5 @@ def test_streams_are_bounded_and_give_their_place_back(tmp_path: Path) -> None:
                 status = again.status_code
                 if status == 200:
                     api.services.closing.set()
-                    assert [] == [line for line in again.iter_lines() if line.startswith("event:")]
-        assert 200 == status
+                    assert [line for line in again.iter_lines() if line.startswith("event:")] == []
+        assert status == 200

@@ -32,7 +32,9 @@ def test_every_error_that_a_caller_can_cause_is_a_4xx() -> None:
         errors.StoppedError,
         errors.ExhaustedError,
     }
-    found = {kind for kind in tree() if kind.__module__ == errors.__name__ and problems.status_of(kind("x")) >= 500}
+    found = {
+        kind for kind in tree() if kind.__module__ == errors.__name__ and problems.status_of(kind("x")) >= 500
+    }
     assert ours == found
 
 
@@ -64,12 +66,12 @@ def test_each_kind_has_its_status(error: type[DataFerryError], status: int) -> N
 def test_what_the_framework_refuses_is_a_problem_too(api: Plane) -> None:
     """No such path, and a wrong method."""
     missing = api.client.get("/nowhere?token=secret")
-    assert (404, "application/problem+json") == (missing.status_code, missing.headers["content-type"])
-    assert "/nowhere" == missing.json()["instance"]
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+    assert missing.json()["instance"] == "/nowhere"
     wrong = api.client.get("/api/v1/dataflows/prepare")
-    assert 405 == wrong.status_code
-    assert "urn:dataferry:problem:method_not_allowed" == wrong.json()["type"]
-    assert "POST" == wrong.headers["allow"]
+    assert wrong.status_code == 405
+    assert wrong.json()["type"] == "urn:dataferry:problem:method_not_allowed"
+    assert wrong.headers["allow"] == "POST"
 
 
 def test_an_unexpected_error_tells_an_id_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
@@ -84,7 +86,7 @@ def test_an_unexpected_error_tells_an_id_and_nothing_else(caplog: pytest.LogCapt
 
     with served(application) as url:
         answer = httpx.get(f"{url}/fails?q=query-secret", trust_env=False)
-    assert 500 == answer.status_code
+    assert answer.status_code == 500
     assert answer.headers["x-request-id"] in answer.json()["detail"]
     assert "inner secret" not in answer.text
     assert "Traceback" not in answer.text
@@ -96,7 +98,7 @@ def test_an_unexpected_error_tells_an_id_and_nothing_else(caplog: pytest.LogCapt
 def test_a_waiting_time_is_passed_on() -> None:
     """What another side asked to wait stands in Retry-After."""
     answer = problems.of_error(errors.ThrottledError("slow down", retry_after_s=7.2))
-    assert (503, "7") == (answer.status_code, answer.headers["retry-after"])
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
 
 
 def test_requests_have_an_id_and_a_line_without_query_or_credentials(
@@ -104,9 +106,9 @@ def test_requests_have_an_id_and_a_line_without_query_or_credentials(
 ) -> None:
     """A sensible id is kept, another is replaced; the line names the path only."""
     headers = {"X-Request-Id": "abc-123", "Authorization": "Bearer very-secret-token"}
-    assert "abc-123" == api.client.get("/healthz", headers=headers).headers["x-request-id"]
+    assert api.client.get("/healthz", headers=headers).headers["x-request-id"] == "abc-123"
     odd = api.client.get("/nowhere?signature=hidden", headers=headers | {"X-Request-Id": "two words"})
-    assert "two words" != odd.headers["x-request-id"]
+    assert odd.headers["x-request-id"] != "two words"
     # pytest listens to the server's own access log too, which the service turns off.
     lines = [str(record.msg) for record in caplog.records if record.name.startswith("dataferry.")]
     assert any("/nowhere" in line for line in lines)

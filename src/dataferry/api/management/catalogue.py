@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataferry.api.services import Services, services_of
-from dataferry.domain.errors import InputError, NotFoundError
+from dataferry.domain.errors import DataFerryError, InputError, NotFoundError
 from dataferry.domain.location import (
     ControlPlane,
     Dataset,
@@ -65,6 +65,12 @@ class LocationBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     type: Annotated[str, Field(strict=True, min_length=1, max_length=100, description="The mechanism.")]
+
+
+class PathBody(Body):
+    """Where in a location."""
+
+    path: Annotated[str, Field(max_length=4096)] = ""
 
 
 class ControlPlaneBody(Body):
@@ -136,6 +142,25 @@ def put_location(request: Request, name: Name, body: LocationBody) -> dict[str, 
     }
     services_of(request).catalogue.put_location(Location(name=name, mechanism=body.type, settings=settings))
     return show_location(request, name)
+
+
+@router.post("/locations/{name}/test", summary="Try to reach a location")
+def try_location(request: Request, name: Name, body: PathBody | None = None) -> dict[str, Any]:
+    """Ask whether a place in the location can be read; nothing is written. ``error`` says why not."""
+    services = services_of(request)
+    location = services.catalogue.location(name)
+    path = body.path if body else ""
+    tried = {"location": f"{name}:{path}", "ok": True, "kind": None, "error": None}
+    try:
+        mechanism = services.registry.get(location.mechanism)
+        source = mechanism.open_source(mechanism.at_location(location, path), services.network)
+        try:
+            source.probe()
+        finally:
+            source.close()
+    except DataFerryError as error:
+        return tried | {"ok": False, "kind": error.kind, "error": str(error)}
+    return tried
 
 
 @router.delete("/locations/{name}", summary="Delete a location", status_code=204)
