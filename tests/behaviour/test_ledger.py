@@ -39,7 +39,10 @@ class TestLocalLedger(LedgerSuite):
             return opened[-1]
 
         yield LedgerRig(
-            ledger=opened[0], clock=clock, begin=lambda transfer: opened[-1].begin(transfer), reopen=reopen
+            ledger=opened[0],
+            clock=clock,
+            begin=lambda transfer: LocalLedger.begin(opened[-1], transfer),
+            reopen=reopen,
         )
         opened[-1].close()
 
@@ -153,7 +156,7 @@ def test_a_killed_process_loses_no_committed_part(tmp_path: Path, lines: int) ->
         there = {(ordinal, part.number) for ordinal in range(1, 5) for part in ledger.parts(T1, ordinal)}
         assert {(int(line.split()[0]), int(line.split()[1])) for line in told} <= there
         assert len(there) == ledger.totals(T1).bytes_done
-        assert 2 == ledger.begin(T1).epoch
+        assert ledger.begin(T1).epoch == 2
     finally:
         ledger.close()
 

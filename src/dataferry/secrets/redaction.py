@@ -1,4 +1,4 @@
-"""Redaction: the last net under every log line. Code must not log secrets; if it does, they are cut out here."""
+"""Redaction: the last net under every log line. Code must not log secrets; if it does, they end here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _HEADERS = re.compile(
     (?P<name> \b (?: (?: proxy- )? authorization | (?: set- )? cookie | x-api-key
       | x-amz- (?: security-token | signature | credential | server-side-encryption-customer-key ) ) )
     (?P<sign> \\? ["']? \s* [:=,] \s* b? )
-    (?: (?P<quote> ["'] ) (?: \\. | (?! (?P=quote) ) . )* (?P=quote)        # as in JSON or a repr: the quotes stay
-      | (?P<escaped> \\ ["'] ) (?: (?! (?P=escaped) ) . )* (?P=escaped)      # as in JSON within JSON
-      | (?! null | none ) [^\s"'\\\[\](){},&] [^\r\n"'\\}\])&]* )            # as in a message: to the line's end
+    (?: (?P<quote> ["'] ) (?: \\. | (?! (?P=quote) ) . )* (?P=quote)   # in JSON or a repr: the quotes stay
+      | (?P<escaped> \\ ["'] ) (?: (?! (?P=escaped) ) . )* (?P=escaped) # in JSON within JSON
+      | (?! null | none ) [^\s"'\\\[\](){},&] [^\r\n"'\\}\])&]* )       # in a message: to the line's end
     """
 )
 _QUERY = re.compile(
     r"""(?ix)
-    (?P<name> [?&;] (?: x-amz-signature | x-amz-credential | x-amz-security-token | signature | sig | awsaccesskeyid
+    (?P<name> [?&;] (?: x-amz-signature | x-amz-credential | x-amz-security-token | signature | sig |
+    awsaccesskeyid
       | access_token | refresh_token | token | api[_-]?key | code | password ) = )
     [^&\s"'<>#]+
     """
@@ -34,7 +35,7 @@ _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@")
 
 
 def redact_patterns(text: str) -> str:
-    """Mask what looks like a credential wherever it stands: headers, signed query strings, URLs with passwords."""
+    """Mask what looks like a credential: headers, signed query strings, URLs with passwords."""
     masked = _HEADERS.sub(_masked_header, text)
     masked = _QUERY.sub(rf"\g<name>{MASK}", masked)
     masked = _BEARER.sub(rf"\1 {MASK}", masked)
@@ -57,7 +58,7 @@ class SecretValues:
         return f"SecretValues({len(self._spellings)} spellings)"
 
     def add(self, *values: str | None) -> None:
-        """Register secrets, with their URL-encoded and JSON spellings; None and short ones are passed over."""
+        """Register secrets in all their spellings; None and short ones are passed over."""
         spellings = {
             spelling
             for value in values

@@ -24,8 +24,8 @@ class Sealer:
     """Encrypts texts with AES-256-GCM; ``repr`` shows only the key's id.
 
     A sealed text is ``v1.<key id>.<base64url of nonce and ciphertext>``. The key id lets a later version keep
-    several keys and rotate. Random 96-bit nonces are safe for about 2**32 sealings of one key, far beyond what
-    one data plane writes.
+    several keys and rotate. Random 96-bit nonces are safe for about 2**32 sealings of one key, far beyond
+    what one data plane writes.
 
     Args:
         key: 32 random bytes.
@@ -71,8 +71,8 @@ class Sealer:
             )
         if key_id != self.key_id:
             raise ConfigError(
-                f"{purpose} was sealed with key {key_id}, but [secrets] key is key {self.key_id}: put the key file "
-                "back that this database was made with (a backup needs both), or start with a new database"
+                f"{purpose} was sealed with key {key_id}, but [secrets] key is key {self.key_id}: "
+                "put the key file back that this database was made with (a backup needs both), or start with a new database"
             )
         try:
             raw = base64.b64decode(body, altchars=b"-_", validate=True)
@@ -136,6 +136,7 @@ def _read_key(file: Path) -> bytes:
         raise ConfigError(f"[secrets] key: {file} can be read by others (mode {mode:04o}): chmod 600 {file}")
     if len(key) != KEY_BYTES:
         raise ConfigError(
-            f"[secrets] key: {file} must hold exactly {KEY_BYTES} bytes: head -c {KEY_BYTES} /dev/urandom > {file}"
+            f"[secrets] key: {file} must hold exactly {KEY_BYTES} bytes: "
+            f"head -c {KEY_BYTES} /dev/urandom > {file}"
         )
     return key

@@ -32,13 +32,19 @@ class ApiKeyRepository:
 
     def by_digest(self, digest: str) -> ApiKey | None:
         """Return the key with this digest, expired or not; None if there is none."""
-        row = self._connection.execute(select(api_keys).where(api_keys.c.digest == digest)).one_or_none()
-        return None if row is None else ApiKey(**{**row._mapping, "scopes": tuple(row.scopes)})
+        row = (
+            self._connection.execute(select(api_keys).where(api_keys.c.digest == digest))
+            .mappings()
+            .one_or_none()
+        )
+        return None if row is None else ApiKey(**{**row, "scopes": tuple(row["scopes"])})
 
     def list(self) -> list[ApiKey]:
         """Return all keys, oldest first."""
-        rows = self._connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id))
-        return [ApiKey(**{**row._mapping, "scopes": tuple(row.scopes)}) for row in rows]
+        rows = self._connection.execute(
+            select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        ).mappings()
+        return [ApiKey(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
 
     def delete(self, id: str) -> bool:
         """Delete a key; False if there was none."""

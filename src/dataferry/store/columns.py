@@ -1,5 +1,7 @@
 """Column types that are the same on every database: times, JSON and ids as text."""
 
+# ruff: noqa: ARG002 - SQLAlchemy calls with the dialect, and ours do not depend on it
+
 from __future__ import annotations
 
 import json
@@ -13,7 +15,7 @@ from dataferry.store.times import TIME_CHARS, from_text, to_text
 
 
 class Time(TypeDecorator[datetime]):
-    """An aware time in UTC, as text: SQLite has no time type, and the ledger's plain SQL reads the same column."""
+    """An aware time in UTC, as text: SQLite has no time type, and the ledger's plain SQL reads text."""
 
     impl = String(TIME_CHARS)
     cache_ok = True

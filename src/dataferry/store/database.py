@@ -18,7 +18,8 @@ from dataferry.domain.errors import ConfigError, ConflictError
 from dataferry.store.faults import translated
 
 BUSY_TIMEOUT_S = 10.0
-# How long a transaction waits for another thread's: longer than any of ours lasts, so that waiting means a fault.
+# How long a transaction waits for another thread's: longer than any of ours lasts, so that waiting means a
+# fault.
 LOCK_TIMEOUT_S = 30.0
 _READ_ONLY = "dataferry_read_only"
 
@@ -133,7 +134,7 @@ def _engine(url: URL, *, is_sqlite: bool) -> Engine:
 def _configure(connection: sqlite3.Connection, _record: Any) -> None:
     """Set what SQLite forgets with each connection.
 
-    ``synchronous = FULL``: a state that was answered for, or a callback that was promised, survives a power cut.
+    ``synchronous = FULL``: a state that was answered for, or a promised callback, survives a power cut.
     """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -142,6 +143,6 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Take the write lock at once: a transaction that reads first could otherwise fail when it comes to write."""
+    """Take the write lock at once: a transaction that reads first could fail when it comes to write."""
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -28,8 +28,8 @@ Ids = list[UUID]
 # Columns that stand in the row as they stand in the flow.
 _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
-    "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id", "dataset_id",
-    "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason", "error_kind", "error",
+    "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id",
+    "dataset_id", "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason", "error_kind", "error",
     "created_at", "updated_at",
 )  # fmt: skip
 # What identifies a flow: never changed by a save.
@@ -78,7 +78,8 @@ class FlowRepository:
         found = self._all(and_(scope, or_(flows.c.data_flow_id == any_id, flows.c.process_id == any_id)))
         if not found:
             raise NotFoundError(f"there is no data flow {any_id!r}")
-        # One flow's dataFlowId may be another's processId: the dataFlowId is what we gave out, so it comes first.
+        # One flow's dataFlowId may be another's processId: the dataFlowId is what we gave out, so it comes
+        # first.
         return min(found, key=lambda flow: flow.data_flow_id != any_id)
 
     def by_process(
@@ -152,7 +153,8 @@ class FlowRepository:
         return None if taken is None else self._flow(taken)
 
     def requeue_running(self) -> Ids:
-        """Queue what a process that is gone was running; for the start of a process that is alone on its database.
+        """Queue what a process that is gone was running; for the start of a process that is alone on its
+        database.
 
         Returns:
             Internal ids, oldest first.
@@ -194,9 +196,9 @@ class FlowRepository:
         bound = pages.bounded(limit)
         query = select(flows).order_by(flows.c.created_at.desc(), flows.c.id.desc()).limit(bound + 1)
         if after is not None:
-            moment, id = pages.decode_flow(after)
+            moment, last = pages.decode_flow(after)
             query = query.where(
-                or_(flows.c.created_at < moment, and_(flows.c.created_at == moment, flows.c.id < id))
+                or_(flows.c.created_at < moment, and_(flows.c.created_at == moment, flows.c.id < last))
             )
         if state is not None:
             query = query.where(flows.c.state == state.value)
@@ -252,7 +254,7 @@ class FlowRepository:
     def _ids(self, condition: ColumnElement[bool], *, limit: int | None) -> Ids:
         """Return internal ids, oldest first."""
         query = select(flows.c.id).where(condition).order_by(flows.c.created_at, flows.c.id).limit(limit)
-        return [id for (id,) in self._connection.execute(query)]
+        return [found for (found,) in self._connection.execute(query)]
 
     def _row(self, flow: DataFlow) -> dict[str, Any]:
         """Write a flow as its row."""
@@ -272,7 +274,7 @@ class FlowRepository:
 
     def _flow(self, row: Mapping[Any, Any]) -> DataFlow:
         """Read a row as a flow."""
-        id: UUID = row["id"]
+        flow_id: UUID = row["id"]
         return DataFlow(
             **{name: row[name] for name in _PLAIN},
             role=Role(row["role"]),
@@ -281,9 +283,9 @@ class FlowRepository:
             state=State(row["state"]),
             run=Run(row["run"]),
             labels=tuple(row["labels"]),
-            metadata=self._open(id, "metadata", row["metadata_sealed"]) or {},
-            incoming_address=self._open_address(id, "incoming_address", row["incoming_address_sealed"]),
-            outgoing_address=self._open_address(id, "outgoing_address", row["outgoing_address_sealed"]),
+            metadata=self._open(flow_id, "metadata", row["metadata_sealed"]) or {},
+            incoming_address=self._open_address(flow_id, "incoming_address", row["incoming_address_sealed"]),
+            outgoing_address=self._open_address(flow_id, "outgoing_address", row["outgoing_address_sealed"]),
         )
 
     def _seal(self, id: UUID, column: str, value: Any) -> str | None:

@@ -1,7 +1,8 @@
 """Group commit: one thread writes; whatever has gathered meanwhile goes into one transaction.
 
 A commit costs a sync of the disk, and many workers wait for theirs at the same time: together they wait once.
-There is no timer: a lone caller is committed at once, and under load a batch is what came during the last commit.
+There is no timer: a lone caller is committed at once, and under load a batch is what came during the last
+commit.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class GroupCommit(Generic[S]):
     def run(self, operation: Callable[[S], T]) -> T:
         """Run ``operation`` in the next transaction; return its result once that is committed.
 
-        It may be run a second time, after a rollback, if another operation of its batch fails: it must not keep
-        anything from its first run.
+        It may be run a second time, after a rollback, if another operation of its batch fails: it must not
+        keep anything from its first run.
 
         Raises:
             StoppedError: ``close`` was called, or the writer is gone.
@@ -104,7 +105,7 @@ class GroupCommit(Generic[S]):
             self._thread.join(CLOSE_TIMEOUT_S)
 
     def _write(self) -> None:
-        """The writer's thread: ends when closed and nothing waits, and leaves no caller waiting however it ends."""
+        """The writer's thread: ends when closed and nothing waits; leaves no caller waiting however it ends."""
         try:
             while batch := self._take():
                 self._commit(batch)
@@ -169,7 +170,7 @@ def _attempt(session: S, call: _Call[S]) -> tuple[object, BaseException | None]:
 
 
 def _own(error: BaseException) -> BaseException:
-    """Return an error to raise in the caller's thread: each caller gets its own object, with its own traceback."""
+    """Return an error to raise in the caller's thread: each gets its own object and traceback."""
     if isinstance(error, DataFerryError):
         return type(error)(error.message, operation=error.operation, retry_after_s=error.retry_after_s)
     return StorageError(f"the ledger failed: {type(error).__name__}", operation="ledger")

@@ -35,15 +35,16 @@ T = TypeVar("T")
 
 _PLAN = "SELECT plan_complete, plan_cursor FROM transfers WHERE id = :id"
 _TOTALS = (
-    "SELECT objects_total, bytes_total, objects_done, objects_skipped, objects_failed, bytes_done, plan_complete, "
-    "verification FROM transfers WHERE id = :id"
+    "SELECT objects_total, bytes_total, objects_done, objects_skipped, objects_failed, bytes_done, "
+    "plan_complete, verification FROM transfers WHERE id = :id"
 )
 _LAST_ORDINAL = "SELECT COALESCE(MAX(ordinal), 0) FROM objects WHERE transfer_id = :id"
 _ADD = (
     "INSERT INTO objects (transfer_id, ordinal, source_name, source_key, size_bytes, validator, version_id, "
     "source_crc64nvme, modified_at, attributes, target_key, target_identity, state, upload_keeps_crc64nvme, "
-    "verification, error) VALUES (:transfer_id, :ordinal, :source_name, :source_key, :size_bytes, :validator, "
-    ":version_id, :source_crc64nvme, :modified_at, :attributes, :target_key, :target_identity, :state, 0, 0, :error)"
+    "verification, error) VALUES (:transfer_id, :ordinal, :source_name, :source_key, :size_bytes, "
+    ":validator, :version_id, :source_crc64nvme, :modified_at, :attributes, :target_key, :target_identity, :state, "
+    "0, 0, :error)"
 )
 _KNOWN_KEY = "SELECT 1 FROM objects WHERE transfer_id = :id AND target_key = :key"
 _WHERE_OBJECT = "WHERE transfer_id = :id AND ordinal = :ordinal"
@@ -53,8 +54,8 @@ _OBJECT = (
     f"FROM objects {_WHERE_OBJECT}"
 )
 _PART_CONTEXT = (
-    "SELECT o.state, o.upload_id, p.size_bytes FROM objects o LEFT JOIN parts p ON p.transfer_id = o.transfer_id "
-    "AND p.ordinal = o.ordinal AND p.number = :number WHERE o.transfer_id = :id AND o.ordinal = :ordinal"
+    "SELECT o.state, o.upload_id, p.size_bytes FROM objects o LEFT JOIN parts p "
+    "ON p.transfer_id = o.transfer_id AND p.ordinal = o.ordinal AND p.number = :number WHERE o.transfer_id = :id AND o.ordinal = :ordinal"
 )
 _ADD_PART = (
     "INSERT INTO parts (transfer_id, ordinal, number, size_bytes, etag, crc64nvme, confirmed) "
@@ -65,8 +66,8 @@ _ADD_PART = (
 _FORGET_PARTS = f"DELETE FROM parts {_WHERE_OBJECT}"  # noqa: S608 - fixed text, here and above
 _ABANDON = (
     "INSERT INTO cleanups (transfer_id, target_identity, upload_id, upload_key, upload_started_at, "
-    "upload_keeps_crc64nvme, attempts, due_at, created_at) SELECT transfer_id, target_identity, upload_id, target_key, "
-    "upload_started_at, upload_keeps_crc64nvme, 0, :now, :now FROM objects WHERE transfer_id = :id "
+    "upload_keeps_crc64nvme, attempts, due_at, created_at) SELECT transfer_id, target_identity, upload_id, "
+    "target_key, upload_started_at, upload_keeps_crc64nvme, 0, :now, :now FROM objects WHERE transfer_id = :id "
     "AND upload_id IS NOT NULL AND intent_at IS NOT NULL"
 )
 _ABANDON_ONE = " AND ordinal = :ordinal"
@@ -261,34 +262,36 @@ class SqlLedger:
         Raises:
             ConflictError: The object is not pending with an open upload.
         """
-        id = attempt.transfer_id
-        values = rows.part_values(id, ordinal, part)
+        transfer_id = attempt.transfer_id
+        values = rows.part_values(transfer_id, ordinal, part)
 
         def operation(session: LedgerSession) -> None:
             session.fence(attempt)
-            found = session.query(_PART_CONTEXT, {"id": id, "ordinal": ordinal, "number": part.number})
+            found = session.query(
+                _PART_CONTEXT, {"id": transfer_id, "ordinal": ordinal, "number": part.number}
+            )
             if not found:
-                raise NotFoundError(f"transfer {id} has no object {ordinal}")
+                raise NotFoundError(f"transfer {transfer_id} has no object {ordinal}")
             state, upload_id, before = found[0]
             if state != ObjectState.PENDING.value or upload_id is None:
-                raise ConflictError(f"object {ordinal} of transfer {id} has no open upload")
+                raise ConflictError(f"object {ordinal} of transfer {transfer_id} has no open upload")
             session.execute(_ADD_PART, values)
-            session.count(id, Counts(bytes_done=part.size_bytes - (before or 0)))
+            session.count(transfer_id, Counts(bytes_done=part.size_bytes - (before or 0)))
 
         self._run(operation)
 
     def drop_parts(self, attempt: Attempt, ordinal: int, numbers: Iterable[int]) -> None:
         """Forget parts that the destination does not have (rule 3)."""
-        id = attempt.transfer_id
-        gone = [{"id": id, "ordinal": ordinal, "number": number} for number in numbers]
+        transfer_id = attempt.transfer_id
+        gone = [{"id": transfer_id, "ordinal": ordinal, "number": number} for number in numbers]
 
         def operation(session: LedgerSession) -> None:
             session.fence(attempt)
-            _, before = _object(session, id, ordinal)
+            _, before = _object(session, transfer_id, ordinal)
             if gone:
                 session.execute_many(f"{_FORGET_PARTS} AND number = :number", gone)
-            _, after = _object(session, id, ordinal)
-            session.count(id, after - before)
+            _, after = _object(session, transfer_id, ordinal)
+            session.count(transfer_id, after - before)
 
         self._run(operation)
 
@@ -368,10 +371,10 @@ class SqlLedger:
     def retry_failed(self, attempt: Attempt) -> int:
         """Make failed objects pending again, with a fresh look at their source; return how many.
 
-        What the source was known by (validator, version, checksum, attributes) is forgotten; its size stays until
-        ``restart`` brings the new one.
+        What the source was known by (validator, version, checksum, attributes) is forgotten; its size stays
+        until ``restart`` brings the new one.
         """
-        id = attempt.transfer_id
+        transfer_id = attempt.transfer_id
 
         def operation(session: LedgerSession) -> int:
             session.fence(attempt)
@@ -379,9 +382,9 @@ class SqlLedger:
                 "UPDATE objects SET state = 'pending', error_kind = NULL, error = NULL, validator = NULL, "
                 "version_id = NULL, source_crc64nvme = NULL, modified_at = NULL, attributes = NULL "
                 "WHERE transfer_id = :id AND state = 'failed'",
-                {"id": id},
+                {"id": transfer_id},
             )
-            session.count(id, Counts(objects_failed=-changed))
+            session.count(transfer_id, Counts(objects_failed=-changed))
             return changed
 
         return self._run(operation)
@@ -389,7 +392,7 @@ class SqlLedger:
     # Clean-up
 
     def abandon_all(self, transfer_id: str) -> int:
-        """Hand every open upload of the transfer to the clean-up list; return how many. Epochs do not matter."""
+        """Hand every open upload to the clean-up list, whatever the epoch; return how many."""
         now = rows.time_text(self._clock.now())
 
         def operation(session: LedgerSession) -> int:
@@ -433,7 +436,8 @@ class SqlLedger:
                 session.execute("DELETE FROM cleanups WHERE id = :id", {"id": cleanup_id})
                 return
             session.execute(
-                "UPDATE cleanups SET attempts = attempts + 1, last_error = :error, due_at = :due_at WHERE id = :id",
+                "UPDATE cleanups SET attempts = attempts + 1, last_error = :error, due_at = :due_at "
+                "WHERE id = :id",
                 {"id": cleanup_id, "error": error[:MAX_ERROR_CHARS], "due_at": rows.time_text(retry_at)},
             )
 
@@ -456,24 +460,24 @@ class SqlLedger:
         level: Verification | None = None,
     ) -> None:
         """Move an object to another state, with its upload and parts forgotten and the counters following."""
-        id = attempt.transfer_id
+        transfer_id = attempt.transfer_id
         now = rows.time_text(self._clock.now())
 
         def operation(session: LedgerSession) -> None:
             session.fence(attempt)
-            row, before = _object(session, id, ordinal)
+            row, before = _object(session, transfer_id, ordinal)
             if abandon and row.upload is not None:
-                at = {"id": id, "ordinal": ordinal, "now": now}
+                at = {"id": transfer_id, "ordinal": ordinal, "now": now}
                 session.execute(_ABANDON + _ABANDON_ONE + _ONCE, at)
             if row.intent_at is not None:
-                session.execute(_FORGET_PARTS, {"id": id, "ordinal": ordinal})
+                session.execute(_FORGET_PARTS, {"id": transfer_id, "ordinal": ordinal})
             try:
                 with session.savepoint() if "target_key" in values else nullcontext():
-                    _update(session, id, ordinal, **values)
+                    _update(session, transfer_id, ordinal, **values)
             except NotUniqueError:
                 raise _same_key(values["target_key"]) from None
             size = values.get("size_bytes", row.source.size_bytes)
-            session.count(id, Counts.of(ObjectState(values["state"]), size, 0) - before, level)
+            session.count(transfer_id, Counts.of(ObjectState(values["state"]), size, 0) - before, level)
 
         self._run(operation)
 

@@ -14,8 +14,8 @@ from dataferry.store.times import from_text, to_text
 
 OBJECT_COLUMNS = (
     "ordinal, source_name, source_key, size_bytes, validator, version_id, source_crc64nvme, modified_at, "
-    "attributes, target_key, target_identity, state, part_size_bytes, intent_at, upload_id, upload_started_at, "
-    "upload_keeps_crc64nvme, etag, crc64nvme, verification, error_kind, error"
+    "attributes, target_key, target_identity, state, part_size_bytes, intent_at, upload_id, "
+    "upload_started_at, upload_keeps_crc64nvme, etag, crc64nvme, verification, error_kind, error"
 )
 PART_COLUMNS = "number, size_bytes, etag, crc64nvme, confirmed"
 CLEANUP_COLUMNS = (

@@ -15,8 +15,8 @@ Row = Sequence[Any]
 Values = Mapping[str, Any]
 
 _COUNT = (
-    "UPDATE transfers SET objects_total = objects_total + :objects_total, bytes_total = bytes_total + :bytes_total, "
-    "objects_done = objects_done + :objects_done, objects_skipped = objects_skipped + :objects_skipped, "
+    "UPDATE transfers SET objects_total = objects_total + :objects_total, "
+    "bytes_total = bytes_total + :bytes_total, objects_done = objects_done + :objects_done, objects_skipped = objects_skipped + :objects_skipped, "
     "objects_failed = objects_failed + :objects_failed, bytes_done = bytes_done + :bytes_done WHERE id = :id"
 )
 _LOWER = (
@@ -24,8 +24,8 @@ _LOWER = (
     "WHERE id = :id AND (verification IS NULL OR verification > :level)"
 )
 _CREATE = (
-    "INSERT INTO transfers (id, epoch, plan_complete, objects_total, bytes_total, objects_done, objects_skipped, "
-    "objects_failed, bytes_done) VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO transfers (id, epoch, plan_complete, objects_total, bytes_total, objects_done, "
+    "objects_skipped, objects_failed, bytes_done) VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING"
 )
 
 

@@ -1,4 +1,4 @@
-"""The ledger's statements on a sqlite3 connection. Standard library only: ``copy`` and the service both use it."""
+"""The ledger's statements on a sqlite3 connection. Standard library only, because of ``copy``."""
 
 from __future__ import annotations
 

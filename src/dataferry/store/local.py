@@ -30,7 +30,7 @@ class LocalLedger(SqlLedger):
     """A ledger that counts its attempts itself: there is no flow row to do it."""
 
     def begin(self, transfer_id: str) -> Attempt:
-        """Start a new attempt at a transfer, which fences those before it; the first one creates the transfer."""
+        """Start a new attempt at a transfer, which fences those before it; the first creates the transfer."""
 
         def operation(session: LedgerSession) -> Attempt:
             session.create(transfer_id)
@@ -123,9 +123,9 @@ def _make_private(path: Path) -> None:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a connection in which we begin and end transactions.
 
-    ``synchronous = NORMAL``: a killed process loses nothing, a power cut may lose the last commits. For a copy
-    that means some parts are sent again, which reconciling with the destination covers; a sync per commit would
-    cost small objects more than that is worth. Nobody was promised anything on the word of this file.
+    ``synchronous = NORMAL``: a killed process loses nothing, a power cut may lose the last commits. For a
+    copy that means some parts are sent again, which reconciling with the destination covers; a sync per commit
+    would cost small objects more than that is worth. Nobody was promised anything on the word of this file.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -1,8 +1,8 @@
 """The outbox: callbacks written in the transaction of the state they tell, and sent at least once.
 
 Order is kept per flow: only the oldest pending message of a flow is due. One that was given up (``dead``) is
-settled: later messages of its flow go out, because a control plane that refused ``started`` for ever must still
-hear ``errored``. ``retry`` makes it pending again; being the oldest, it then goes first.
+settled: later messages of its flow go out, because a control plane that refused ``started`` for ever must
+still hear ``errored``. ``retry`` makes it pending again; being the oldest, it then goes first.
 """
 
 from __future__ import annotations

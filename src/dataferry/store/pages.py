@@ -30,10 +30,10 @@ def decode(cursor: str) -> tuple[datetime, str]:
         if len(cursor) > MAX_CURSOR_CHARS:
             raise ValueError  # noqa: TRY301 - one refusal for whatever is wrong with it
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        moment, id = json.loads(raw)
-        if not isinstance(moment, str) or not isinstance(id, str):
+        moment, row = json.loads(raw)
+        if not isinstance(moment, str) or not isinstance(row, str):
             raise ValueError  # noqa: TRY301, TRY004 - as above
-        return from_text(moment), id
+        return from_text(moment), row
     except (ValueError, TypeError, RecursionError) as exc:
         raise InputError("the cursor is not one that this service gave; start without one") from exc
 
@@ -49,8 +49,8 @@ def decode_flow(cursor: str) -> tuple[datetime, UUID]:
     Raises:
         InputError: It is no cursor that we gave.
     """
-    moment, id = decode(cursor)
+    moment, row = decode(cursor)
     try:
-        return moment, UUID(id)
+        return moment, UUID(row)
     except ValueError as exc:
         raise InputError("the cursor is not one that this service gave; start without one") from exc

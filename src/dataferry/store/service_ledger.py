@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from dataferry.domain.clock import Clock
 from dataferry.store.database import Database
 from dataferry.store.ledger import SqlLedger
-from dataferry.store.ledger_sqlite import SqliteConnection
 from dataferry.store.ledger_session import NotUniqueError, Row, SqlConnection, Values
+from dataferry.store.ledger_sqlite import SqliteConnection
 
 _EPOCH = "SELECT epoch FROM flows WHERE id = :id"
 
@@ -78,7 +78,7 @@ class _ServiceDatabase:
             yield self._plain(connection)
 
     def _plain(self, connection: Connection) -> SqlConnection:
-        """On SQLite go to the driver: the ledger writes a row per part, and SQLAlchemy's share would be most of it."""
+        """On SQLite go to the driver: SQLAlchemy's share would be most of what a part's row costs."""
         if self._database.is_sqlite:
             driver = connection.connection.driver_connection
             if isinstance(driver, sqlite3.Connection):

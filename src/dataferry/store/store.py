@@ -54,7 +54,8 @@ class Store:
             clock: Where its times come from.
 
         Raises:
-            ConfigError: It can't be opened, or is another database, or its schema is behind (advice included).
+            ConfigError: It can't be opened, or is another database, or its schema is behind (advice
+                included).
         """
         database = Database(url)
         try:

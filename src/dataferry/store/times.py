@@ -1,4 +1,4 @@
-"""Times as text: UTC, fixed width, so that their order as text is their order in time. Standard library only."""
+"""Times as text: UTC, fixed width: their order as text is their order in time. Standard library only."""
 
 from __future__ import annotations
 

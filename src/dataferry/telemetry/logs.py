@@ -1,7 +1,7 @@
 """Logs: one structured line a record, ours and the libraries' alike, with secrets cut out at the very end.
 
-Redaction runs over the finished line, after tracebacks and arguments are part of it: whatever way a secret took
-into a record, it does not leave the process.
+Redaction runs over the finished line, after tracebacks and arguments are part of it: whatever way a secret
+took into a record, it does not leave the process.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Redaction:
         return {name: self._masked(value) for name, value in record.items()}
 
     def _masked(self, value: Any) -> Any:
-        """Mask texts at any depth; other objects become text first, since their ``repr`` may hold a secret."""
+        """Mask texts at any depth; other objects become text first: their ``repr`` may hold a secret."""
         if isinstance(value, str):
             return self._redactor(value)
         if value is None or isinstance(value, bool | int | float):

@@ -86,10 +86,10 @@ class PlanCases:
         attempt = rig.begin(T1)
         assert Plan(complete=False, cursor=None) == rig.ledger.plan(attempt)
         assert Totals() == rig.ledger.totals(T1)
-        assert [] == rig.ledger.pending(T1, after_ordinal=0, limit=10)
+        assert rig.ledger.pending(T1, after_ordinal=0, limit=10) == []
 
     def test_objects_come_back_as_planned(self, rig: LedgerRig) -> None:
-        """Every field of a source survives, and ordinals follow the order of the listing over several calls."""
+        """Every field of a source survives, and ordinals follow the listing over several calls."""
         attempt = rig.begin(T1)
         source = ObjectInfo(
             name="odd ?#% ü.bin",
@@ -106,9 +106,9 @@ class PlanCases:
             attempt, [PlannedObject(source=source, target_key="t", target_identity=PLACE)], cursor="odd"
         )
         rows = rig.ledger.pending(T1, after_ordinal=0, limit=10)
-        assert [1, 2] == [row.ordinal for row in rows]
+        assert [row.ordinal for row in rows] == [1, 2]
         assert source == rows[1].source
-        assert ("t", PLACE) == (rows[1].target_key, rows[1].target_identity)
+        assert (rows[1].target_key, rows[1].target_identity) == ("t", PLACE)
 
     def test_the_cursor_moves_with_the_objects(self, rig: LedgerRig) -> None:
         """The cursor names what was added last, and the plan is complete once that is written."""
@@ -126,18 +126,18 @@ class PlanCases:
         again = [planned("b"), planned("b")] if same_call else [planned("b"), planned("a")]
         with pytest.raises(ConflictError, match="to/b" if same_call else "to/a"):
             rig.ledger.add(attempt, again, cursor="z")
-        assert 1 == rig.ledger.totals(T1).objects_total
-        assert "a" == rig.ledger.plan(attempt).cursor
+        assert rig.ledger.totals(T1).objects_total == 1
+        assert rig.ledger.plan(attempt).cursor == "a"
 
     def test_pages_follow_the_ordinal(self, rig: LedgerRig) -> None:
         """A page begins after the ordinal given, and a state selects."""
         attempt = rig.begin(T1)
         rig.ledger.add(attempt, [planned(f"n{index}") for index in range(5)], cursor=None)
         finish(rig.ledger, attempt, 2)
-        assert [3, 4] == [row.ordinal for row in rig.ledger.pending(T1, after_ordinal=1, limit=2)]
+        assert [row.ordinal for row in rig.ledger.pending(T1, after_ordinal=1, limit=2)] == [3, 4]
         done = rig.ledger.objects(T1, state=ObjectState.DONE)
-        assert [(2, "e", Verification.TRANSPORT)] == [
-            (row.ordinal, row.etag, row.verification) for row in done
+        assert [(row.ordinal, row.etag, row.verification) for row in done] == [
+            (2, "e", Verification.TRANSPORT)
         ]
 
     def test_skipped_objects_count_as_there(self, rig: LedgerRig) -> None:
@@ -146,8 +146,8 @@ class PlanCases:
         rig.ledger.add(attempt, [planned("a", 10, skip_reason="same etag"), planned("b", 5)], cursor="b")
         rig.ledger.skip(attempt, 2, reason="same size")
         totals = rig.ledger.totals(T1)
-        assert (2, 15, 15) == (totals.objects_skipped, totals.bytes_done, totals.bytes_total)
-        assert ["same etag", "same size"] == [row.error for row in rig.ledger.objects(T1)]
+        assert (totals.objects_skipped, totals.bytes_done, totals.bytes_total) == (2, 15, 15)
+        assert [row.error for row in rig.ledger.objects(T1)] == ["same etag", "same size"]
 
 
 class UploadCases:
@@ -162,15 +162,15 @@ class UploadCases:
         return attempt
 
     def test_an_intent_stands_before_the_upload(self, rig: LedgerRig) -> None:
-        """The intent's time and part size are there after a crash, and a second intent keeps the first's time."""
+        """An intent's time and part size survive a crash, and a second intent keeps the first's time."""
         attempt = rig.begin(T1)
         rig.ledger.add(attempt, [planned("a")], cursor="a")
         row = rig.ledger.intend(attempt, 1, part_size_bytes=40)
-        assert (NOON, 40) == (row.intent_at, row.part_size_bytes)
+        assert (row.intent_at, row.part_size_bytes) == (NOON, 40)
         rig.clock.moment += timedelta(hours=1)
         rig.ledger.intend(attempt, 1, part_size_bytes=50)
         reread = rig.reopen().objects(T1)[0]
-        assert (NOON, 50, None) == (reread.intent_at, reread.part_size_bytes, reread.upload)
+        assert (reread.intent_at, reread.part_size_bytes, reread.upload) == (NOON, 50, None)
 
     def test_an_upload_needs_an_intent(self, rig: LedgerRig) -> None:
         """An upload that was created without an intent is a fault of the caller."""
@@ -180,13 +180,13 @@ class UploadCases:
             rig.ledger.open_upload(attempt, 1, Upload(upload_id="u1", key="to/a"))
 
     def test_parts_are_there_after_reopening(self, rig: LedgerRig) -> None:
-        """A committed part survives the process, in the order of its number, and is counted once if sent twice."""
+        """A committed part survives the process, in order, and is counted once if sent twice."""
         attempt = self._open(rig)
         for number in (2, 1, 2):
             rig.ledger.add_part(attempt, 1, part(number))
         ledger = rig.reopen()
         assert [part(1), part(2)] == ledger.parts(T1, 1)
-        assert 80 == ledger.totals(T1).bytes_done
+        assert ledger.totals(T1).bytes_done == 80
         assert Upload(upload_id="u1", key="to/a", started_at=NOON) == ledger.objects(T1)[0].upload
 
     def test_parts_need_an_open_upload(self, rig: LedgerRig) -> None:
@@ -203,16 +203,16 @@ class UploadCases:
             rig.ledger.add_part(attempt, 1, part(number))
         rig.ledger.drop_parts(attempt, 1, iter([1, 3, 9]))
         assert [part(2)] == rig.ledger.parts(T1, 1)
-        assert 40 == rig.ledger.totals(T1).bytes_done
+        assert rig.ledger.totals(T1).bytes_done == 40
 
     def test_a_finished_object_leaves_no_parts(self, rig: LedgerRig) -> None:
         """Rows of parts end with the object, and it counts with the size that it turned out to have."""
         attempt = self._open(rig)
         rig.ledger.add_part(attempt, 1, part(1))
         finish(rig.ledger, attempt, 1, size_bytes=120)
-        assert [] == rig.ledger.parts(T1, 1)
+        assert rig.ledger.parts(T1, 1) == []
         totals = rig.ledger.totals(T1)
-        assert (1, 120, 120) == (totals.objects_done, totals.bytes_done, totals.bytes_total)
+        assert (totals.objects_done, totals.bytes_done, totals.bytes_total) == (1, 120, 120)
         assert Verification.TRANSPORT is totals.verification
         assert frozenset() == rig.ledger.known_uploads(PLACE, "to/a")
 
@@ -226,7 +226,7 @@ class UploadCases:
         assert frozenset({"u1"}) == rig.ledger.known_uploads(PLACE, "to/a")
 
     def test_a_restart_takes_the_new_source_and_target(self, rig: LedgerRig) -> None:
-        """A restarted object is pending with what was looked up anew; its old upload is to be aborted there."""
+        """A restarted object is pending with what was looked up anew; its old upload is to be aborted."""
         attempt = self._open(rig)
         rig.ledger.add_part(attempt, 1, part(1))
         fresh = ObjectInfo(name="a", key="from/a", size_bytes=7, validator="v2")
@@ -239,9 +239,9 @@ class UploadCases:
             row.upload,
         )
         totals = rig.ledger.totals(T1)
-        assert (7, 0) == (totals.bytes_total, totals.bytes_done)
-        assert [(PLACE, "to/a")] == [
-            (task.target_identity, task.upload.key) for task in rig.ledger.cleanups()
+        assert (totals.bytes_total, totals.bytes_done) == (7, 0)
+        assert [(task.target_identity, task.upload.key) for task in rig.ledger.cleanups()] == [
+            (PLACE, "to/a")
         ]
 
     def test_a_restart_does_not_take_another_objects_key(self, rig: LedgerRig) -> None:
@@ -257,19 +257,19 @@ class UploadCases:
         rig.ledger.add_part(attempt, 1, part(1))
         rig.ledger.fail(attempt, 1, kind="source_changed", error="it changed")
         totals = rig.ledger.totals(T1)
-        assert (1, 0, 100) == (totals.objects_failed, totals.bytes_done, totals.bytes_total)
-        assert ["u1"] == [task.upload.upload_id for task in rig.ledger.cleanups(transfer_id=T1)]
+        assert (totals.objects_failed, totals.bytes_done, totals.bytes_total) == (1, 0, 100)
+        assert [task.upload.upload_id for task in rig.ledger.cleanups(transfer_id=T1)] == ["u1"]
         row = rig.ledger.objects(T1, state=ObjectState.FAILED)[0]
-        assert ("source_changed", "it changed") == (row.error_kind, row.error)
+        assert (row.error_kind, row.error) == ("source_changed", "it changed")
 
     def test_failed_objects_are_retried_with_a_fresh_look(self, rig: LedgerRig) -> None:
         """A retried object is pending, and the version that it failed with is forgotten."""
         attempt = self._open(rig)
         rig.ledger.fail(attempt, 1, kind="source_changed", error="it changed")
-        assert 1 == rig.ledger.retry_failed(attempt)
+        assert rig.ledger.retry_failed(attempt) == 1
         row = rig.ledger.pending(T1, after_ordinal=0, limit=1)[0]
-        assert (None, None) == (row.source.validator, row.error)
-        assert 0 == rig.ledger.totals(T1).objects_failed
+        assert (row.source.validator, row.error) == (None, None)
+        assert rig.ledger.totals(T1).objects_failed == 0
 
 
 class CleanupCases:
@@ -284,22 +284,23 @@ class CleanupCases:
             rig.ledger.open_upload(attempt, ordinal, Upload(upload_id=f"u{ordinal}", key="to/?"))
             rig.ledger.add_part(attempt, ordinal, part(1))
         rig.begin(T1)
-        assert 2 == rig.ledger.abandon_all(T1)
+        assert rig.ledger.abandon_all(T1) == 2
 
     def test_abandoning_hands_over_every_upload_once(self, rig: LedgerRig) -> None:
-        """Every open upload is to be aborted under its object's key, whatever the epoch; a second time, none."""
+        """Every open upload is to be aborted under its object's key, whatever the epoch; and only once."""
         self._abandoned(rig)
-        assert 0 == rig.ledger.abandon_all(T1)
+        assert rig.ledger.abandon_all(T1) == 0
         tasks = rig.reopen().cleanups()
-        assert [("u1", "to/a", 0), ("u2", "to/b", 0)] == [
-            (task.upload.upload_id, task.upload.key, task.attempts) for task in tasks
+        assert [(task.upload.upload_id, task.upload.key, task.attempts) for task in tasks] == [
+            ("u1", "to/a", 0),
+            ("u2", "to/b", 0),
         ]
 
     def test_abandoned_parts_are_not_counted(self, rig: LedgerRig) -> None:
         """Parts end with their upload."""
         self._abandoned(rig)
-        assert 0 == rig.ledger.totals(T1).bytes_done
-        assert [] == rig.ledger.parts(T1, 1)
+        assert rig.ledger.totals(T1).bytes_done == 0
+        assert rig.ledger.parts(T1, 1) == []
 
     def test_a_failed_abort_is_due_again_later(self, rig: LedgerRig) -> None:
         """A clean-up that failed waits for its time; one that is done is gone; one given up is not due."""
@@ -307,19 +308,19 @@ class CleanupCases:
         first, second = rig.ledger.cleanups()
         rig.ledger.cleaned(first.id, error="refused", retry_at=NOON + timedelta(minutes=5))
         rig.ledger.cleaned(second.id, error=None, retry_at=None)
-        assert [] == rig.ledger.cleanups()
+        assert rig.ledger.cleanups() == []
         rig.clock.moment += timedelta(minutes=5)
         again = rig.ledger.cleanups()
         assert [(first.id, 1, "refused")] == [(task.id, task.attempts, task.last_error) for task in again]
         rig.ledger.cleaned(first.id, error="no credentials", retry_at=None)
-        assert [] == rig.ledger.cleanups()
+        assert rig.ledger.cleanups() == []
         assert frozenset({"u1"}) == rig.ledger.known_uploads(PLACE, "to/a")
 
     def test_clean_ups_are_told_by_transfer(self, rig: LedgerRig) -> None:
         """Another transfer's clean-ups are left out, and a limit bounds the list."""
         self._abandoned(rig)
-        assert [] == rig.ledger.cleanups(transfer_id=T2)
-        assert 1 == len(rig.ledger.cleanups(limit=1))
+        assert rig.ledger.cleanups(transfer_id=T2) == []
+        assert len(rig.ledger.cleanups(limit=1)) == 1
 
 
 class FenceCases:
@@ -370,9 +371,9 @@ class FenceCases:
             for number in range(1, 26):
                 rig.ledger.add_part(attempt, index + 1, part(number, 1))
 
-        assert [] == in_threads(8, work)
-        assert [25] * 8 == [len(rig.ledger.parts(T1, ordinal)) for ordinal in range(1, 9)]
-        assert 200 == rig.ledger.totals(T1).bytes_done
+        assert in_threads(8, work) == []
+        assert [len(rig.ledger.parts(T1, ordinal)) for ordinal in range(1, 9)] == [25] * 8
+        assert rig.ledger.totals(T1).bytes_done == 200
 
     def test_one_callers_fault_is_its_own(self, rig: LedgerRig) -> None:
         """Of calls that are committed together, only the faulty ones fail."""
@@ -387,7 +388,7 @@ class FenceCases:
         errors = in_threads(8, work)
         assert [FencedError] * 4 == [type(error) for error in errors]
         totals = rig.ledger.totals(T1)
-        assert (80, 240) == (totals.objects_done, totals.bytes_done)
+        assert (totals.objects_done, totals.bytes_done) == (80, 240)
 
     def test_a_closed_ledger_refuses_at_once(self, rig: LedgerRig) -> None:
         """After close a caller gets an error, and nobody waits for ever."""
@@ -398,7 +399,7 @@ class FenceCases:
         rig.ledger.close()
 
     def test_close_commits_what_was_asked(self, rig: LedgerRig) -> None:
-        """Callers that wait when the ledger is closed either find their write there, or are told of an error."""
+        """Callers that wait when the ledger is closed find their write there, or are told of an error."""
         attempt = rig.begin(T1)
         rig.ledger.add(attempt, [planned(f"n{index}") for index in range(64)], cursor=None)
         started = threading.Barrier(9)

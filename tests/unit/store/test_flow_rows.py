@@ -132,10 +132,8 @@ def test_running_flows_are_queued_again(store: Store) -> None:
 def test_an_error_rolls_everything_back(store: Store) -> None:
     """A transaction that raises leaves no row."""
     made = flow()
-    with pytest.raises(KeyError), store.transaction() as transaction:
-        transaction.flows.insert(made)
-        transaction.outbox.add(made, "started")
-        raise KeyError
+    with pytest.raises(KeyError):
+        _insert_and_raise(store, made)
     with store.snapshot() as transaction:
         assert transaction.outbox.list() == []
         with pytest.raises(NotFoundError):
@@ -154,7 +152,7 @@ def test_a_transaction_does_not_wait_for_itself(store: Store) -> None:
 
 
 def test_find_prefers_the_data_flow_id(store: Store) -> None:
-    """Within a scope a flow is found by dataFlowId or processId, and one's dataFlowId goes before another's processId."""
+    """In a scope a flow is found by either id; one's dataFlowId goes before another's processId."""
     first, second = flow("p1", data_flow_id="d1"), flow("p2", data_flow_id="p1x")
     third = flow("p1x", data_flow_id="d3")
     with store.transaction() as transaction:
@@ -200,7 +198,7 @@ def test_pages_hold_every_flow_once(store: Store) -> None:
     assert set(seen) == {each.id for each in made}
     assert len(seen) == 10
     times = {each.id: each.created_at for each in made}
-    assert [times[id] for id in seen] == sorted((times[id] for id in seen), reverse=True)
+    assert [times[each] for each in seen] == sorted((times[each] for each in seen), reverse=True)
 
 
 def test_lists_are_filtered(store: Store) -> None:
@@ -220,6 +218,14 @@ def test_a_bad_cursor_is_the_callers_fault(store: Store) -> None:
     """A cursor that is not ours is refused as input."""
     with store.snapshot() as transaction, pytest.raises(InputError):
         transaction.flows.list(after="bm9uc2Vuc2U")
+
+
+def _insert_and_raise(store: Store, made: DataFlow) -> None:
+    """Write, and then fail."""
+    with store.transaction() as transaction:
+        transaction.flows.insert(made)
+        transaction.outbox.add(made, "started")
+        raise KeyError
 
 
 def _insert(store: Store, made: DataFlow) -> str:

@@ -44,8 +44,8 @@ def test_only_the_oldest_of_a_flow_is_due(store: Store, flows: tuple[DataFlow, D
 def test_a_message_tells_the_state_of_its_time(store: Store, flows: tuple[DataFlow, DataFlow]) -> None:
     """The state is that of the flow when the message was written, whatever came later."""
     with store.transaction() as transaction:
-        id = transaction.outbox.add(flows[0], "errored", error="it broke", with_address=True)
-        message = transaction.outbox.get(id)
+        message_id = transaction.outbox.add(flows[0], "errored", error="it broke", with_address=True)
+        message = transaction.outbox.get(message_id)
     assert (message.flow_state, message.error, message.with_address) == (State.STARTED, "it broke", True)
     assert (message.flow_id, message.kind, message.attempts) == (flows[0].id, "errored", 0)
 

@@ -87,7 +87,7 @@ def test_levels_hold(stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_no_secret_leaves(stream: io.StringIO, *, as_json: bool) -> None:
-    """A secret in the event, a value, a nested value, an object's repr, a name, a traceback or a warning is masked."""
+    """A secret in an event, a value at any depth, a repr, a name, a traceback or a warning is masked."""
     configure("info", json=as_json, redactor=_redact, stream=stream)
     logger = get_logger("x")
 
@@ -96,7 +96,7 @@ def test_no_secret_leaves(stream: io.StringIO, *, as_json: bool) -> None:
             return f"Holder({SECRET})"
 
     logger.info(
-        f"said {SECRET}", value=SECRET, nested={SECRET: [(SECRET,)]}, held=Holder(), raw=SECRET.encode()
+        "said " + SECRET, value=SECRET, nested={SECRET: [(SECRET,)]}, held=Holder(), raw=SECRET.encode()
     )
     try:
         raise ValueError(SECRET)

@@ -1,6 +1,7 @@
 """The first tables.
 
-A migration never changes once it has been released: it says what the tables were, not what ``store.schema`` is.
+A migration never changes once it has been released: it says what the tables were, not what ``store.schema``
+is.
 """
 
 from __future__ import annotations
