@@ -83,19 +83,19 @@ def _play(place: Path, pace: Pace, screen: Screen) -> int:
     screen.title("DataFerry: two data planes move real data between two S3 servers")
     with ExitStack() as stack:
         storages = servers(stack, place)
-        screen.step("two S3 servers run", " and ".join(one.endpoint_url for one in storages))
+        screen.step("two S3 servers run", _places(storages[0].port, storages[1].port))
         manifest = cargo.make(storages[0], "measurements", pace.cargo)
         made = f"{len(manifest.objects):,} objects, {manifest.total_bytes / MIB:,.0f} MiB"
-        screen.step("data made in the provider's bucket", made)
+        screen.step("provider's bucket filled", made)
         stage = set_up(stack, place, storages, pace)
-        screen.step("two data planes run", f"{stage.provider.plane.url} and {stage.consumer.plane.url}")
+        screen.step("two data planes run", _places(stage.provider.plane.port, stage.consumer.plane.port))
         story = Story(stage, manifest, pace, screen)
         story.register()
         screen.title("Push: the provider sends its bucket; suspend, resume, kill -9 on the way")
         pushed = story.push()
         screen.title("Pull: the consumer fetches one object, as fast as it goes")
         pulled = story.pull()
-        screen.title("Proof: every byte is read back from the S3 servers and compared")
+        screen.title("Proof: every byte is read back from the S3 servers")
         wrong = story.verify()
         return _tell(screen, stage, pace, (pushed, pulled), wrong)
 
@@ -125,6 +125,11 @@ def _tell(screen: Screen, stage: Stage, pace: Pace, moved: tuple[Moved, Moved], 
     screen.line("       dataferry copy SRC DST         one transfer, no control plane")
     screen.line("       dataferry serve --help         the data plane itself")
     return 0
+
+
+def _places(provider_port: int, consumer_port: int) -> str:
+    """Where both sides' programs listen."""
+    return f"127.0.0.1:{provider_port} and :{consumer_port}"
 
 
 def _check_space(place: Path, pace: Pace) -> None:

@@ -42,7 +42,7 @@ class Screen:
         """Tell one thing that has happened."""
         line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what)}"
         if detail:
-            line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what):<32} [cyan]{escape(detail)}[/cyan]"
+            line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what):<30} [cyan]{escape(detail)}[/cyan]"
         self.console.print(line, soft_wrap=True)
 
     def line(self, text: str = "") -> None:
