@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.errors import AccessDeniedError, DataFerryError
 from dataferry.domain.ledger import Attempt, Ledger, ObjectRow
 from dataferry.domain.objects import Capability
 from dataferry.engine.limits import Bandwidth
@@ -14,6 +15,9 @@ from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Observer, Transfer
 
+# Credentials that expired would fail a million objects one by one; so many in a row end the attempt.
+MAX_DENIALS = 20
+
 
 @dataclass(kw_only=True)
 class Course:
@@ -21,6 +25,7 @@ class Course:
 
     Attributes:
         halt: Set when we are told to stop, and when an error ends the attempt.
+        denials: Objects refused by the access rules since the last that arrived.
     """
 
     transfer: Transfer
@@ -32,6 +37,7 @@ class Course:
     retrier: Retrier
     tally: Tally
     bandwidth: Bandwidth | None
+    denials: int = 0
     _lock: Lock = field(default_factory=Lock)
     _error: BaseException | None = None
 
@@ -46,6 +52,12 @@ class Course:
             if self._error is None and not self.halt.is_set:
                 self._error = error
         self.halt.set()
+
+    def is_denied(self, error: DataFerryError) -> bool:
+        """Return True once so many objects in a row were refused that it is the credentials' fault."""
+        if isinstance(error, AccessDeniedError):
+            self.denials += 1
+        return self.denials >= MAX_DENIALS
 
     def is_big(self, row: ObjectRow) -> bool:
         """True if an object is sent in parts: it has begun so, or it is large and the sink can."""

@@ -21,6 +21,7 @@ class MultipartObject:
         source: As looked up now, with attributes.
         todo: Parts still to send; emptied when the object fails.
         receipts: Parts committed, by number.
+        kept: Numbers of parts that an earlier attempt had committed.
         sent_before: Numbers of parts that were sent before, as far as anybody can tell.
         tries: How often the object was begun in this attempt.
         in_flight: Workers that send one of its parts.
@@ -33,6 +34,7 @@ class MultipartObject:
     receipts: dict[int, PartReceipt]
     tries: int
     todo: deque[PartPlan] = field(default_factory=deque)
+    kept: frozenset[int] = frozenset()
     sent_before: frozenset[int] = frozenset()
     in_flight: int = 0
     error: DataFerryError | None = None

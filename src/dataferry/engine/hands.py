@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from dataferry.domain.errors import (
@@ -92,6 +92,18 @@ class Hands:
             raise ProtocolError(f"the sink took {receipt.size_bytes} bytes of {length_bytes}")
         return receipt
 
+    def lose(self, parts: Iterable[PartReceipt], kept: frozenset[int] | None = None) -> None:
+        """Take committed parts back.
+
+        Args:
+            parts: That count no more.
+            kept: Numbers of those that an earlier attempt had committed; None is all.
+        """
+        for part in parts:
+            self.meter.lost += part.size_bytes
+            if kept is None or part.number in kept:
+                self.meter.unresumed += part.size_bytes
+
     def look(self, now: float) -> None:
         """Called by the monitor: end a call that has shown no life for ``stall_timeout_s``."""
         meter = self.meter
@@ -103,13 +115,14 @@ class Hands:
             self.connections.abort()
 
     def _alive(self, operation: Callable[[], T]) -> T:
+        meter = self.meter
+        before, meter.busy = meter.busy, True
         self._stalled = False
-        self.meter.beat += 1
-        self.meter.busy = True
+        meter.beat += 1
         try:
             return operation()
         finally:
-            self.meter.busy = False
+            meter.busy = before
 
     def _judge(self, error: DataFerryError) -> DataFerryError:
         if not self._stalled:

@@ -87,10 +87,17 @@ def open_upload(hands: Hands, row: ObjectRow, source: ObjectInfo) -> tuple[Uploa
     return hands.trying(f"opening an upload of {row.source.name}", once)
 
 
-def forget(hands: Hands, row: ObjectRow, receipts: Iterable[PartReceipt], *, abandon: bool) -> None:
-    """Make an object begin anew; committed bytes are taken back."""
+def forget(
+    hands: Hands,
+    row: ObjectRow,
+    receipts: Iterable[PartReceipt],
+    *,
+    abandon: bool,
+    kept: frozenset[int] | None = None,
+) -> None:
+    """Make an object begin anew; committed bytes are taken back, see ``Hands.lose``."""
     hands.course.ledger.restart(hands.course.attempt, row.ordinal, source=None, abandon=abandon)
-    hands.meter.lost += sum(receipt.size_bytes for receipt in receipts)
+    hands.lose(receipts, kept)
 
 
 def _go_on(hands: Hands, work: BigObject, source: ObjectInfo, upload: Upload) -> MultipartObject:
@@ -114,7 +121,7 @@ def _go_on(hands: Hands, work: BigObject, source: ObjectInfo, upload: Upload) ->
     dropped = sorted(set(rows) - set(kept))
     if dropped:
         course.ledger.drop_parts(course.attempt, row.ordinal, dropped)
-        hands.meter.lost += sum(rows[number].size_bytes for number in dropped)
+        hands.lose(rows[number] for number in dropped)
         course.observer.noted(
             "parts_dropped", f"{row.source.name}: the destination does not have {len(dropped)} parts as sent"
         )
@@ -124,6 +131,7 @@ def _go_on(hands: Hands, work: BigObject, source: ObjectInfo, upload: Upload) ->
         upload=upload,
         todo=deque(part for part in parts if part.number not in kept),
         receipts=kept,
+        kept=frozenset(kept),
         sent_before=work.sent_before | frozenset(dropped) | (frozenset(listed or ()) - frozenset(kept)),
         tries=work.tries,
     )

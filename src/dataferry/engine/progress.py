@@ -54,7 +54,7 @@ class Tally:
     @property
     def bytes_resumed(self) -> int:
         """That earlier attempts had committed, without what turned out to be missing at the destination."""
-        return max(0, self._start.bytes_done - sum(meter.lost for meter in self._meters))
+        return max(0, self._start.bytes_done - sum(meter.unresumed for meter in self._meters))
 
     @property
     def bytes_retransferred(self) -> int:
@@ -103,9 +103,17 @@ class Monitor:
         tally: What to report.
         observer: Whom to tell.
         watch: Called at each tick; ends calls that stall.
+        failed: Told of what an observer raises; then nothing is watched any more.
     """
 
-    def __init__(self, tally: Tally, observer: Observer, watch: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        observer: Observer,
+        watch: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._failed = failed
         self._tally = tally
         self._observer = observer
         self._watch = watch
@@ -117,11 +125,21 @@ class Monitor:
         self._thread.start()
 
     def close(self) -> None:
-        """End and join the thread."""
+        """End and join the thread, and report a last time."""
         self._end.set()
         self._thread.join()
+        self._tick()
 
     def _run(self) -> None:
         while not self._end.wait(INTERVAL_S):
             self._watch()
+            if not self._tick():
+                return
+
+    def _tick(self) -> bool:
+        try:
             self._observer.progressed(self._tally.progress())
+        except Exception as error:  # noqa: BLE001 - the task's boundary: run() raises it again
+            self._failed(error)
+            return False
+        return True

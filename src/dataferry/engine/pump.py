@@ -21,7 +21,8 @@ class Meter:
     Attributes:
         bytes: Sent by this attempt, in flight included; taken back when a part fails.
         retransferred: Of bytes that had been sent before.
-        lost: Of committed bytes that turned out to be missing at the destination.
+        lost: Committed bytes that count no more: missing at the destination, or of an object that failed.
+        unresumed: Those of them that an earlier attempt had committed.
         done, skipped, failed: Objects ended.
         beat: Grows with every sign of life.
         busy: True inside a call that must show life.
@@ -30,6 +31,7 @@ class Meter:
     bytes: int = 0
     retransferred: int = 0
     lost: int = 0
+    unresumed: int = 0
     done: int = 0
     skipped: int = 0
     failed: int = 0

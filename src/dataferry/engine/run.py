@@ -67,7 +67,7 @@ def run(
         raise course.error
     if halt.is_set:
         raise StoppedError("the transfer was stopped")
-    _clean_up(course)
+    _clean_up(course, stop)
     return _result(course, clock.monotonic() - began)
 
 
@@ -76,6 +76,9 @@ def _course(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
     limits = transfer.limits
     attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
     ledger.check(attempt)
+    observer.noted(
+        "strategy", f"{STRATEGY}: {limits.workers} workers read from the source and write to the destination"
+    )
     retried = ledger.retry_failed(attempt)
     if retried:
         observer.noted("failed_objects_retried", f"{retried} objects that had failed are tried again")
@@ -111,7 +114,7 @@ def _move(course: Course) -> None:
         for worker in workers:
             worker.hands.look(now)
 
-    monitor = Monitor(course.tally, course.observer, watch)
+    monitor = Monitor(course.tally, course.observer, watch, course.doom)
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
@@ -132,7 +135,6 @@ def _move(course: Course) -> None:
         _join(threads, lambda: let_go() if course.halt.is_set else None)
         unregister()
         monitor.close()
-        course.observer.progressed(course.tally.progress())
 
 
 def _let_go(course: Course, workers: Sequence[Worker]) -> None:
@@ -198,11 +200,11 @@ def _join(threads: list[Thread], remind: Callable[[], None]) -> None:
             remind()
 
 
-def _clean_up(course: Course) -> None:
+def _clean_up(course: Course, stop: Stop) -> None:
     """Abort the uploads of objects that failed or began anew, while we have the sink open."""
     sink = course.transfer.sink
     for cleanup in course.ledger.cleanups(limit=1000, transfer_id=course.transfer.id):
-        if cleanup.target_identity == sink.identity:
+        if cleanup.target_identity == sink.identity and not stop.is_set:
             abort_one(course.ledger, cleanup, sink, course.clock)
 
 

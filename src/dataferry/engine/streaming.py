@@ -24,8 +24,11 @@ def send_streamed(hands: Hands, work: BigObject) -> None:
     """
     course = hands.course
     row = work.row
+    sent_before = 0
     if row.upload is not None:
-        forget(hands, row, course.ledger.parts(course.attempt.transfer_id, row.ordinal), abandon=True)
+        receipts = course.ledger.parts(course.attempt.transfer_id, row.ordinal)
+        sent_before = sum(receipt.size_bytes for receipt in receipts)
+        forget(hands, row, receipts, abandon=True)
         row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
     size = row.source.size_bytes or 0
 
@@ -47,7 +50,7 @@ def send_streamed(hands: Hands, work: BigObject) -> None:
         finally:
             stream.close()
 
-    complete(hands, hands.moving(row.source.name, once))
+    complete(hands, hands.moving(row.source.name, once, sent_before=sent_before))
 
 
 def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStream) -> PartReceipt:

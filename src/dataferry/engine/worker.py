@@ -90,8 +90,7 @@ class Worker:
             source = replace(source, attributes=None)
         if not moved and source in (None, row.source):
             return self._sized(row)
-        parts = course.ledger.parts(course.attempt.transfer_id, row.ordinal) if row.upload is not None else ()
-        self.hands.meter.lost += sum(part.size_bytes for part in parts)
+        self._lose_parts(row)
         if moved:
             course.ledger.restart(
                 course.attempt, row.ordinal, source=source, abandon=True, target=(key, sink.identity)
@@ -122,7 +121,7 @@ class Worker:
             nonlocal owner
             owner = begin(self.hands, work)
             if owner is None:
-                self.hands.meter.done += 1
+                self._count_done()
             return work.row
 
         self._attended(work.row, once)
@@ -134,7 +133,7 @@ class Worker:
     def _stream(self, work: BigObject) -> None:
         def once() -> ObjectRow:
             send_streamed(self.hands, work)
-            self.hands.meter.done += 1
+            self._count_done()
             return work.row
 
         self._attended(work.row, once)
@@ -180,16 +179,22 @@ class Worker:
                 else:
                     again = self._anew(owner, error)
                     return owner.row
-            self.hands.meter.done += 1
+            self._count_done()
             return owner.row
 
-        self._attended(owner.row, once)
+        self._attended(owner.row, once, owner.kept)
         self._feed.settled(owner, again)
 
     def _anew(self, owner: MultipartObject, error: DataFerryError) -> BigObject:
         course = self._course
         course.observer.noted("object_restarted", f"{owner.row.source.name} begins anew: {error}")
-        forget(self.hands, owner.row, owner.receipts.values(), abandon=not isinstance(error, UploadGoneError))
+        forget(
+            self.hands,
+            owner.row,
+            owner.receipts.values(),
+            abandon=not isinstance(error, UploadGoneError),
+            kept=owner.kept,
+        )
         return BigObject(
             replace(owner.row, upload=None, intent_at=None, part_size_bytes=None),
             tries=owner.tries + 1,
@@ -198,11 +203,18 @@ class Worker:
 
     def _ended(self, send: Callable[[Hands, ObjectRow], None], row: ObjectRow) -> ObjectRow:
         send(self.hands, row)
-        self.hands.meter.done += 1
+        self._count_done()
         return row
 
-    def _attended(self, row: ObjectRow, action: Callable[[], ObjectRow]) -> ObjectRow | None:
+    def _attended(
+        self, row: ObjectRow, action: Callable[[], ObjectRow], kept: frozenset[int] | None = None
+    ) -> ObjectRow | None:
         """Run what concerns one object; its failure is written, and the others go on.
+
+        Args:
+            row: The object.
+            action: What to run.
+            kept: Numbers of parts that an earlier attempt committed; None is all that there are.
 
         Returns:
             What ``action`` returns; None if the object ended here.
@@ -213,14 +225,25 @@ class Worker:
         except (StoppedError, FencedError):
             raise
         except DestinationExistsError as error:
+            self._lose_parts(row, kept)
             if row.upload is not None:
                 course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True)
             course.ledger.skip(course.attempt, row.ordinal, reason=str(error))
             meter.skipped += 1
         except DataFerryError as error:
-            if dooms_attempt(error):
+            if dooms_attempt(error) or course.is_denied(error):
                 raise
+            self._lose_parts(row, kept)
             course.ledger.fail(course.attempt, row.ordinal, kind=error.kind, error=str(error))
             course.observer.noted("object_failed", f"{row.source.name}: {error.kind}: {error}")
             meter.failed += 1
         return None
+
+    def _count_done(self) -> None:
+        self.hands.meter.done += 1
+        self._course.denials = 0
+
+    def _lose_parts(self, row: ObjectRow, kept: frozenset[int] | None = None) -> None:
+        """Take back what was committed of an object that fails, is skipped, or begins anew elsewhere."""
+        if row.upload is not None:
+            self.hands.lose(self._course.ledger.parts(self._course.attempt.transfer_id, row.ordinal), kept)

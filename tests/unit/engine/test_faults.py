@@ -256,3 +256,41 @@ def test_one_worker_moves_everything() -> None:
 
     assert rig.go(limits=ONE).is_complete
     assert rig.arrived
+
+
+def test_credentials_that_expired_end_the_attempt_instead_of_failing_everything() -> None:
+    """So many refusals in a row are not the objects' fault; a later attempt tries all again."""
+    rig = Rig({f"{number:03}": b"x" for number in range(200)})
+    rig.source.fault = times(10**6, lambda: AccessDeniedError("expired"), "open")
+
+    with pytest.raises(AccessDeniedError):
+        rig.go()
+
+    assert rig.ledger.totals("t").objects_failed < 30
+    rig.calm()
+    assert rig.go().is_complete
+
+
+def test_an_object_that_fails_late_gives_its_bytes_back() -> None:
+    """Committed parts of an object that failed count neither as moved nor as resumed."""
+    rig = Rig({"big": content(6 * PART), "small": b"x"})
+    rig.crash("put_part", 4)
+    rig.sink.fault = times(10**6, lambda: AccessDeniedError("no"), "put_part")
+
+    result = rig.go()
+
+    assert (result.objects, result.objects_failed, result.bytes) == (1, 1, 1)
+    assert (result.bytes_resumed, rig.witness.progress[-1].bytes_transferred) == (0, 1)
+
+
+def test_an_observer_that_fails_ends_the_attempt() -> None:
+    """What an observer raises is raised by run, and every thread has ended."""
+    rig = Rig({"a": b"1"})
+
+    def progressed(progress: object) -> None:
+        raise ZeroDivisionError
+
+    rig.witness.progressed = progressed  # type: ignore[method-assign]
+
+    with pytest.raises(ZeroDivisionError):
+        rig.go()
