@@ -15,6 +15,7 @@ import jsonschema  # type: ignore[import-untyped]  # it ships no types
 
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
+from dataferry.flows.matching import matches, specificity, zone_rank, zone_serves
 from dataferry.mechanisms.base import Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.store.records import Registration
@@ -42,18 +43,6 @@ class Entry(Generic[T]):
 
     value: T
     configured: bool
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Return whether ``text`` is what ``pattern`` says; ``*`` stands for any characters, also none."""
-    return (
-        re.fullmatch(".*".join(re.escape(piece) for piece in pattern.split("*")), text, re.DOTALL) is not None
-    )
-
-
-def specificity(pattern: str) -> tuple[bool, int]:
-    """Order patterns: an exact id is above every pattern, then the one with more literal characters."""
-    return ("*" not in pattern, len(pattern.replace("*", "")))
 
 
 class Catalogue:
@@ -211,11 +200,11 @@ class Catalogue:
         found = [
             e.value
             for e in self.landing_zones()
-            if _zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
+            if zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
         ]
         if not found:
             raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
-        return max(found, key=lambda zone: _zone_rank(zone, dataset_id))
+        return max(found, key=lambda zone: zone_rank(zone, dataset_id))
 
     def put_landing_zone(self, zone: LandingZone) -> None:
         """Create or replace a landing zone.
@@ -403,19 +392,3 @@ def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPla
 def _zone_locations(zone: LandingZone) -> frozenset[str]:
     """Return which locations a landing zone uses."""
     return frozenset(LocationRef.parse(ref).location for ref in (zone.sink, zone.source) if ref)
-
-
-def _zone_serves(
-    zone: LandingZone, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
-) -> bool:
-    """Return whether a landing zone takes a flow: all that it asks for must match."""
-    by_profile = not zone.profiles or any(matches(p, name) for p in zone.profiles for name in profile_names)
-    by_label = all(any(matches(want, label) for label in labels) for want in zone.labels)
-    by_dataset = not zone.datasets or any(matches(pattern, dataset_id) for pattern in zone.datasets)
-    return by_profile and by_label and by_dataset
-
-
-def _zone_rank(zone: LandingZone, dataset_id: str) -> tuple[tuple[bool, int], int, bool]:
-    """Order landing zones that serve a flow: by dataset, then by labels, then by profile."""
-    best = max((specificity(p) for p in zone.datasets if matches(p, dataset_id)), default=(False, -1))
-    return (best, len(zone.labels), bool(zone.profiles))

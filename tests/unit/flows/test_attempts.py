@@ -192,6 +192,19 @@ def test_terminate_in_the_middle_leaves_nothing(make_world: Callable[..., World]
     assert world.notebook.kinds("p1") == []
 
 
+def test_terminate_of_a_suspended_flow_leaves_nothing(make_world: Callable[..., World]) -> None:
+    """What was begun before the suspension is cleaned up, though no attempt is running any more."""
+    world = make_world(policy=slow())
+    world.write("out/data", BIG)
+    world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
+    until(lambda: (p := world.management.view("p1").progress) and p.bytes_transferred > 2_000_000)
+    world.signaling.suspend(world.caller, "p1")
+    begun = [path for path in world.theirs.rglob("*") if path.is_file()]
+    assert begun
+    world.signaling.terminate(world.caller, "p1")
+    until(lambda: not [path for path in begun if path.exists()])
+
+
 def test_an_operators_terminate_is_reported(make_world: Callable[..., World]) -> None:
     """The operator's terminate is TERMINATED and ``errored`` with the reason."""
     world = make_world(policy=slow())

@@ -9,7 +9,8 @@ from tests.unit.flows.world import PULL, PUSH, World
 
 from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, Provenance
-from dataferry.flows.catalogue import HIDDEN, matches
+from dataferry.flows.catalogue import HIDDEN
+from dataferry.flows.matching import matches
 
 
 def place(still: World, name: str = "new", **settings: str) -> Location:

@@ -1,0 +1,36 @@
+"""Which dataset and which landing zone serve a flow: patterns, and which of several that match wins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dataferry.domain.location import LandingZone
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether ``text`` is what ``pattern`` says; ``*`` stands for any characters, also none."""
+    return (
+        re.fullmatch(".*".join(re.escape(piece) for piece in pattern.split("*")), text, re.DOTALL) is not None
+    )
+
+
+def specificity(pattern: str) -> tuple[bool, int]:
+    """Order patterns: an exact id is above every pattern, then the one with more literal characters."""
+    return ("*" not in pattern, len(pattern.replace("*", "")))
+
+
+def zone_serves(
+    zone: LandingZone, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+) -> bool:
+    """Return whether a landing zone takes a flow: all that it asks for must match."""
+    by_profile = not zone.profiles or any(matches(p, name) for p in zone.profiles for name in profile_names)
+    by_label = all(any(matches(want, label) for label in labels) for want in zone.labels)
+    by_dataset = not zone.datasets or any(matches(pattern, dataset_id) for pattern in zone.datasets)
+    return by_profile and by_label and by_dataset
+
+
+def zone_rank(zone: LandingZone, dataset_id: str) -> tuple[tuple[bool, int], int, bool]:
+    """Order landing zones that serve a flow: by dataset, then by labels, then by profile."""
+    best = max((specificity(p) for p in zone.datasets if matches(p, dataset_id)), default=(False, -1))
+    return (best, len(zone.labels), bool(zone.profiles))
