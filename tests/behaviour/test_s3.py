@@ -10,6 +10,8 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
+from tests.servers.faulty_s3 import Fault as Injected
+from tests.servers.faulty_s3 import FaultyS3
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import Faults, Proxy
 from tests.servers.s3_client import S3Server, keys, s3_client
@@ -20,10 +22,41 @@ from dataferry.domain.objects import Attributes
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.mechanisms.s3.address import Place
+from dataferry.testing.fault_cases import SINK_FAULTS, SOURCE_FAULTS, FaultCases
 from dataferry.testing.mechanism_rig import NO_ATTRIBUTES
 from dataferry.testing.mechanism_suite import Fault, MechanismRig, MechanismSuite, Quirk
+from dataferry.testing.multipart_cases import MultipartCases
 
+ERROR: dict[str, Any] = {"times": 1_000}
+INJECTIONS: dict[Fault, tuple[str, Injected, dict[str, Any]]] = {
+    Fault.SHORT_BODY: ("GetObject", Injected.TRUNCATE, {}),
+    Fault.STALL: ("GetObject", Injected.STALL, {}),
+    Fault.IGNORED_RANGE: ("GetObject", Injected.IGNORE_RANGE, {}),
+    Fault.SHIFTED_RANGE: ("GetObject", Injected.SHIFT_RANGE, {}),
+    Fault.IGNORED_CONDITION: ("GetObject", Injected.CHANGE_ETAG, {}),
+    Fault.THROTTLING: ("*", Injected.ERROR, ERROR | {"status": 503, "code": "SlowDown", "retry_after": "1"}),
+    Fault.SERVER_ERROR: ("*", Injected.ERROR, ERROR | {"status": 500, "code": "InternalError"}),
+    Fault.EXPIRED_CREDENTIALS: ("*", Injected.ERROR, ERROR | {"status": 400, "code": "ExpiredToken"}),
+    Fault.WRONG_CREDENTIALS: ("*", Injected.ERROR, ERROR | {"status": 403, "code": "InvalidAccessKeyId"}),
+    Fault.WRONG_CHECKSUM: ("PutObject", Injected.CORRUPT, {}),
+    Fault.FULL: ("PutObject", Injected.ERROR, {"status": 507, "code": "XMinioStorageFull"}),
+    Fault.ERROR_IN_SUCCESS: ("CompleteMultipartUpload", Injected.ERROR_IN_200, {"code": "InternalError"}),
+}
 WRONG_SECRET = "wrong-secret-access-key-0123456789"
+
+
+@pytest.fixture(scope="module")
+def juicefs_client(juicefs: JuiceFs) -> Iterator[Any]:
+    """Open the witness's client once: making one costs more than most tests."""
+    with closing(s3_client(juicefs)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def moto_client(moto_s3: MotoServer) -> Iterator[Any]:
+    """Open the other witness's."""
+    with closing(s3_client(moto_s3)) as client:
+        yield client
 
 
 class S3Rig(MechanismRig):
@@ -39,12 +72,12 @@ class S3Rig(MechanismRig):
     )
     sink_faults = frozenset({Fault.STALLED_WRITE, Fault.REFUSED_CONNECTION, Fault.WRONG_CREDENTIALS})
 
-    def __init__(self, server: S3Server, stack: ExitStack) -> None:
+    def __init__(self, server: S3Server, client: Any, stack: ExitStack) -> None:
         self._server = server
         self._stack = stack
-        self._client = stack.enter_context(closing(s3_client(server)))
+        self._client = client
         self._bucket = f"suite-{uuid.uuid4().hex[:16]}"
-        self._client.create_bucket(Bucket=self._bucket)
+        self._make_bucket()
         self._numbers = itertools.count()
         self.secrets = (server.secret_access_key, server.access_key_id, WRONG_SECRET)
 
@@ -113,6 +146,9 @@ class S3Rig(MechanismRig):
         }[fault]
         return self._place(path, endpoint_url=proxy.endpoint_url)
 
+    def _make_bucket(self) -> None:
+        self._client.create_bucket(Bucket=self._bucket)
+
     def _prefix(self) -> str:
         return f"place-{next(self._numbers)}/"
 
@@ -143,10 +179,10 @@ class TestS3OnJuiceFs(MechanismSuite):
     """A MinIO front end with real signatures, ``If-Match`` and multipart uploads; no stored checksums."""
 
     @pytest.fixture
-    def rig(self, juicefs: JuiceFs) -> Iterator[JuiceFsRig]:
+    def rig(self, juicefs: JuiceFs, juicefs_client: Any) -> Iterator[JuiceFsRig]:
         """Use a bucket of the test's own."""
         with ExitStack() as stack:
-            yield JuiceFsRig(juicefs, stack)
+            yield JuiceFsRig(juicefs, juicefs_client, stack)
 
 
 class MotoRig(S3Rig):
@@ -161,10 +197,74 @@ class TestS3OnMoto(MechanismSuite):
     """A server with conditional writes and stored checksums."""
 
     @pytest.fixture
-    def rig(self, moto_s3: MotoServer) -> Iterator[MotoRig]:
+    def rig(self, moto_s3: MotoServer, moto_client: Any) -> Iterator[MotoRig]:
         """Use a bucket of the test's own."""
         with ExitStack() as stack:
-            yield MotoRig(moto_s3, stack)
+            yield MotoRig(moto_s3, moto_client, stack)
+
+
+class FaultyRig(S3Rig):
+    """A server in memory that keeps full-object checksums and misbehaves on request."""
+
+    source_faults = frozenset(set(SOURCE_FAULTS) | {Fault.STALL})
+    sink_faults = frozenset(set(SINK_FAULTS) | {Fault.ERROR_IN_SUCCESS, Fault.STALLED_WRITE})
+
+    def __init__(self, server: FaultyS3, stack: ExitStack) -> None:
+        self._faulty_server = server
+        super().__init__(server, None, stack)
+
+    def _make_bucket(self) -> None:
+        self._faulty_server.make_bucket(self._bucket)
+
+    def fresh_source(
+        self, objects: Mapping[str, bytes], *, attributes: Attributes = NO_ATTRIBUTES
+    ) -> Endpoint:
+        """Put objects by the back door."""
+        prefix = self._prefix()
+        for name, data in objects.items():
+            self._faulty_server.put(self._bucket, prefix + name, data, **_headers(attributes))
+        return self._place(prefix)
+
+    def contents(self, place: Endpoint) -> dict[str, bytes]:
+        """Read objects by the back door."""
+        assert isinstance(place, Place)
+        objects = self._faulty_server.buckets[self._bucket]
+        prefix = place.path
+        return {key[len(prefix) :]: it.body for key, it in objects.items() if key.startswith(prefix)}
+
+    def replace(self, source: Endpoint, name: str, data: bytes) -> None:
+        """Put another object by the back door."""
+        assert isinstance(source, Place)
+        self._faulty_server.put(self._bucket, source.path + name, data)
+
+    def _faulty(self, fault: Fault, path: str) -> Endpoint:
+        if fault not in INJECTIONS:
+            return super()._faulty(fault, path)
+        call, injected, how = INJECTIONS[fault]
+        self._faulty_server.inject(call, injected, **how)
+        return self._place(path)
+
+
+class TestS3OnFaultyServer(FaultCases, MultipartCases):
+    """What no real server does at will, and uploads whose checksums are looked at."""
+
+    @pytest.fixture
+    def rig(self) -> Iterator[FaultyRig]:
+        """Start a server of the test's own."""
+        with FaultyS3() as server, ExitStack() as stack:
+            yield FaultyRig(server, stack)
+
+
+def _headers(attributes: Attributes) -> dict[str, str]:
+    """Write attributes as headers, with underscores for dashes."""
+    named = {
+        "content_type": attributes.content_type,
+        "cache_control": attributes.cache_control,
+        "content_disposition": attributes.content_disposition,
+        "content_language": attributes.content_language,
+    }
+    more = {f"x_amz_meta_{name}": value for name, value in attributes.user_metadata}
+    return {name: value for name, value in named.items() if value} | more
 
 
 def _arguments(attributes: Attributes) -> dict[str, Any]:

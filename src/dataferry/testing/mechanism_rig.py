@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -173,8 +174,7 @@ def skip_on(rig: MechanismRig, quirk: Quirk) -> None:
 
 def pattern(size_bytes: int, *, seed: int = 0) -> bytes:
     """Return bytes of which no two stretches are alike, the same ones for the same seed."""
-    words = (((index * 2_654_435_761 + seed * 40_503) & 0xFFFFFFFF) for index in range(-(-size_bytes // 4)))
-    return b"".join(word.to_bytes(4, "little") for word in words)[:size_bytes]
+    return hashlib.shake_128(seed.to_bytes(8, "big")).digest(size_bytes)
 
 
 def drain(stream: ByteStream) -> bytes:
