@@ -14,8 +14,8 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz", summary="Is the process alive?")
-def healthz() -> dict[str, str]:
-    """Answer as long as the process answers at all."""
+async def healthz() -> dict[str, str]:
+    """Answer as long as the process answers at all: without a thread, which slow verbs may have taken."""
     return {"status": "ok"}
 
 

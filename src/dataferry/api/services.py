@@ -27,7 +27,7 @@ class Services:
         management: The operators' verbs.
         catalogue: Locations, datasets, landing zones and control planes.
         registry: The mechanisms.
-        store: For readiness, and for what no use case is needed: registrations and the outbox's rows.
+        store: For readiness, and for what needs no use case: a row of the outbox.
         is_executor_alive: Whether work is being done; for readiness.
         network: How the API itself reaches a location that an operator wants tried.
         data_plane_id: What we call ourselves.

@@ -236,6 +236,9 @@ def test_datasets_and_landing_zones_are_made_and_deleted(api: Plane) -> None:
         ("/landing-zones/x", {"sink": 5}),
         ("/control-planes/x", {"retries": "sometimes"}),
         ("/control-planes/x", {"token": "***"}),
+        ("/control-planes/x", {"token": "token-of-control-plane-a"}),
+        ("/control-planes/x", {"endpoint": "ftp://cp.example"}),
+        ("/control-planes/x", {"management_url": "https://user:word@cp.example"}),
     ],
 )
 def test_a_wrong_entry_is_a_4xx(api: Plane, path: str, body: dict[str, Any]) -> None:
@@ -289,6 +292,16 @@ def test_a_control_plane_registers_with_an_operators_key_and_is_an_outsider(api:
     assert "what-we-call-with" not in shown.text
     assert api.client.delete("/api/v1/controlplanes/cp-reg", headers=headers).status_code == 204
     assert api.manage("GET", "/control-planes/cp-reg").status_code == 404
+
+
+def test_a_configured_control_plane_says_itself_where_it_is(api: Plane) -> None:
+    """With its own token; what it says is an external place, and what was configured stays."""
+    token = {"Authorization": "Bearer token-of-control-plane-b"}
+    assert register(api, "cp-b", headers=token).status_code == 200
+    shown = api.manage("GET", "/control-planes/cp-b").json()
+    expected = ("https://cp.example/signaling", "external", "***", True)
+    assert (shown["endpoint"], shown["provenance"], shown["token"], shown["configured"]) == expected
+    assert api.status("none", token="token-of-control-plane-b").status_code == 404
 
 
 def test_registration_needs_a_key_or_ones_own_token(api: Plane) -> None:

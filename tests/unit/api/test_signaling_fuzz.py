@@ -61,7 +61,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 }
 CHANGES = st.fixed_dictionaries({}, optional=FIELDS)
 LENIENT = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataferry.api.authorization import control_plane_of_token
+from dataferry.api.endpoints import plain_http_url
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, InputError, NotFoundError
 from dataferry.domain.location import (
@@ -271,8 +273,7 @@ _SECRETS = ("token", "callback_token", "management_key")
 
 def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, Any]:
     shown = asdict(entry.value) | {key: HIDDEN if getattr(entry.value, key) else None for key in _SECRETS}
-    with services.store.snapshot() as tx:
-        registration = tx.control_planes.registration(entry.value.id)
+    registration = services.catalogue.registration(entry.value.id)
     return shown | {
         "configured": entry.configured,
         "registeredAt": registration.registered_at and registration.registered_at.isoformat(),
@@ -300,14 +301,29 @@ def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dic
     """Write a control plane on the operator's word; a secret sent as ``***`` keeps its present value."""
     services = services_of(request)
     given = body.model_dump(by_alias=True)
+    for field in ("endpoint", "registration_url", "management_url"):
+        if given[field] is not None:
+            plain_http_url(given[field], field)
     hidden = [key for key in _SECRETS if given[key] == HIDDEN]
     if hidden:
         present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
         if present is None:
             raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
         given |= {key: getattr(present, key) for key in hidden}
+    _refuse_shared_token(services, id, given["token"])
     services.catalogue.put_control_plane(ControlPlane(id=id, provenance=Provenance.OPERATOR, **given))
     return show_control_plane(request, id)
+
+
+def _refuse_shared_token(services: Services, id: str, token: str | None) -> None:
+    """Refuse a token that another control plane has: it tells who calls.
+
+    Raises:
+        InputError: Another one has it.
+    """
+    others = [entry.value for entry in services.catalogue.control_planes() if entry.value.id != id]
+    if token and control_plane_of_token(token, others) is not None:
+        raise InputError("token: another control plane has it; each needs its own")
 
 
 @router.delete("/control-planes/{id:path}", summary="Forget a control plane", status_code=204)

@@ -7,11 +7,12 @@ look at a bucket.
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
+from dataferry.api.endpoints import plain_http_url
 from dataferry.api.services import Services, services_of
 from dataferry.api.signaling import examples
 from dataferry.api.signaling.authorization import (
@@ -39,7 +40,7 @@ from dataferry.api.signaling.wire import (
     DataFlowStatusResponseMessage,
 )
 from dataferry.domain.dataflow import Dialect
-from dataferry.domain.errors import InputError, UnsupportedError
+from dataferry.domain.errors import UnsupportedError
 from dataferry.domain.location import ControlPlane, Provenance
 from dataferry.flows.messages import Answer
 
@@ -196,7 +197,7 @@ def register(
     services_of(request).catalogue.register_control_plane(
         ControlPlane(
             id=message.controlplane_id,
-            endpoint=_http_url(message.endpoint),
+            endpoint=plain_http_url(message.endpoint, "endpoint"),
             callback_token=_callback_token(message.authorization),
             provenance=Provenance.EXTERNAL,
         )
@@ -213,22 +214,6 @@ def deregister(request: Request, id: str) -> Response:
     authorize_registration(request, id)
     services_of(request).catalogue.delete_control_plane(id)
     return Response(status_code=204)
-
-
-def _http_url(url: str) -> str:
-    """Return the URL if callbacks can be sent there.
-
-    Raises:
-        InputError: It is no absolute http or https URL, or carries credentials, a query or a fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError("endpoint must be a plain http or https URL")
-    return url
 
 
 def _callback_token(authorization: Authorization | None) -> str | None:
