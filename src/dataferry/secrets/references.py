@@ -18,8 +18,7 @@ def is_reference(value: str) -> bool:
 
 
 def resolve(value: str) -> str:
-    """Return the secret that ``value`` names: ``env:NAME``, ``file:PATH`` (without its last line end), or
-    itself.
+    """Return the secret that ``value`` names: ``env:NAME``, ``file:PATH`` (less its last line end), itself.
 
     Raises:
         ConfigError: There is no such variable or file, or it is empty; names the reference, never a secret.

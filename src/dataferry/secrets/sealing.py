@@ -72,7 +72,8 @@ class Sealer:
         if key_id != self.key_id:
             raise ConfigError(
                 f"{purpose} was sealed with key {key_id}, but [secrets] key is key {self.key_id}: "
-                "put the key file back that this database was made with (a backup needs both), or start with a new database"
+                "put the key file back that this database was made with (a backup needs both), "
+                "or start with a new database"
             )
         try:
             raw = base64.b64decode(body, altchars=b"-_", validate=True)

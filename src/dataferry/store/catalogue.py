@@ -15,7 +15,7 @@ from dataferry.store.schema import datasets, landing_zones, locations
 
 
 class CatalogueRepository:
-    """Locations (their settings sealed whole), datasets, landing zones; ``delete_*`` tell if there was one."""
+    """Locations (settings sealed whole), datasets, landing zones; ``delete_*`` tell if one was there."""
 
     def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
         self._connection = connection

@@ -1,6 +1,5 @@
 """Column types that are the same on every database: times, JSON and ids as text."""
-
-# ruff: noqa: ARG002 - SQLAlchemy calls with the dialect, and ours do not depend on it
+# ruff: noqa: ARG002 - SQLAlchemy hands over its dialect, and these types do not depend on it
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ Ids = list[UUID]
 _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
     "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id",
-    "dataset_id", "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason", "error_kind", "error",
-    "created_at", "updated_at",
+    "dataset_id", "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason",
+    "error_kind", "error", "created_at", "updated_at",
 )  # fmt: skip
 # What identifies a flow: never changed by a save.
 _FIXED = ("id", "control_plane_id", "participant_context_id", "process_id", "created_at", "epoch")
@@ -153,8 +153,7 @@ class FlowRepository:
         return None if taken is None else self._flow(taken)
 
     def requeue_running(self) -> Ids:
-        """Queue what a process that is gone was running; for the start of a process that is alone on its
-        database.
+        """Queue what a process that is gone was running; for a start when nobody else uses the database.
 
         Returns:
             Internal ids, oldest first.

@@ -105,7 +105,7 @@ class GroupCommit(Generic[S]):
             self._thread.join(CLOSE_TIMEOUT_S)
 
     def _write(self) -> None:
-        """The writer's thread: ends when closed and nothing waits; leaves no caller waiting however it ends."""
+        """The writer's thread: ends when closed and idle; leaves no caller waiting however it ends."""
         try:
             while batch := self._take():
                 self._commit(batch)
@@ -133,7 +133,7 @@ class GroupCommit(Generic[S]):
             with self._transaction() as session:
                 results = [call.operation(session) for call in batch]
                 session.flush()
-        except Exception as exc:  # noqa: BLE001 - the boundary of a task: recorded in the callers' errors
+        except Exception as exc:  # noqa: BLE001 - a task boundary: the callers are told
             if len(batch) == 1:
                 batch[0].settle(None, exc)
             else:
@@ -154,7 +154,7 @@ class GroupCommit(Generic[S]):
                 for call in batch:
                     outcomes.append(_attempt(session, call))  # noqa: PERF401 - each has effects
                 session.flush()
-        except Exception as exc:  # noqa: BLE001 - as above: the transaction failed, and with it all of them
+        except Exception as exc:  # noqa: BLE001 - a task boundary: the callers are told
             outcomes = [(None, exc)] * len(batch)
         for call, (result, error) in zip(batch, outcomes, strict=True):
             call.settle(result, error)
@@ -165,7 +165,7 @@ def _attempt(session: S, call: _Call[S]) -> tuple[object, BaseException | None]:
     try:
         with session.savepoint():
             return call.operation(session), None
-    except Exception as exc:  # noqa: BLE001 - as above: this caller's own fault
+    except Exception as exc:  # noqa: BLE001 - a task boundary: the callers are told
         return None, exc
 
 

@@ -16,8 +16,10 @@ Values = Mapping[str, Any]
 
 _COUNT = (
     "UPDATE transfers SET objects_total = objects_total + :objects_total, "
-    "bytes_total = bytes_total + :bytes_total, objects_done = objects_done + :objects_done, objects_skipped = objects_skipped + :objects_skipped, "
-    "objects_failed = objects_failed + :objects_failed, bytes_done = bytes_done + :bytes_done WHERE id = :id"
+    "bytes_total = bytes_total + :bytes_total, objects_done = objects_done + :objects_done, "
+    "objects_skipped = objects_skipped + :objects_skipped, "
+    "objects_failed = objects_failed + :objects_failed, "
+    "bytes_done = bytes_done + :bytes_done WHERE id = :id"
 )
 _LOWER = (
     "UPDATE transfers SET verification = :level "
@@ -25,7 +27,8 @@ _LOWER = (
 )
 _CREATE = (
     "INSERT INTO transfers (id, epoch, plan_complete, objects_total, bytes_total, objects_done, "
-    "objects_skipped, objects_failed, bytes_done) VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0) ON CONFLICT (id) DO NOTHING"
+    "objects_skipped, objects_failed, bytes_done) VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0) "
+    "ON CONFLICT (id) DO NOTHING"
 )
 
 

@@ -124,7 +124,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     """Open a connection in which we begin and end transactions.
 
     ``synchronous = NORMAL``: a killed process loses nothing, a power cut may lose the last commits. For a
-    copy that means some parts are sent again, which reconciling with the destination covers; a sync per commit
+    copy that means some parts are sent again, which reconciling with the destination covers; a sync a commit
     would cost small objects more than that is worth. Nobody was promised anything on the word of this file.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -147,10 +147,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {FORM}")
         elif form != FORM:
-            raise ConfigError(f"the ledger {path} was written by another version of dataferry: delete it")
+            raise ConfigError(f"the ledger {path} was written by another version of dataferry: delete it")  # noqa: TRY301 - one handler
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -28,11 +28,11 @@ def decode(cursor: str) -> tuple[datetime, str]:
     """
     try:
         if len(cursor) > MAX_CURSOR_CHARS:
-            raise ValueError  # noqa: TRY301 - one refusal for whatever is wrong with it
+            raise ValueError  # noqa: TRY301 - one handler
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         moment, row = json.loads(raw)
         if not isinstance(moment, str) or not isinstance(row, str):
-            raise ValueError  # noqa: TRY301, TRY004 - as above
+            raise ValueError  # noqa: TRY004, TRY301 - as above
         return from_text(moment), row
     except (ValueError, TypeError, RecursionError) as exc:
         raise InputError("the cursor is not one that this service gave; start without one") from exc

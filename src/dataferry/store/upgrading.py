@@ -21,7 +21,7 @@ def revision(connection: Connection) -> str | None:
     """
     tables = set(inspect(connection).get_table_names())
     if _VERSION_TABLE in tables:
-        found = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
+        found = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608 - our own words only
         return None if found is None else str(found)
     if tables:
         raise ConfigError("[store] url names another program's database: its tables are not ours")

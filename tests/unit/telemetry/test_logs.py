@@ -96,10 +96,10 @@ def test_no_secret_leaves(stream: io.StringIO, *, as_json: bool) -> None:
             return f"Holder({SECRET})"
 
     logger.info(
-        "said " + SECRET, value=SECRET, nested={SECRET: [(SECRET,)]}, held=Holder(), raw=SECRET.encode()
+        f"said {SECRET}",  # noqa: G004 - careless on purpose value=SECRET, nested={SECRET: [(SECRET,)]}, held=Holder(), raw=SECRET.encode()
     )
     try:
-        raise ValueError(SECRET)
+        raise ValueError(SECRET)  # noqa: TRY301
     except ValueError:
         logger.exception("failed")
         logging.getLogger("uvicorn.error").exception("failed too")
