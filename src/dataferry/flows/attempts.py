@@ -17,10 +17,12 @@ from dataferry.domain.errors import (
     ConfigError,
     DataFerryError,
     EgressDeniedError,
+    ExhaustedError,
     FencedError,
     NotFoundError,
     RetryClass,
     StoppedError,
+    StorageError,
 )
 from dataferry.domain.location import ControlPlane
 from dataferry.engine.run import run
@@ -162,7 +164,7 @@ class Attempts:
             self._schedule.forget(flow.id)
             self._record(flow, completed)
         else:
-            self._fail(flow, _objects_error(result))
+            self._went_wrong(flow, objects_error(result))
 
     def _transfer(self, flow: DataFlow, stop: Stop) -> Result:
         """Open both ends and hand them to the engine."""
@@ -261,10 +263,16 @@ def _known(place: Place | None, flow: DataFlow, what: str) -> Place:
     return place
 
 
-def _objects_error(result: Result) -> DataFerryError:
-    """Count the objects that failed, and name the fault of the first."""
+def objects_error(result: Result) -> DataFerryError:
+    """Count the objects that failed, and name the fault of the first.
+
+    Where that was a passing fault that came too often, so is this: the whole attempt may be made again.
+    """
     kind, message = result.first_error or ("storage", "no reason was given")
     total = result.objects + result.objects_failed
-    error = DataFerryError(f"{result.objects_failed} of {total} objects failed; the first: {message}")
+    text = f"{result.objects_failed} of {total} objects failed; the first: {message}"
+    if kind == ExhaustedError.kind:
+        return ExhaustedError(text)
+    error = StorageError(text)
     error.kind = kind  # type: ignore[misc]  # the kind of the first fault is what on-call filters by
     return error

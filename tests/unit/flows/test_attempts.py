@@ -10,9 +10,11 @@ import pytest
 from tests.unit.flows.world import PULL, QUICK, World, until
 
 from dataferry.domain.dataflow import Run, State
-from dataferry.domain.errors import AccessDeniedError, ConflictError, ConnectionFailedError
+from dataferry.domain.errors import AccessDeniedError, ConflictError, ConnectionFailedError, RetryClass
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, OnFailure
-from dataferry.engine.transfer import EngineLimits
+from dataferry.domain.objects import Verification
+from dataferry.engine.transfer import EngineLimits, Result
+from dataferry.flows.attempts import objects_error
 from dataferry.flows.policy import FlowPolicy
 
 # Slow enough to be stopped in the middle, quick enough for a test.
@@ -138,7 +140,6 @@ def test_what_follows_a_failure_is_the_control_planes_choice(
     plane = ControlPlane(id="cp", endpoint="http://control.example", on_failure=on_failure)
     world = make_world(plane=plane)
     world.write("out/data")
-    (world.theirs / "blocked").write_bytes(b"a file where a directory should be")
     world.signaling.prepare(world.caller, world.message(profile=PULL))
     world.share.fault = AccessDeniedError("no")
     world.signaling.started(world.caller, "p1", world.their_address("x"))
@@ -157,6 +158,28 @@ def test_objects_that_fail_are_counted_and_the_first_is_named(world: World) -> N
     error = world.flow().error or ""
     assert "1 of 2 objects failed" in error
     assert (world.theirs / "got/a").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize(
+    ("kind", "retry"), [("exhausted", RetryClass.EXHAUSTED), ("source_changed", RetryClass.PERMANENT)]
+)
+def test_only_passing_faults_of_objects_are_worth_another_attempt(kind: str, retry: RetryClass) -> None:
+    """Objects that failed because the store was busy are tried again; a source that changed is not."""
+    result = Result(
+        objects=1,
+        bytes=1,
+        objects_failed=2,
+        objects_skipped=0,
+        bytes_resumed=0,
+        bytes_retransferred=0,
+        seconds=1.0,
+        strategy="streaming",
+        verification=Verification.NONE,
+        first_error=(kind, "why"),
+    )
+    error = objects_error(result)
+    assert (error.kind, error.retry) == (kind, retry)
+    assert str(error) == "2 of 3 objects failed; the first: why"
 
 
 def test_suspend_stops_the_bytes_and_resume_goes_on(make_world: Callable[..., World]) -> None:
