@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -212,6 +213,29 @@ def test_an_idle_connection_that_died_is_dialled_anew_once(server: FaultyS3) -> 
     assert server.count("GetObject") == 3
 
 
+def test_a_body_is_not_sent_into_an_idle_connection_that_died(server: FaultyS3) -> None:
+    """A body can't be sent twice, so the connection is looked at before it begins."""
+    writer = opened(sink(server).writer())
+    server.inject("PutObject", Fault.CLOSE)
+    put(writer, "out/one", BODY)
+    deadline = time.monotonic() + 5
+    while not writer._client.is_answered() and time.monotonic() < deadline:
+        pass
+    put(writer, "out/two", BODY)
+    assert server.body("data", "out/two") == BODY
+
+
+def test_another_size_is_another_object_where_there_is_no_validator(server: FaultyS3) -> None:
+    """Of a server without ETags, at least the total size is compared."""
+    it = source(server)
+    info, reader = dataclasses.replace(only(it), validator=None), opened(it.reader())
+    server.put("data", "in/key", BODY + b"more")
+    with pytest.raises(SourceChangedError):
+        read(reader, info, 10, 10)
+    with pytest.raises(SourceChangedError):
+        read(reader, info)
+
+
 def test_a_hang_ends_with_the_stall_timeout(server: FaultyS3) -> None:
     """A server that answers nothing costs the stall timeout, no more."""
     it = source(server, stall_timeout_s=0.3)
@@ -236,7 +260,7 @@ def test_abort_from_another_thread_ends_a_blocked_read_at_once(server: FaultyS3)
         except DataFerryError as exc:
             errors.append(exc)
 
-    thread = threading.Thread(target=blocked)
+    thread = threading.Thread(target=blocked, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while server.count("GetObject") == 0 and time.monotonic() < deadline:

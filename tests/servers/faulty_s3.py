@@ -63,6 +63,7 @@ class Fault(StrEnum):
     RESET = "reset"  # the connection closes without a reply, nothing is done
     RESET_AFTER = "reset-after"  # the call is done, then the connection closes without a reply
     REFUSE = "refuse"  # as ERROR, but the body is not read and the connection closes
+    CLOSE = "close"  # the reply is right; then the idle connection closes without a word
     HANG = "hang"  # no reply until the server stops or ``release`` is called
     TRUNCATE = "truncate"  # half of the body, then the connection closes
     STALL = "stall"  # half of the body, then nothing more, as HANG
@@ -544,6 +545,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.s3.released.wait(_HANG_S)
             raise _HungUpError
         self.wfile.write(body)
+        if self._is(Fault.CLOSE):
+            raise _HungUpError
 
 
 def _base64(crc: int) -> str:

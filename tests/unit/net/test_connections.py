@@ -166,7 +166,7 @@ def test_shut_ends_a_blocked_call_and_all_later_ones() -> None:
         except Exception as exc:  # noqa: BLE001 - whatever ends it
             ended.append(exc)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     deadline = time.monotonic() + 10
     while not server.heads and time.monotonic() < deadline:
