@@ -89,19 +89,6 @@ def test_locations_and_control_planes_are_tried(juicefs: JuiceFs, bucket: str, t
     assert keys(client, bucket) == []
 
 
-def test_one_location_can_be_tried(tmp_path: Path) -> None:
-    """Without a service, where it is used or at a path."""
-    (tmp_path / "lake").mkdir()
-    (tmp_path / "dataferry.toml").write_text(f'[locations.lake]\ntype = "file"\nroot = "{tmp_path}/lake"\n')
-    assert checked(tmp_path, "locations", "test", "lake")[0] == 0
-    code, findings = checked(tmp_path, "locations", "test", "lake", "--path", "nowhere/")
-    assert code == 1
-    assert findings["read lake:nowhere/"][0] is False
-    code, _, err = run(tmp_path, "locations", "test", "lak")
-    assert code == 1
-    assert "there is no location 'lak'; configured: lake" in err
-
-
 def test_the_database_is_upgraded_by_hand(tmp_path: Path) -> None:
     """``db upgrade`` makes or upgrades it, and says so; the check then finds it."""
     code, _, err = run(tmp_path, "db", "upgrade")

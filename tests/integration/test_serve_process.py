@@ -19,6 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
+from dataferry.cli.main import main
+
 KEY = "an-operators-key-0123456789"
 
 
@@ -199,7 +201,9 @@ def test_a_key_that_others_may_read_is_refused(host: Host) -> None:
     assert "chmod 600" in err
 
 
-def test_commands_show_what_the_service_is_set_up_with(host: Host) -> None:
+def test_commands_show_what_the_service_is_set_up_with(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Lists as JSON and as tables, with an API key; secrets are not shown."""
     (host.path / "lake").mkdir()
     host.configure(
@@ -225,26 +229,32 @@ sink = "lake:in/"
 """
     )
     service = host.serve()
-    environment = {"DATAFERRY_URL": service.url, "DATAFERRY_API_KEY": KEY}
+    monkeypatch.setenv("DATAFERRY_URL", service.url)
+    monkeypatch.setenv("DATAFERRY_API_KEY", KEY)
 
     def listed(*arguments: str) -> Any:
-        code, out, err = host.run(*arguments, "--json", **environment)
-        assert (code, err) == (0, "")
-        assert "nobody-may-see" not in out
-        assert "nobody-may-see" not in host.run(*arguments, **environment)[1]
-        return json.loads(out)
+        assert main(arguments) == 0
+        shown = capsys.readouterr()
+        assert main([*arguments, "--json"]) == 0
+        printed = capsys.readouterr()
+        assert "nobody-may-see" not in shown.out + shown.err + printed.out + printed.err
+        return json.loads(printed.out)
 
     assert [entry["name"] for entry in listed("locations", "list")] == ["lake", "shop"]
     assert listed("locations", "show", "shop")["secret_access_key"] == "***"
+    assert listed("locations", "test", "lake")["ok"] is True
     assert [entry["match"] for entry in listed("datasets", "list")] == ["plant-*"]
     assert listed("datasets", "show", "plant-*")["source"] == "lake:{datasetId}/"
     assert [entry["name"] for entry in listed("landing-zones", "list")] == ["incoming"]
     assert [entry["id"] for entry in listed("control-planes", "list")] == ["connector-a"]
     assert listed("flows", "list") == []
-    assert "no data flow" in host.run("flows", "show", "nope", **environment)[2]
-    refused = host.run("flows", "list", "--url", service.url)
-    assert refused[0] == 1
-    assert "wants an API key" in refused[2]
+    assert main(["locations", "test", "lake", "--path", "nowhere/"]) == 1
+    assert "nowhere" in capsys.readouterr().out
+    assert main(["flows", "show", "nope"]) == 1
+    assert "no data flow" in capsys.readouterr().err
+    monkeypatch.delenv("DATAFERRY_API_KEY")
+    assert main(["flows", "list"]) == 1
+    assert "wants an API key" in capsys.readouterr().err
     assert "nobody-may-see" not in "".join(service.said)
     assert KEY not in "".join(service.said)
 
@@ -256,5 +266,5 @@ def test_an_api_key_may_be_configured_by_its_hash(host: Host) -> None:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     host.configure(f'[auth]\napi_keys = [{{ name = "ops", sha256 = "{digest}" }}]')
     service = host.serve()
-    assert host.run("flows", "list", "--url", service.url, "--api-key", KEY)[0] == 0
-    assert host.run("flows", "list", "--url", service.url, "--api-key", KEY + "x")[0] == 1
+    assert main(["flows", "list", "--url", service.url, "--api-key", KEY]) == 0
+    assert main(["flows", "list", "--url", service.url, "--api-key", KEY + "x"]) == 1

@@ -202,6 +202,7 @@ class Service:
                 catalogue=catalogue,
                 registry=registry,
                 store=store,
+                network=network,
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
                 data_plane_id=settings.server.dataplane_id,
                 signaling_path=settings.server.signaling_path,

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dataferry.app.configuration import load
 from dataferry.app.settings import Settings
-from dataferry.app.wiring import Locations, network_of
-from dataferry.domain.errors import AddressError, ConfigError, DataFerryError
+from dataferry.domain.errors import AddressError, DataFerryError
 from dataferry.domain.location import Location, LocationRef
 from dataferry.domain.objects import Attributes, Capability
 from dataferry.mechanisms.base import Endpoint, Mechanism
@@ -73,12 +71,6 @@ class Reach:
         if not reads and not writes:
             yield tried(f"location {self._name}", self._unused)
 
-    def at(self, path: str, *, write: bool) -> Iterator[Finding]:
-        """Try one place of it, as a source and as a sink."""
-        yield tried(f"read {self._name}:{path}", lambda: self._read(path))
-        look = self._write if write else self._reach
-        yield tried(f"{'write' if write else 'reach'} {self._name}:{path}", lambda: look(path))
-
     def _place(self, path: str) -> tuple[Mechanism, Endpoint]:
         location = self._locate(self._name)
         mechanism = self._registry.get(location.mechanism)
@@ -139,22 +131,6 @@ class Reach:
         finally:
             sink.close()
         return "an upload was begun, a part written, and the upload aborted"
-
-
-def try_location(config: str | None, name: str, *, path: str, write: bool) -> list[Finding]:
-    """Try one configured location: at ``path``, or where it is in use if ``path`` is empty.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    settings = load(config)
-    registry = Registry()
-    locations = Locations(settings, registry)
-    if name not in locations.names:
-        known = ", ".join(sorted(locations.names)) or "none"
-        raise ConfigError(f"there is no location {name!r}; configured: {known}")
-    reach = Reach(locations.get, registry, network_of(settings), name)
-    return list(reach.at(path, write=write) if path else reach.in_use(settings, write=write))
 
 
 def _places(settings: Settings, name: str) -> tuple[list[str], list[str]]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Config, Url
-from dataferry.cli.output import print_findings, print_json, print_table
+from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
+from dataferry.cli.output import print_json, print_table
 
 
 def _group(help_: str) -> typer.Typer:
@@ -86,15 +86,23 @@ def show_location(
 def try_location(
     name: Name,
     *,
-    path: Annotated[str, typer.Option("--path", help="Where in it.")] = "",
-    write: Annotated[bool, typer.Option("--write", help="Also begin an upload, and abort it.")] = False,
-    config: Config = None,
+    path: Annotated[str, typer.Option("--path", metavar="PATH", help="Where in it, e.g. a bucket.")] = "",
     as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
 ) -> None:
-    """Reach a configured location from this machine; needs no running service."""
-    from dataferry.app.reach import try_location as run
+    """Have the service try to read a place in a location; nothing is written. Exit 1 if it can't."""
+    from dataferry.cli.client import ManagementClient
 
-    print_findings(run(config, name, path=path, write=write), as_json=as_json)
+    with ManagementClient(url, api_key) as client:
+        found: dict[str, Any] = client.post("locations", name, "test", body={"path": path})
+    if as_json:
+        print_json(found)
+    else:
+        row = [found["location"], "ok" if found["ok"] else "WRONG", found["error"]]
+        print_table(("location", "", "detail"), [row], empty="")
+    if not found["ok"]:
+        raise typer.Exit(1)
 
 
 @landing_zones.command("list")

@@ -1,0 +1,98 @@
+"""The running service: uvicorn around the application, the threads around both."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from dataferry import __version__
+from dataferry.app.composition import Service, base_url, build
+from dataferry.app.settings import Settings
+from dataferry.telemetry.logs import configure
+
+INTERRUPTED = 130
+# Requests in flight may end; streams are told to.
+GRACE_S = 5
+# Connections that send nothing are dropped; control planes keep theirs for some seconds.
+KEEP_ALIVE_S = 30
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn that says when it is ready, and tells the service when it begins to end."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, ready: Callable[[], None], ending: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._ending = ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open streams must end before connections can be waited for."""
+        self._ending()
+        await super().shutdown(sockets)
+
+
+def run(settings: Settings, listener: socket.socket) -> int:
+    """Serve on a bound socket until SIGTERM (0) or SIGINT (130); returns the exit code.
+
+    Raises:
+        ConfigError: What is configured does not fit.
+        ConflictError: Another process serves the same database.
+    """
+    port = int(listener.getsockname()[1])
+    service = build(settings, port=port)
+    try:
+        configure(settings.server.log_level, settings.server.log_format == "json", service.secrets.redact)
+        service.start()
+        return _run(service, settings, listener, port)
+    finally:
+        service.close()
+
+
+def _run(service: Service, settings: Settings, listener: socket.socket, port: int) -> int:
+    """Serve on a bound socket."""
+    url = base_url(settings, port)
+
+    def ready() -> None:
+        sys.stderr.write(
+            f"dataferry {__version__} is ready at {url}"
+            f" (signaling {settings.server.signaling_path}, management /management, documentation /docs)\n"
+        )
+        sys.stderr.flush()
+
+    server = _Server(
+        uvicorn.Config(
+            service.application,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        ),
+        ready=ready,
+        ending=service.closing,
+    )
+    received: list[int] = []
+
+    # uvicorn raises the signal again once it has ended: these take it, so that the rest can end too.
+    def note(number: int, _frame: Any) -> None:
+        received.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    if not received:
+        server.run(sockets=[listener])
+    return INTERRUPTED if signal.SIGINT in received else 0
