@@ -48,11 +48,12 @@ class Rig:
         overwrite: Overwrite = Overwrite.IF_DIFFERENT,
         stop: Stop | None = None,
         sink: MemorySink | None = None,
+        transfer_id: str = "t",
     ) -> Result:
         """Run one attempt."""
         transfer = Transfer(
-            id="t",
-            epoch=self.ledger.begin("t").epoch,
+            id=transfer_id,
+            epoch=self.ledger.begin(transfer_id).epoch,
             source=self.source,
             sink=sink or self.sink,
             limits=limits,
@@ -60,7 +61,9 @@ class Rig:
         )
         return run(transfer, self.ledger, stop=stop or Stop(), observer=self.witness)
 
-    def crash(self, operation: str, number: int = 0, *, limits: EngineLimits = ONE) -> None:
+    def crash(
+        self, operation: str, number: int = 0, *, limits: EngineLimits = ONE, transfer_id: str = "t"
+    ) -> None:
         """Run one attempt that is killed at an operation of source, sink or ledger."""
 
         def fault(at: str, key: str, at_number: int) -> None:
@@ -69,7 +72,7 @@ class Rig:
 
         self.source.fault = self.sink.fault = self.ledger.fault = fault
         try:
-            self.go(limits=limits)
+            self.go(limits=limits, transfer_id=transfer_id)
         except CrashError:
             return
         finally:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from awscrt.checksums import crc64nvme
 
+from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import (
     AddressError,
     ConflictError,
@@ -386,7 +387,8 @@ class Row:
 class MemoryLedger:
     """The ledger's rules in memory; ``fault`` runs before and after each write (``... committed``)."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.epochs: dict[str, int] = {}
         self.rows: dict[str, dict[int, Row]] = {}
         self.plans: dict[str, Plan] = {}
@@ -481,7 +483,7 @@ class MemoryLedger:
         row = self.rows[attempt.transfer_id][ordinal]
 
         def change() -> None:
-            row.row = replace(row.row, intent_at=datetime.now(UTC), part_size_bytes=part_size_bytes)
+            row.row = replace(row.row, intent_at=self.clock.now(), part_size_bytes=part_size_bytes)
 
         self._write(attempt, "intend", change, ordinal)
         return row.row

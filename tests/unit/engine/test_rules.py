@@ -71,6 +71,18 @@ def test_unknown_uploads_are_only_reported_where_others_upload_too() -> None:
     assert "left alone" in dict(rig.witness.notes)["lost_uploads"]
 
 
+def test_an_upload_that_another_transfer_knows_is_not_lost() -> None:
+    """An open upload of the same key stays if any transfer's rows know it."""
+    rig = big()
+    rig.crash("put_part", 2, transfer_id="other")
+    (known,) = rig.sink.uploads
+    rig.crash("created")
+
+    rig.go()
+
+    assert list(rig.sink.uploads) == [known]
+
+
 def test_older_uploads_and_other_keys_are_left_alone() -> None:
     """Only uploads of exactly our key since our intent are candidates."""
     rig = big()
