@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from uuid import UUID
 import pytest
 
 from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import NotFoundError
+from dataferry.domain.errors import ConflictError, DataFerryError, NoSpaceError, NotFoundError
 from dataferry.domain.ledger import Attempt, Ledger
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import service_ledger
 from dataferry.store.local import LocalLedger, open_local_ledger
 from dataferry.store.store import Store
-from dataferry.testing.ledger_suite import T1, LedgerRig, LedgerSuite, StillClock
+from dataferry.testing.ledger_suite import T1, LedgerRig, LedgerSuite, StillClock, in_threads, planned
 
 
 class TestLocalLedger(LedgerSuite):
@@ -159,6 +160,56 @@ def test_a_killed_process_loses_no_committed_part(tmp_path: Path, lines: int) ->
         assert ledger.begin(T1).epoch == 2
     finally:
         ledger.close()
+
+
+def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
+    """On a full disk every caller is told so, nothing is half written, and with space it goes on."""
+    ledger = open_local_ledger(tmp_path / "ledger.db")
+    attempt = ledger.begin(T1)
+    connection = ledger._database._writing  # type: ignore[attr-defined]  # to bound the file's size
+    connection.execute("PRAGMA max_page_count = 60")
+
+    def fill(index: int) -> None:
+        for step in range(20):
+            ledger.add(attempt, [planned(f"{index}-{step}-{row}" * 9) for row in range(50)], cursor=None)
+
+    errors = in_threads(4, fill)
+    assert [type(error) for error in errors] == [NoSpaceError] * 4
+    there = ledger.objects(T1, limit=10_000)
+    assert len(there) == ledger.totals(T1).objects_total
+    assert len(there) % 50 == 0
+    connection.execute("PRAGMA max_page_count = 100000")
+    ledger.add(attempt, [planned("more")], cursor=None)
+    assert ledger.totals(T1).objects_total == len(there) + 1
+    ledger.close()
+
+
+def test_a_ledger_that_another_process_holds_is_a_conflict(tmp_path: Path) -> None:
+    """Who can't write because somebody else holds the file is told so, and can try again."""
+    ledger = open_local_ledger(tmp_path / "ledger.db")
+    ledger._database._writing.execute("PRAGMA busy_timeout = 10")  # type: ignore[attr-defined]
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ConflictError, match="another process"):
+        ledger.begin(T1)
+    other.close()
+    assert ledger.begin(T1).epoch == 1
+    ledger.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_dead_writer(tmp_path: Path) -> None:
+    """If the writer's thread dies, its callers and later ones get an error at once."""
+    ledger = open_local_ledger(tmp_path / "ledger.db")
+
+    def die(_: object) -> None:
+        raise SystemExit
+
+    with pytest.raises(DataFerryError):
+        ledger._writer.run(die)
+    with pytest.raises(DataFerryError):
+        ledger.begin(T1)
+    ledger.close()
 
 
 def test_a_local_transfer_must_begin(tmp_path: Path) -> None:

@@ -96,21 +96,35 @@ class LedgerSession:
         self._epochs: dict[str, int] = {}
         self._counts: dict[str, Counts] = {}
         self._levels: dict[str, Verification] = {}
+        self._broken: BaseException | None = None
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """A part of the transaction that can be undone alone, with what it counted."""
+        self._refuse_if_broken()
         counts, levels = dict(self._counts), dict(self._levels)
         self.execute("SAVEPOINT operation", {})
         try:
             yield
-        except BaseException:
-            self.execute("ROLLBACK TO SAVEPOINT operation", {})
-            self.execute("RELEASE SAVEPOINT operation", {})
+        except BaseException as exc:
+            self._undo(exc)
             self._counts, self._levels = counts, levels
             self._epochs.clear()
             raise
         self.execute("RELEASE SAVEPOINT operation", {})
+
+    def _undo(self, error: BaseException) -> None:
+        """Undo a savepoint; where that fails the transaction is gone, as SQLite ends it on a full disk."""
+        try:
+            self.execute("ROLLBACK TO SAVEPOINT operation", {})
+            self.execute("RELEASE SAVEPOINT operation", {})
+        except Exception:  # noqa: BLE001 - what ended the transaction is the error to tell, not this one
+            self._broken = error
+
+    def _refuse_if_broken(self) -> None:
+        """Write nothing more once the transaction is gone: it would be committed statement by statement."""
+        if self._broken is not None:
+            raise self._broken
 
     def fence(self, attempt: Attempt) -> None:
         """Return if the attempt is the newest; it stays so until the transaction ends.
@@ -143,6 +157,7 @@ class LedgerSession:
 
     def flush(self) -> None:
         """Write the counters."""
+        self._refuse_if_broken()
         for transfer_id, counts in self._counts.items():
             if counts != Counts():
                 self.execute(_COUNT, {"id": transfer_id, **_values(counts)})

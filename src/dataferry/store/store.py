@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 from sqlalchemy import Connection, text
 
@@ -43,6 +43,8 @@ class Store:
         self._database = database
         self._sealer = sealer
         self._clock = clock
+        self._ledger: Ledger | None = None  # made when asked for: it has a thread
+        self._ledger_made = threading.Lock()
 
     @classmethod
     def open(cls, url: str, *, sealer: Sealer, clock: Clock) -> Store:
@@ -107,10 +109,13 @@ class Store:
         with self._database.read() as connection:
             yield Transaction(connection, self._sealer, self._clock)
 
-    @cached_property
+    @property
     def ledger(self) -> Ledger:
         """The ledger of flows' transfers; a transfer's id is its flow's id as text."""
-        return service_ledger(self._database, self._clock)
+        with self._ledger_made:
+            if self._ledger is None:
+                self._ledger = service_ledger(self._database, self._clock)
+            return self._ledger
 
     def ping(self) -> None:
         """Return if the database answers.
@@ -123,6 +128,7 @@ class Store:
 
     def close(self) -> None:
         """Commit what waits in the ledger, and close every connection."""
-        if "ledger" in self.__dict__:
-            self.ledger.close()
+        with self._ledger_made:
+            if self._ledger is not None:
+                self._ledger.close()
         self._database.close()
