@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.unit.api.api_rig import PULL, PUSH, TOKEN_B, Plane, address, message
+from tests.unit.api.api_rig import PULL, PUSH, TOKEN_A, TOKEN_B, Plane, address, message, plane
+
+from dataferry.domain.location import ControlPlane, Retries
 
 STATES = {
     "INITIALIZED",
@@ -124,10 +127,11 @@ def test_a_missing_field_is_named(api: Plane, verb: str, name: str) -> None:
 def test_a_missing_profile_is_named(api: Plane) -> None:
     """Either name of the field would do, so both are told."""
     body = message("missing-2")
-    del body["profile"]
+    del body["profile"], body["agreementId"]
     answer = api.signal("prepare", body)
     assert answer.status_code == 400
-    assert "profile" in answer.json()["detail"]
+    assert {entry["field"] for entry in answer.json()["errors"]} == {"profile", "agreementId"}
+    assert "transferType" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,21 @@ def test_a_second_prepare_of_a_process_is_4xx(api: Plane) -> None:
     api.signal("prepare", message("twice-1"))
     answer = api.signal("prepare", message("twice-1", messageId="m-2"))
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:dataferry:problem:duplicate_process")
+
+
+def test_a_repetition_is_recognised_by_its_content(tmp_path: Path) -> None:
+    """With retries = replay equal content gets the first answer again; other content is 409."""
+    repeating = (ControlPlane(id="cp-a", token=TOKEN_A, retries=Retries.REPLAY),)
+    with plane(tmp_path, control_planes=repeating) as api:
+        first = api.signal("prepare", message("again-1")).json()
+        again = api.signal("prepare", dict(reversed(message("again-1", messageId="m-2").items())))
+        assert again.status_code == 200
+        names = ("dataFlowId", "state", "dataAddress")
+        assert {name: again.json().get(name) for name in names} == {name: first.get(name) for name in names}
+        other = api.signal("prepare", message("again-1", labels=["other"]))
+        assert other.status_code == 409
+        unknown = api.signal("prepare", message("again-1", somethingNew=1))
+        assert unknown.status_code == 409
 
 
 def test_an_id_with_slashes_can_be_addressed(api: Plane) -> None:

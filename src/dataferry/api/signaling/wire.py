@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 MAX_ID_CHARS = 1024
 MAX_URL_CHARS = 4096
@@ -70,9 +78,11 @@ class DataFlowBaseMessage(Message):
     process_id: ProcessId = Field(alias="processId")
     agreement_id: Id = Field(alias="agreementId")
     dataset_id: Id = Field(alias="datasetId")
-    profile: Id | None = Field(default=None, description="What kind of transfer; required.")
     transfer_type: Id | None = Field(
         default=None, alias="transferType", description="What `profile` was called until RC2."
+    )
+    profile: Id | None = Field(
+        default=None, validate_default=True, description="What kind of transfer; required."
     )
     callback_address: Url | None = Field(
         default=None, alias="callbackAddress", description="Where callbacks go, until RC2."
@@ -81,12 +91,13 @@ class DataFlowBaseMessage(Message):
     metadata: dict[str, Any] | None = None
     labels: list[Word] | None = Field(default=None, max_length=MAX_LABELS)
 
-    @model_validator(mode="after")
-    def _names_a_profile(self) -> DataFlowBaseMessage:
+    @field_validator("profile")
+    @classmethod
+    def _is_named(cls, value: str | None, info: ValidationInfo) -> str | None:
         """One of the two names of the field must be there."""
-        if self.profile is None and self.transfer_type is None:
-            raise ValueError("profile is required (or transferType, as it was called until RC2)")
-        return self
+        if value is None and info.data.get("transfer_type") is None:
+            raise ValueError("required (or transferType, as it was called until RC2)")
+        return value
 
 
 class DataFlowPrepareMessage(DataFlowBaseMessage):
