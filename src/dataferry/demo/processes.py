@@ -145,6 +145,21 @@ class ChildProcess:
             self._signal(signal.SIGKILL)
             self._process.wait()
 
+    def wait(self, *, timeout_s: float) -> int:
+        """Wait for its end; return what it ended with.
+
+        Raises:
+            StartError: It was never started, or did not end in time.
+        """
+        if self._process is None:
+            raise StartError(f"{self.name} was not started")
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise StartError(
+                f"{self.name} did not end within {timeout_s:.0f} s:\n{self.log_tail()}"
+            ) from None
+
     def log_tail(self) -> str:
         """The last of its log."""
         with contextlib.suppress(OSError):
