@@ -24,8 +24,10 @@ from dataferry.mechanisms.base import Abortable, KeyCheck
 
 STRATEGY = "streaming"
 PAGE_OBJECTS = 500
-# How often the feeder looks again while the planner is still writing.
+# How long the feeder waits for room, before it looks whether it is to end.
 WAIT_S = 0.1
+# How often it looks again while the planner is still writing: short, since short copies wait for it.
+IDLE_S = 0.02
 JOIN_S = 0.2
 
 
@@ -189,7 +191,7 @@ def _supply(course: Course, feed: Feed) -> None:
             feed.close()
             return
         else:
-            course.halt.wait(WAIT_S)
+            course.halt.wait(IDLE_S)
 
 
 def _join(threads: list[Thread], remind: Callable[[], None]) -> None:

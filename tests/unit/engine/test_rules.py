@@ -312,12 +312,15 @@ def test_an_upload_that_vanished_is_begun_anew() -> None:
     assert (result.bytes_resumed, result.bytes_retransferred) == (0, 4 * PART)
 
 
-def test_an_object_of_somebody_else_is_not_taken_for_ours() -> None:
+@pytest.mark.parametrize("keeps_crc", [True, False])
+def test_an_object_of_somebody_else_is_not_taken_for_ours(*, keeps_crc: bool) -> None:
     """The upload is gone and an object of the same size but other bytes lies there: it is replaced."""
     rig = big(4)
+    rig.sink.keeps_crc = keeps_crc
     rig.crash("complete")
     rig.sink.uploads.clear()
     rig.sink.objects["in/big"] = content(len(rig.source.objects["big"]), 77)
+    rig.sink.etags["in/big"] = "0" * 32 + "-4"
 
     rig.go()
 
