@@ -165,6 +165,8 @@ class _Copy:
         attempt = ledger.begin(self._transfer_id(ledger))
         source, sink = self._ends.open_source(), self._ends.open_sink()
         try:
+            _probe(source)
+            _probe(sink)
             transfer = Transfer(
                 id=attempt.transfer_id,
                 epoch=attempt.epoch,
@@ -247,6 +249,15 @@ class _Copy:
 
         abort_due(ledger, sink_of, SystemClock(), MAX_CLEANUPS)
         return len(ledger.cleanups(limit=MAX_CLEANUPS))
+
+
+def _probe(end: Source | Sink) -> None:
+    """Refuse what can't work before a byte moves; what may pass is left to the engine, which tries again."""
+    try:
+        end.probe()
+    except DataFerryError as error:
+        if not error.is_temporary:
+            raise
 
 
 @dataclass(slots=True)
