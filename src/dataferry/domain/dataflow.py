@@ -161,8 +161,8 @@ class DataFlow:
     agreement_id: str
     dataset_id: str
     callback_address: str | None = None
-    claims: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict, repr=False)
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
     labels: tuple[str, ...] = ()
     incoming_address: DataAddress | None = None
     outgoing_address: DataAddress | None = None
