@@ -23,6 +23,7 @@ from dataferry.engine.feed import BigObject, Feed, MultipartObject, Part, WholeO
 from dataferry.engine.hands import Hands
 from dataferry.engine.opening import begin, forget
 from dataferry.engine.parts import carry_part
+from dataferry.engine.planning import UNPLACEABLE
 from dataferry.engine.retry import dooms_attempt
 from dataferry.engine.streaming import send_streamed
 from dataferry.engine.whole import send_whole
@@ -76,12 +77,15 @@ class Worker:
             self._stream(replace(work, row=row))
 
     def _current(self, row: ObjectRow) -> ObjectRow:
-        """Bring a row up to date: its key at this sink (rule 5), and a look at a source without validator."""
+        """Bring a row up to date: its key at this sink, and a look at a source without validator."""
         course, sink = self._course, self._course.transfer.sink
         if row.source.size_bytes is None and not self._looks:
             raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
-        key = sink.place(row.source.name, single=course.transfer.source.is_single)
-        moved = (key, sink.identity) != (row.target_key, row.target_identity)
+        # The plan's keys are this sink's (see ``retarget``), but for names that it refused: they fail here.
+        moved = row.target_key.startswith(UNPLACEABLE)
+        key = row.target_key
+        if moved:
+            key = sink.place(row.source.name, single=course.transfer.source.is_single)
         source = None
         if self._looks and row.source.validator is None:
             source = self.hands.trying(

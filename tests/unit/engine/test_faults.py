@@ -51,12 +51,12 @@ def test_temporary_errors_are_retried(operation: str, error: type[DataFerryError
 def test_what_failed_in_flight_is_taken_back_and_counted_when_sent_again() -> None:
     """Bytes of a failed part count once in progress, and as retransferred when they are sent again."""
     rig = Rig({"big": content(4 * PART)})
-    rig.sink.fault = times(1, lambda: ServerError("injected"), "finish")
+    rig.sink.fault = times(2, lambda: ServerError("injected"), "finish")
 
-    result = rig.go()
+    result = rig.go(limits=ONE)
 
     assert result.bytes == 4 * PART
-    assert result.bytes_retransferred == PART
+    assert result.bytes_retransferred == 2 * PART
     assert rig.witness.progress[-1].bytes_transferred == 4 * PART
 
 
@@ -114,6 +114,17 @@ def test_what_no_object_can_survive_ends_the_attempt(error: type[DataFerryError]
     assert rig.ledger.totals("t").objects_failed == 0
 
 
+def test_bytes_of_a_small_object_that_failed_do_not_count() -> None:
+    """What was sent in vain is no progress."""
+    rig = Rig({"a": bytes(1000), "b": b"x"})
+    rig.sink.fault = times(10**6, lambda: ServerError("injected"), "finish", "in/a")
+
+    result = rig.go()
+
+    assert (result.objects, result.bytes) == (1, 1)
+    assert rig.witness.progress[-1].bytes_transferred == 1
+
+
 def test_an_unexpected_error_ends_the_attempt_and_all_threads() -> None:
     """A fault in our own code is raised by run, not lost in a thread."""
     rig = Rig({"a": b"1"})
@@ -137,7 +148,7 @@ def test_a_stalled_read_is_ended_and_retried() -> None:
 
 def test_throttling_pauses_every_worker() -> None:
     """While one worker waits as long as the store asked, no other begins a request."""
-    rig = Rig({f"small{number:02}": b"x" for number in range(40)})
+    rig = Rig({f"small{number:02}": bytes(16 * 1024) for number in range(40)})
     begun: list[float] = []
     throttled_at: list[float] = []
 
@@ -151,7 +162,8 @@ def test_throttling_pauses_every_worker() -> None:
 
     rig.source.fault = fault
 
-    assert rig.go().is_complete
+    # Slow enough that there would be much to begin in that time.
+    assert rig.go(limits=replace(LIMITS, bandwidth_bytes_per_s=1024 * 1024)).is_complete
     quiet = [moment for moment in begun if throttled_at[0] + 0.05 < moment < throttled_at[0] + 0.4]
     assert quiet == []
 
