@@ -462,7 +462,7 @@ def test_always_asks_nothing_and_moves_everything() -> None:
 
 def test_colliding_keys_are_refused_before_a_byte_moves() -> None:
     """Where different names can be one object, the whole plan is made first and refused."""
-    rig = Rig({"A": b"1", "a": b"2"})
+    rig = Rig({"A": b"1", "a": b"2"} | {f"B{number:03}": b"3" for number in range(150)})
     rig.sink.capabilities -= {Capability.INJECTIVE_NAMES}
     rig.sink.folds_case = True
 
