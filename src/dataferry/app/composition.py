@@ -50,7 +50,6 @@ from dataferry.store.store import Store
 
 # Without any control plane configured, this is who calls from this machine.
 ANONYMOUS = "default"
-EXECUTOR_CLOSE_S = 15.0
 
 
 def configured(settings: Settings, registry: Registry) -> Configured:
@@ -226,11 +225,13 @@ class Service:
         self._open.enter_context(FileLock(Path(path), refusal=refusal))
 
     def start(self) -> None:
-        """Start the threads: what was running when the last process ended is queued again first."""
-        self._executor.start()
-        self._sweep.start()
-        self._outbox.start()
-        self._registrar.start()
+        """Start the threads: what was running when the last process ended is queued again first.
+
+        The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
+        """
+        for part in (self._outbox, self._executor, self._sweep, self._registrar):
+            part.start()
+            self._open.callback(part.close)
         self._started.set()
 
     def closing(self) -> None:
@@ -240,11 +241,6 @@ class Service:
     def close(self) -> None:
         """End in order: no new work, running flows stopped and queued again, callbacks, then the store."""
         self._closing.set()
-        if self._started.is_set():
-            self._registrar.close()
-            self._sweep.close()
-            self._executor.close(EXECUTOR_CLOSE_S)
-            self._outbox.close()
         self._open.close()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -55,6 +56,8 @@ def run(settings: Settings, listener: socket.socket) -> int:
     service = build(settings, port=port)
     try:
         configure(settings.server.log_level, settings.server.log_format == "json", service.secrets.redact)
+        # Our own line says when it is ready.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         service.start()
         return _run(service, settings, listener, port)
     finally:
