@@ -465,6 +465,15 @@ def test_colliding_keys_are_refused_before_a_byte_moves() -> None:
     rig = Rig({"A": b"1", "a": b"2"} | {f"B{number:03}": b"3" for number in range(150)})
     rig.sink.capabilities -= {Capability.INJECTIVE_NAMES}
     rig.sink.folds_case = True
+    moved = threading.Event()
+    rig.sink.fault = lambda operation, key, number: moved.set() if operation == "put" else None
+    # The listing gives workers time to begin before it comes to the name that collides.
+
+    def slow(operation: str, key: str, number: int) -> None:
+        if (operation, key) == ("list", "a"):
+            moved.wait(0.3)
+
+    rig.source.fault = slow
 
     with pytest.raises(ConflictError):
         rig.go()
