@@ -191,7 +191,13 @@ class Service:
             policy=policy,
             clock=clock,
         )
-        management = Management(store=store, executor=self._executor, schedule=schedule, policy=policy)
+        management = Management(
+            store=store,
+            executor=self._executor,
+            schedule=schedule,
+            policy=policy,
+            preparations=preparations,
+        )
         self._closing = threading.Event()
         self._started = threading.Event()
         self.application: FastAPI = create_application(

@@ -160,9 +160,10 @@ class EngineSettings(Section):
         " cost is `workers` times this; smaller parts cost a request each.",
     )
     multipart_threshold_bytes: int = Field(
-        default=32 * 1024 * 1024,
+        default=16 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Objects from this size on are sent in parts; below, one request is quicker than three.",
+        description="Objects larger than this and than a part are sent in parts; below, one request is"
+        " quicker than three. The size of a part, so that a kill costs no more than `workers` parts.",
     )
     stall_timeout_s: float = Field(
         default=60.0,

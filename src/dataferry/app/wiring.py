@@ -26,7 +26,7 @@ def network_of(settings: Settings) -> Network:
     policy = EgressPolicy(
         allow=egress.allow, deny=egress.deny, allow_private_networks=egress.allow_private_networks
     )
-    return Network(EgressGuard(policy))
+    return Network(EgressGuard(policy), stall_timeout_s=settings.engine.stall_timeout_s)
 
 
 def engine_limits(settings: Settings) -> EngineLimits:
@@ -132,8 +132,20 @@ def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
 
 
 def control_planes(settings: Settings) -> tuple[ControlPlane, ...]:
-    """Configured control planes, with their tokens resolved."""
-    return tuple(_control_plane(plane) for plane in settings.control_planes)
+    """Configured control planes, with their tokens resolved.
+
+    Raises:
+        ConfigError: A reference leads nowhere, or two have the same token and can't be told apart.
+    """
+    planes = tuple(_control_plane(plane) for plane in settings.control_planes)
+    named: dict[str, str] = {}
+    for plane in planes:
+        if plane.token is not None and named.setdefault(plane.token, plane.id) != plane.id:
+            raise ConfigError(
+                f"control planes {named[plane.token]!r} and {plane.id!r} have the same token:"
+                " give each its own, or they can't be told apart"
+            )
+    return planes
 
 
 def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:

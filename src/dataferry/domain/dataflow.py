@@ -71,9 +71,10 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     **{(state, Event.TERMINATE): State.TERMINATED for state in State if state not in FINAL_STATES},
 }
 
-# A verb whose target is reached already is answered, not refused: a repeated message is not an error.
+# A verb whose target is reached already is answered, not refused: a repeated message is not an error, and
+# ``started`` may come after a transfer so short that it is over.
 SATISFIED: dict[Event, frozenset[State]] = {
-    Event.STARTED: frozenset({State.STARTED}),
+    Event.STARTED: frozenset({State.STARTED, State.COMPLETED}),
     Event.SUSPEND: frozenset({State.SUSPENDED}),
     Event.RESUME: frozenset({State.STARTED}),
     Event.COMPLETE: frozenset({State.COMPLETED}),

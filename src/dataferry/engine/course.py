@@ -64,7 +64,7 @@ class Course:
         if row.upload is not None or row.intent_at is not None:
             return True
         size = row.source.size_bytes or 0
-        large = size >= self.transfer.limits.multipart_threshold_bytes and size > self.part_size_bytes(size)
+        large = size > max(self.transfer.limits.multipart_threshold_bytes, self.part_size_bytes(size))
         return large and Capability.PARTS in self.transfer.sink.capabilities
 
     def part_size_bytes(self, size_bytes: int) -> int:

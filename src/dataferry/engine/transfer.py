@@ -26,7 +26,8 @@ class EngineLimits:
     Attributes:
         workers: Threads, each with a reader, a writer and a 1 MiB buffer: memory is their product.
         part_size_bytes: The least size of a part; grows so that an object never has more than 9,000.
-        multipart_threshold_bytes: Objects from this size on are sent in parts.
+        multipart_threshold_bytes: Objects larger than this, and than a part, are sent in parts; the size of a
+            part, so that a kill costs no more than ``workers`` parts.
         stall_timeout_s: No byte for this long fails the part, to be retried.
         attempts: Of one part or object, before it fails for good.
         backoff_s, max_backoff_s: Exponential with full jitter.

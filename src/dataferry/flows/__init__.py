@@ -1,8 +1,8 @@
 """Use cases on data flows, one transaction each.
 
 ``signaling`` has the control plane's verbs (``acceptance`` the first two, prepare and start; ``preparation``
-what of them takes long), ``management`` the operator's, ``catalogue`` what is configured, ``resolution`` turns
-datasets, landing zones and metadata into places, ``grants`` hands out addresses, ``attempts`` runs one
+what of them takes long), ``management`` the operator's. ``catalogue`` is what is configured; ``resolution``
+turns datasets, landing zones and metadata into places; ``grants`` hands out addresses. ``attempts`` runs one
 attempt, ``outbox`` delivers callbacks, ``registration`` introduces us to control planes, ``sweep`` finds what
 should run and does not. ``writing`` is how all of them write a flow's row.
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-import jsonschema  # type: ignore[import-untyped]  # it ships no types
+import jsonschema
 
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance

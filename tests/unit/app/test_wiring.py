@@ -78,3 +78,10 @@ def test_the_key_lies_beside_the_database() -> None:
     assert database_file(elsewhere) is None
     with pytest.raises(ConfigError, match=r"secrets\.key_file is required"):
         key_file(elsewhere)
+
+
+def test_two_control_planes_may_not_have_the_same_token() -> None:
+    """They could not be told apart, and each would see the other's flows."""
+    planes = [{"id": name, "token": "the same token for both"} for name in ("a", "b")]
+    with pytest.raises(ConfigError, match="same token"):
+        control_planes(Settings.model_validate({"control_planes": planes}))

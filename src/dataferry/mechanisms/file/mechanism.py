@@ -40,7 +40,7 @@ class FileMechanism:
         """Return the place of a ``file`` URL or a plain path."""
         return address.at_url(url)
 
-    def at_address(self, address: DataAddress) -> Endpoint:  # noqa: ARG002 - the protocol's
+    def at_address(self, address: DataAddress) -> Endpoint:
         """Refuse.
 
         Raises:
@@ -53,7 +53,7 @@ class FileMechanism:
         metadata: Mapping[str, Any],
         *,
         end: str,
-        location: Location | None,  # noqa: ARG002 - the protocol's
+        location: Location | None,
     ) -> Endpoint | None:
         """Return None, or refuse metadata that names a file for this end.
 
@@ -69,15 +69,15 @@ class FileMechanism:
             raise _refusal()
         return None
 
-    def open_source(self, endpoint: Endpoint, network: Network) -> Source:  # noqa: ARG002 - the protocol's
+    def open_source(self, endpoint: Endpoint, network: Network) -> Source:
         """Open a file or directory for reading."""
         return source.FileSource(_own(endpoint))
 
-    def open_sink(self, endpoint: Endpoint, network: Network) -> Sink:  # noqa: ARG002 - the protocol's
+    def open_sink(self, endpoint: Endpoint, network: Network) -> Sink:
         """Open a file or directory for writing."""
         return sink.FileSink(_own(endpoint))
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:  # noqa: ARG002 - the protocol's
+    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
         """Refuse, with advice.
 
         Raises:
@@ -85,7 +85,7 @@ class FileMechanism:
         """
         refuse_grant()
 
-    def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:  # noqa: ARG002 - the protocol's
+    def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
         """Return False: nothing was granted."""
         return False
 
