@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def test_a_killed_plane_goes_on_where_it_was(
         process_id = rig.start_push("large", address)
         middle = 0
         for _ in range(KILLS):
-            time.sleep(seeded.uniform(0.1, 0.8))
+            _wait_sending(proxy, lambda: bool(rig.kinds(process_id)))
+            time.sleep(seeded.uniform(0.0, 0.8))
             middle += rig.kinds(process_id) == []
             rig.plane.kill()
             rig.plane.start()
@@ -91,7 +93,8 @@ def test_a_killed_copy_goes_on_where_it_was(
         middle = 0
         for _ in range(KILLS):
             copy.start()
-            time.sleep(seeded.uniform(0.4, 1.2))
+            _wait_sending(proxy, lambda: not copy.is_running)
+            time.sleep(seeded.uniform(0.0, 0.8))
             middle += copy.is_running
             copy.kill()
         copy.log.write_bytes(b"")
@@ -107,6 +110,15 @@ def test_a_killed_copy_goes_on_where_it_was(
     assert result["bytes_resumed"] > 0
     assert result["bytes_retransferred"] <= KILLS * IN_FLIGHT
     assert sent <= 80 * MIB + KILLS * IN_FLIGHT + OVERHEAD
+
+
+def _wait_sending(proxy: Proxy, is_over: Callable[[], bool]) -> None:
+    """Wait until data moves again, or the transfer is over: a random moment counts from here."""
+    before = proxy.bytes_up
+    deadline = time.monotonic() + 30
+    while proxy.bytes_up < before + MIB and not is_over():
+        assert time.monotonic() < deadline, "nothing moves"
+        time.sleep(0.01)
 
 
 def _copy(directory: Path, pair: tuple[JuiceFs, JuiceFs], proxy: Proxy, bucket: str) -> ChildProcess:
