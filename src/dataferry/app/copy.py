@@ -247,7 +247,10 @@ class _Copy:
             sink.close()
             return None
 
-        abort_due(ledger, sink_of, SystemClock(), MAX_CLEANUPS)
+        def given_up(_cleanup: Cleanup, error: str) -> None:
+            self._observer.noted("upload_left_open", error)
+
+        abort_due(ledger, sink_of, SystemClock(), MAX_CLEANUPS, given_up=given_up)
         return len(ledger.cleanups(limit=MAX_CLEANUPS))
 
 

@@ -87,14 +87,22 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """An upload that must be aborted: durable, retried, and nobody waits for it."""
+    """An upload that must be aborted: durable, retried, and nobody waits for it.
+
+    Attributes:
+        key: Of the object that was to be written.
+        upload: Which; None if only the intent to create it is known: it has to be looked for, and may not be.
+        since: When that intent was written; None if the upload is known.
+    """
 
     id: int
     transfer_id: str
     target_identity: str
-    upload: Upload
+    key: str
+    upload: Upload | None
     attempts: int
     last_error: str | None
+    since: datetime | None = None
 
 
 class Ledger(Protocol):
@@ -165,7 +173,8 @@ class Ledger(Protocol):
             attempt: Who writes.
             ordinal: Which object.
             source: A newly looked-up source, or None to keep the planned one.
-            abandon: Hand the open upload, if any, to the clean-up list, under its old target identity.
+            abandon: Hand the open upload, or an intent without one, to the clean-up list, under its old
+                target identity.
             target: A new ``(target_key, target_identity)``, or None to keep the planned one (rule 5).
         """
         ...
@@ -180,11 +189,14 @@ class Ledger(Protocol):
         crc64nvme: int | None,
         verification: Verification,
     ) -> None:
-        """Write that the object is at the destination, and forget its parts."""
+        """Write that the object is at the destination, and forget its parts.
+
+        An intent whose upload is not known goes to the clean-up list.
+        """
         ...
 
     def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:
-        """Write that the object failed for good, and hand its open upload to the clean-up list."""
+        """Write that the object failed for good; its open upload, or intent, goes to the clean-up list."""
         ...
 
     def skip(self, attempt: Attempt, ordinal: int, *, reason: str) -> None:
@@ -196,11 +208,21 @@ class Ledger(Protocol):
         ...
 
     def abandon_all(self, transfer_id: str) -> int:
-        """Hand every open upload to the clean-up list, whatever the epoch; return how many."""
+        """Hand every open upload, and every intent without one, to the clean-up list; return how many.
+
+        Whatever the epoch.
+        """
         ...
 
     def known_uploads(self, target_identity: str, key: str) -> frozenset[str]:
         """Return the ids of all uploads that any transfer's rows know for that key."""
+        ...
+
+    def is_opening(self, target_identity: str, key: str) -> bool:
+        """Return True if a transfer's row has an intent for that key, and its upload is not known yet.
+
+        Asked before ``known_uploads``: what is listed, in neither, and older than both answers is nobody's.
+        """
         ...
 
     def cleanups(self, *, limit: int = 100, transfer_id: str | None = None) -> list[Cleanup]:

@@ -122,6 +122,7 @@ class Totals:
     """How far a transfer is, in objects and bytes; counts of committed work.
 
     Attributes:
+        bytes_skipped: Of ``bytes_done``, those of objects that were there already.
         plan_complete: False while the source is still being listed: then totals are what is known so far.
     """
 
@@ -131,5 +132,6 @@ class Totals:
     objects_skipped: int = 0
     objects_failed: int = 0
     bytes_done: int = 0
+    bytes_skipped: int = 0
     plan_complete: bool = False
     verification: Verification = field(default=Verification.NONE)

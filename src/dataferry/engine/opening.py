@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dataferry.domain.errors import UploadGoneError
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload
+from dataferry.engine.cleanup import CLOCK_SKEW
 from dataferry.engine.completion import settle_gone
 from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.parts import parts_of
-
-# How far a store's clock may be from ours: as far as signed requests allow.
-CLOCK_SKEW = timedelta(minutes=15)
 
 
 def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:

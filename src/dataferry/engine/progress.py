@@ -53,8 +53,12 @@ class Tally:
 
     @property
     def bytes_resumed(self) -> int:
-        """That earlier attempts had committed, without what turned out to be missing at the destination."""
-        return max(0, self._start.bytes_done - sum(meter.unresumed for meter in self._meters))
+        """That earlier attempts had committed, without what turned out to be missing at the destination.
+
+        Objects that were skipped are no part of it: nobody had moved them.
+        """
+        committed = self._start.bytes_done - self._start.bytes_skipped
+        return max(0, committed - sum(meter.unresumed for meter in self._meters))
 
     @property
     def bytes_retransferred(self) -> int:

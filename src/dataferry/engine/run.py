@@ -7,7 +7,7 @@ from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
-from dataferry.domain.ledger import Attempt, Ledger, ObjectState
+from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState
 from dataferry.domain.objects import Capability
 from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
@@ -205,9 +205,13 @@ def _join(threads: list[Thread], remind: Callable[[], None]) -> None:
 def _clean_up(course: Course, stop: Stop) -> None:
     """Abort the uploads of objects that failed or began anew, while we have the sink open."""
     sink = course.transfer.sink
+
+    def given_up(_cleanup: Cleanup, error: str) -> None:
+        course.observer.noted("upload_left_open", error)
+
     for cleanup in course.ledger.cleanups(limit=1000, transfer_id=course.transfer.id):
         if cleanup.target_identity == sink.identity and not stop.is_set:
-            abort_one(course.ledger, cleanup, sink, course.clock)
+            abort_one(course.ledger, cleanup, sink, course.clock, given_up)
 
 
 def _result(course: Course, seconds: float) -> Result:

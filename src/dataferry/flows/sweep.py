@@ -7,6 +7,7 @@ repeat.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from uuid import UUID
 
@@ -109,7 +110,15 @@ class Sweep:
 
     def clean(self) -> int:
         """Abort abandoned uploads that are due; return how many were tried."""
-        return abort_due(self._store.ledger, self._sink, self._clock, CLEANUPS_A_TICK)
+        return abort_due(
+            self._store.ledger, self._sink, self._clock, CLEANUPS_A_TICK, given_up=self._given_up
+        )
+
+    def _given_up(self, cleanup: Cleanup, error: str) -> None:
+        """Say with the flow's events that an upload may stay open."""
+        with contextlib.suppress(NotFoundError, ValueError), self._store.transaction() as tx:
+            flow = tx.flows.get(UUID(cleanup.transfer_id))
+            tx.events.add(flow.id, "upload_left_open", error)
 
     def _sink(self, cleanup: Cleanup) -> Sink | None:
         """Open the sink of an abandoned upload; None if the flow's places do not lead there any more."""

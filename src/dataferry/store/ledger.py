@@ -172,7 +172,8 @@ class SqlLedger(LedgerReading):
             attempt: Who writes.
             ordinal: Which object.
             source: A newly looked-up source, or None to keep the planned one.
-            abandon: Hand the open upload, if any, to the clean-up list, under its old target identity.
+            abandon: Hand the open upload, or an intent without one, to the clean-up list, under its old
+                target identity.
             target: A new ``(target_key, target_identity)``, or None to keep the planned one (rule 5).
 
         Raises:
@@ -209,7 +210,7 @@ class SqlLedger(LedgerReading):
         self._change(attempt, ordinal, values, abandon=False, level=verification)
 
     def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:
-        """Write that the object failed for good, and hand its open upload to the clean-up list."""
+        """Write that the object failed for good; its open upload, or intent, goes to the clean-up list."""
         values: dict[str, Any] = {
             **sql.NO_UPLOAD,
             "state": ObjectState.FAILED.value,
@@ -250,7 +251,7 @@ class SqlLedger(LedgerReading):
         return self._run(operation)
 
     def abandon_all(self, transfer_id: str) -> int:
-        """Hand every open upload to the clean-up list, whatever the epoch; return how many."""
+        """Hand every open upload, and every intent without one, to the clean-up list; return how many."""
         now = rows.time_text(self._clock.now())
 
         def operation(session: LedgerSession) -> int:
@@ -263,7 +264,7 @@ class SqlLedger(LedgerReading):
             session.execute(
                 "UPDATE objects SET part_size_bytes = NULL, intent_at = NULL, upload_id = NULL, "
                 "upload_started_at = NULL, upload_keeps_crc64nvme = 0 "
-                "WHERE transfer_id = :id AND intent_at IS NOT NULL AND upload_id IS NOT NULL",
+                "WHERE transfer_id = :id AND intent_at IS NOT NULL",
                 values,
             )
             session.count(transfer_id, Counts(bytes_done=-int(size[0][0])))
@@ -310,7 +311,8 @@ class SqlLedger(LedgerReading):
         def operation(session: LedgerSession) -> None:
             session.fence(attempt)
             row, before = changes.object_and_counts(session, transfer_id, ordinal)
-            if abandon and row.upload is not None:
+            lost = row.intent_at is not None and row.upload is None
+            if lost or (abandon and row.upload is not None):
                 at = {"id": transfer_id, "ordinal": ordinal, "now": now}
                 session.execute(sql.ABANDON + sql.ABANDON_ONE + sql.ONCE, at)
             if row.intent_at is not None:

@@ -49,6 +49,7 @@ def append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) ->
             bytes_total=_size(planned),
             objects_skipped=len(skipped),
             bytes_done=_size(skipped),
+            bytes_skipped=_size(skipped),
         ),
     )
 

@@ -61,6 +61,7 @@ class LedgerReading:
         *counts, plan_complete, level = found[0]
         names = (
             "objects_total", "bytes_total", "objects_done", "objects_skipped", "objects_failed", "bytes_done",
+            "bytes_skipped",
         )  # fmt: skip
         return Totals(
             **dict(zip(names, map(int, counts), strict=True)),
@@ -79,10 +80,16 @@ class LedgerReading:
         """Return the ids of all uploads that any transfer's rows know for that key."""
         statement = (
             "SELECT upload_id FROM objects "
-            "WHERE target_identity = :identity AND target_key = :key AND upload_id IS NOT NULL "
-            "UNION SELECT upload_id FROM cleanups WHERE target_identity = :identity AND upload_key = :key"
+            "WHERE target_identity = :identity AND target_key = :key AND intent_at IS NOT NULL "
+            "AND upload_id IS NOT NULL "
+            "UNION SELECT upload_id FROM cleanups WHERE target_identity = :identity AND upload_key = :key "
+            "AND upload_id IS NOT NULL"
         )
         return frozenset(row[0] for row in self._read(statement, {"identity": target_identity, "key": key}))
+
+    def is_opening(self, target_identity: str, key: str) -> bool:
+        """Return True if a transfer's row has an intent for that key, and its upload is not known yet."""
+        return bool(self._read(sql.OPENING, {"identity": target_identity, "key": key}))
 
     def cleanups(self, *, limit: int = 100, transfer_id: str | None = None) -> list[Cleanup]:
         """Return uploads that are due to be aborted."""

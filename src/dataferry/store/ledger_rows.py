@@ -20,7 +20,7 @@ OBJECT_COLUMNS = (
 PART_COLUMNS = "number, size_bytes, etag, crc64nvme, confirmed"
 CLEANUP_COLUMNS = (
     "id, transfer_id, target_identity, upload_id, upload_key, upload_started_at, upload_keeps_crc64nvme, "
-    "attempts, last_error"
+    "attempts, last_error, intent_at"
 )
 
 
@@ -34,6 +34,7 @@ class Counts:
     objects_skipped: int = 0
     objects_failed: int = 0
     bytes_done: int = 0
+    bytes_skipped: int = 0
 
     def __sub__(self, other: Counts) -> Counts:
         return Counts(
@@ -43,6 +44,7 @@ class Counts:
             self.objects_skipped - other.objects_skipped,
             self.objects_failed - other.objects_failed,
             self.bytes_done - other.bytes_done,
+            self.bytes_skipped - other.bytes_skipped,
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -53,6 +55,7 @@ class Counts:
             self.objects_skipped + other.objects_skipped,
             self.objects_failed + other.objects_failed,
             self.bytes_done + other.bytes_done,
+            self.bytes_skipped + other.bytes_skipped,
         )
 
     @classmethod
@@ -67,6 +70,7 @@ class Counts:
             objects_skipped=int(state is ObjectState.SKIPPED),
             objects_failed=int(state is ObjectState.FAILED),
             bytes_done=size if there else parts_bytes,
+            bytes_skipped=size if state is ObjectState.SKIPPED else 0,
         )
 
 
@@ -154,13 +158,19 @@ def part_receipt(row: Sequence[Any]) -> PartReceipt:
 
 def cleanup(row: Sequence[Any]) -> Cleanup:
     """Read ``CLEANUP_COLUMNS``."""
+    upload_id, key = row[3], row[4]
+    upload = None
+    if upload_id is not None:
+        upload = Upload(upload_id=upload_id, key=key, started_at=_time(row[5]), keeps_crc64nvme=bool(row[6]))
     return Cleanup(
         id=row[0],
         transfer_id=row[1],
         target_identity=row[2],
-        upload=Upload(upload_id=row[3], key=row[4], started_at=_time(row[5]), keeps_crc64nvme=bool(row[6])),
+        key=key,
+        upload=upload,
         attempts=row[7],
         last_error=row[8],
+        since=_time(row[9]),
     )
 
 

@@ -9,7 +9,7 @@ from dataferry.store import ledger_rows as rows
 PLAN = "SELECT plan_complete, plan_cursor FROM transfers WHERE id = :id"
 TOTALS = (
     "SELECT objects_total, bytes_total, objects_done, objects_skipped, objects_failed, bytes_done, "
-    "plan_complete, verification FROM transfers WHERE id = :id"
+    "bytes_skipped, plan_complete, verification FROM transfers WHERE id = :id"
 )
 LAST_ORDINAL = "SELECT COALESCE(MAX(ordinal), 0) FROM objects WHERE transfer_id = :id"
 ADD = (
@@ -40,9 +40,14 @@ ADD_PART = (
 FORGET_PARTS = f"DELETE FROM parts {WHERE_OBJECT}"  # noqa: S608 - our own words only
 ABANDON = (
     "INSERT INTO cleanups (transfer_id, target_identity, upload_id, upload_key, upload_started_at, "
-    "upload_keeps_crc64nvme, attempts, due_at, created_at) SELECT transfer_id, target_identity, upload_id, "
-    "target_key, upload_started_at, upload_keeps_crc64nvme, 0, :now, :now FROM objects "
-    "WHERE transfer_id = :id AND upload_id IS NOT NULL AND intent_at IS NOT NULL"
+    "upload_keeps_crc64nvme, intent_at, attempts, due_at, created_at) SELECT transfer_id, target_identity, "
+    "upload_id, target_key, upload_started_at, upload_keeps_crc64nvme, "
+    "CASE WHEN upload_id IS NULL THEN intent_at END, 0, :now, :now FROM objects "
+    "WHERE transfer_id = :id AND intent_at IS NOT NULL"
+)
+OPENING = (
+    "SELECT 1 FROM objects WHERE target_identity = :identity AND target_key = :key "
+    "AND intent_at IS NOT NULL AND upload_id IS NULL LIMIT 1"
 )
 ABANDON_ONE = " AND ordinal = :ordinal"
 ONCE = " ON CONFLICT (target_identity, upload_id) DO NOTHING"

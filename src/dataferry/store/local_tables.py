@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Grows with each change of the tables.
-FORM = 1
+FORM = 2
 
 TABLES: tuple[str, ...] = (
     """
@@ -18,6 +18,7 @@ CREATE TABLE transfers (
     objects_skipped BIGINT NOT NULL,
     objects_failed BIGINT NOT NULL,
     bytes_done BIGINT NOT NULL,
+    bytes_skipped BIGINT NOT NULL,
     verification INTEGER,
     CONSTRAINT pk_transfers PRIMARY KEY (id)
 )
@@ -54,7 +55,7 @@ CREATE TABLE objects (
 """,
     "CREATE INDEX ix_objects_intent ON objects (transfer_id) WHERE intent_at IS NOT NULL",
     "CREATE INDEX ix_objects_state ON objects (transfer_id, state, ordinal)",
-    "CREATE INDEX ix_objects_upload ON objects (target_identity, target_key) WHERE upload_id IS NOT NULL",
+    "CREATE INDEX ix_objects_upload ON objects (target_identity, target_key) WHERE intent_at IS NOT NULL",
     """
 CREATE TABLE parts (
     transfer_id VARCHAR(200) NOT NULL,
@@ -73,10 +74,11 @@ CREATE TABLE cleanups (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     transfer_id VARCHAR(200) NOT NULL,
     target_identity TEXT NOT NULL,
-    upload_id TEXT NOT NULL,
+    upload_id TEXT,
     upload_key TEXT NOT NULL,
     upload_started_at VARCHAR(27),
     upload_keeps_crc64nvme INTEGER NOT NULL,
+    intent_at VARCHAR(27),
     attempts INTEGER NOT NULL,
     last_error TEXT,
     due_at VARCHAR(27),

@@ -215,6 +215,7 @@ transfers = Table(
     Column("objects_skipped", BigInteger, nullable=False),
     Column("objects_failed", BigInteger, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
+    Column("bytes_skipped", BigInteger, nullable=False),
     Column("verification", Integer),  # the lowest of what is done
 )
 
@@ -250,8 +251,8 @@ objects = Table(
         "ix_objects_upload",
         "target_identity",
         "target_key",
-        sqlite_where=text("upload_id IS NOT NULL"),
-        postgresql_where=text("upload_id IS NOT NULL"),
+        sqlite_where=text("intent_at IS NOT NULL"),
+        postgresql_where=text("intent_at IS NOT NULL"),
     ),
     Index(
         "ix_objects_intent",
@@ -282,10 +283,11 @@ cleanups = Table(
     Column("id", _SERIAL, primary_key=True, autoincrement=True),
     Column("transfer_id", String(200), nullable=False),
     Column("target_identity", Text, nullable=False),
-    Column("upload_id", Text, nullable=False),
+    Column("upload_id", Text),  # NULL: it has to be looked for
     Column("upload_key", Text, nullable=False),
     Column("upload_started_at", String(27)),
     Column("upload_keeps_crc64nvme", Integer, nullable=False),
+    Column("intent_at", String(27)),
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text),
     Column("due_at", String(27)),  # NULL: given up

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dataferry.domain.errors import ConflictError, DataFerryError, FencedError, StoppedError
-from dataferry.domain.ledger import Attempt, Ledger, ObjectState, Plan, PlannedObject
+from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState, Plan, PlannedObject
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Totals, Upload, Verification
 
 # A service's transfers are named by UUIDs.
@@ -147,6 +147,10 @@ class PlanCases:
         rig.ledger.skip(attempt, 2, reason="same size")
         totals = rig.ledger.totals(T1)
         assert (totals.objects_skipped, totals.bytes_done, totals.bytes_total) == (2, 15, 15)
+        assert totals.bytes_skipped == 15
+        rig.ledger.restart(attempt, 2, source=None, abandon=True)
+        assert rig.ledger.totals(T1).bytes_skipped == 10
+        rig.ledger.skip(attempt, 2, reason="same size")
         assert [row.error for row in rig.ledger.objects(T1)] == ["same etag", "same size"]
 
 
@@ -240,9 +244,7 @@ class UploadCases:
         )
         totals = rig.ledger.totals(T1)
         assert (totals.bytes_total, totals.bytes_done) == (7, 0)
-        assert [(task.target_identity, task.upload.key) for task in rig.ledger.cleanups()] == [
-            (PLACE, "to/a")
-        ]
+        assert [(task.target_identity, task.key) for task in rig.ledger.cleanups()] == [(PLACE, "to/a")]
 
     def test_a_restart_does_not_take_another_objects_key(self, rig: LedgerRig) -> None:
         """The key of another object of the transfer is refused by name."""
@@ -258,7 +260,7 @@ class UploadCases:
         rig.ledger.fail(attempt, 1, kind="source_changed", error="it changed")
         totals = rig.ledger.totals(T1)
         assert (totals.objects_failed, totals.bytes_done, totals.bytes_total) == (1, 0, 100)
-        assert [task.upload.upload_id for task in rig.ledger.cleanups(transfer_id=T1)] == ["u1"]
+        assert [uid(task) for task in rig.ledger.cleanups(transfer_id=T1)] == ["u1"]
         row = rig.ledger.objects(T1, state=ObjectState.FAILED)[0]
         assert (row.error_kind, row.error) == ("source_changed", "it changed")
 
@@ -274,6 +276,47 @@ class UploadCases:
 
 class CleanupCases:
     """Uploads that must be aborted."""
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            lambda ledger, attempt: ledger.abandon_all(attempt.transfer_id),
+            lambda ledger, attempt: ledger.fail(attempt, 1, kind="k", error="e"),
+            lambda ledger, attempt: ledger.skip(attempt, 1, reason="r"),
+            lambda ledger, attempt: ledger.restart(attempt, 1, source=None, abandon=True),
+            lambda ledger, attempt: ledger.restart(
+                attempt, 1, source=None, abandon=True, target=("new", "elsewhere")
+            ),
+            lambda ledger, attempt: finish(ledger, attempt, 1),
+        ],
+    )
+    def test_an_intent_without_an_upload_is_handed_over(
+        self, rig: LedgerRig, end: Callable[[Ledger, Attempt], object]
+    ) -> None:
+        """What an intent may have created is to be looked for, however its object ends; and only once."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        rig.ledger.intend(attempt, 1, part_size_bytes=40)
+        assert rig.ledger.is_opening(PLACE, "to/a")
+        rig.clock.moment += timedelta(hours=1)
+        end(rig.ledger, attempt)
+        assert not rig.ledger.is_opening(PLACE, "to/a")
+        assert rig.ledger.abandon_all(T1) == 0
+        found = [
+            (task.target_identity, task.key, task.upload, task.since) for task in rig.reopen().cleanups()
+        ]
+        assert found == [(PLACE, "to/a", None, NOON)]
+
+    def test_only_an_intent_without_an_upload_is_opening(self, rig: LedgerRig) -> None:
+        """A key is being opened from the intent until the upload is known, at its place only."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        assert not rig.ledger.is_opening(PLACE, "to/a")
+        rig.ledger.intend(attempt, 1, part_size_bytes=40)
+        assert not rig.ledger.is_opening("elsewhere", "to/a")
+        assert not rig.ledger.is_opening(PLACE, "to/ab")
+        rig.ledger.open_upload(attempt, 1, Upload(upload_id="u1", key="to/a"))
+        assert not rig.ledger.is_opening(PLACE, "to/a")
 
     def _abandoned(self, rig: LedgerRig) -> None:
         """Leave two open uploads behind."""
@@ -291,7 +334,7 @@ class CleanupCases:
         self._abandoned(rig)
         assert rig.ledger.abandon_all(T1) == 0
         tasks = rig.reopen().cleanups()
-        assert [(task.upload.upload_id, task.upload.key, task.attempts) for task in tasks] == [
+        assert [(uid(task), task.key, task.attempts) for task in tasks] == [
             ("u1", "to/a", 0),
             ("u2", "to/b", 0),
         ]
@@ -418,6 +461,11 @@ class FenceCases:
         closer.join()
         assert {StoppedError} >= {type(error) for error in errors}
         assert 8 - len(errors) == rig.reopen().totals(T1).objects_done
+
+
+def uid(task: Cleanup) -> str | None:
+    """The id of the upload that a clean-up knows."""
+    return None if task.upload is None else task.upload.upload_id
 
 
 class LedgerSuite(PlanCases, UploadCases, CleanupCases, FenceCases):

@@ -472,6 +472,7 @@ class MemoryLedger:
             elif row.row.state is ObjectState.SKIPPED:
                 totals.objects_skipped += 1
                 totals.bytes_done += size
+                totals.bytes_skipped += size
             elif row.row.state is ObjectState.FAILED:
                 totals.objects_failed += 1
             else:
@@ -483,7 +484,8 @@ class MemoryLedger:
         row = self.rows[attempt.transfer_id][ordinal]
 
         def change() -> None:
-            row.row = replace(row.row, intent_at=self.clock.now(), part_size_bytes=part_size_bytes)
+            since = row.row.intent_at or self.clock.now()
+            row.row = replace(row.row, intent_at=since, part_size_bytes=part_size_bytes)
 
         self._write(attempt, "intend", change, ordinal)
         return row.row
@@ -510,14 +512,17 @@ class MemoryLedger:
 
         self._write(attempt, "drop_parts", change, ordinal)
 
-    def _abandon(self, transfer_id: str, row: Row) -> None:
-        if row.row.upload is not None:
-            number = len(self.cleanup_rows) + 1
+    def _abandon(self, transfer_id: str, row: Row, *, known: bool = True) -> None:
+        upload = row.row.upload
+        if row.row.intent_at is not None and (known or upload is None):
+            number = max(self.cleanup_rows, default=0) + 1
             self.cleanup_rows[number] = Cleanup(
                 id=number,
                 transfer_id=transfer_id,
                 target_identity=row.row.target_identity,
-                upload=row.row.upload,
+                key=row.row.target_key,
+                upload=upload,
+                since=row.row.intent_at if upload is None else None,
                 attempts=0,
                 last_error=None,
             )
@@ -534,8 +539,7 @@ class MemoryLedger:
         row = self.rows[attempt.transfer_id][ordinal]
 
         def change() -> None:
-            if abandon:
-                self._abandon(attempt.transfer_id, row)
+            self._abandon(attempt.transfer_id, row, known=abandon)
             row.parts.clear()
             row.row = replace(
                 row.row,
@@ -563,6 +567,7 @@ class MemoryLedger:
         row = self.rows[attempt.transfer_id][ordinal]
 
         def change() -> None:
+            self._abandon(attempt.transfer_id, row, known=False)
             row.parts.clear()
             row.row = replace(
                 row.row,
@@ -590,12 +595,13 @@ class MemoryLedger:
 
     def skip(self, attempt: Attempt, ordinal: int, *, reason: str) -> None:
         row = self.rows[attempt.transfer_id][ordinal]
-        self._write(
-            attempt,
-            "skip",
-            lambda: setattr(row, "row", replace(row.row, state=ObjectState.SKIPPED, error=reason)),
-            ordinal,
-        )
+
+        def change() -> None:
+            self._abandon(attempt.transfer_id, row)
+            row.parts.clear()
+            row.row = replace(row.row, state=ObjectState.SKIPPED, error=reason, upload=None, intent_at=None)
+
+        self._write(attempt, "skip", change, ordinal)
 
     def retry_failed(self, attempt: Attempt) -> int:
         with self._lock:
@@ -609,10 +615,20 @@ class MemoryLedger:
             return len(failed)
 
     def abandon_all(self, transfer_id: str) -> int:
-        rows = [row for row in self.rows[transfer_id].values() if row.row.upload is not None]
+        rows = [row for row in self.rows[transfer_id].values() if row.row.intent_at is not None]
         for row in rows:
             self._abandon(transfer_id, row)
+            row.parts.clear()
+            row.row = replace(row.row, upload=None, intent_at=None, part_size_bytes=None)
         return len(rows)
+
+    def is_opening(self, target_identity: str, key: str) -> bool:
+        place = (target_identity, key)
+        with self._lock:
+            rows = [row.row for rows in self.rows.values() for row in rows.values()]
+        return any(
+            r.intent_at and r.upload is None for r in rows if (r.target_identity, r.target_key) == place
+        )
 
     def known_uploads(self, target_identity: str, key: str) -> frozenset[str]:
         with self._lock:
@@ -620,7 +636,12 @@ class MemoryLedger:
         uploads = [
             r.upload for r in rows if r.upload and (r.target_identity, r.target_key) == (target_identity, key)
         ]
-        return frozenset(upload.upload_id for upload in uploads)
+        uploads += [
+            c.upload
+            for c in (*self.cleanup_rows.values(), *self.given_up)
+            if (c.target_identity, c.key) == (target_identity, key)
+        ]
+        return frozenset(upload.upload_id for upload in uploads if upload is not None)
 
     def cleanups(self, *, limit: int = 100, transfer_id: str | None = None) -> list[Cleanup]:
         return [c for c in self.cleanup_rows.values() if transfer_id in (None, c.transfer_id)][:limit]

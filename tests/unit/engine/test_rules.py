@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content, times
@@ -502,3 +503,81 @@ def test_part_size_is_kept_on_resume() -> None:
 
     assert rig.arrived
     assert result.bytes_resumed == 3 * PART
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda rig: rig.ledger.abandon_all("t"), lambda rig: rig.go(limits=ONE)],
+    ids=["terminate", "fail"],
+)
+def test_an_upload_that_no_row_knows_is_found_and_aborted(end: Callable[[Rig], object]) -> None:
+    """Killed before the id of an upload was written, and the object never tried again: it is found."""
+    rig = big(4)
+    rig.crash("created")
+    assert len(rig.sink.uploads) == 1
+    rig.source.objects.clear()
+
+    end(rig)
+    abort_due(rig.ledger, lambda cleanup: rig.sink, SystemClock())
+
+    assert rig.sink.uploads == {}
+    assert rig.ledger.cleanups() == []
+    assert rig.ledger.given_up == []
+
+
+def test_only_a_lost_upload_is_aborted_when_one_is_looked_for() -> None:
+    """Uploads of other keys, older ones and those that a row knows stay; one being opened makes it wait."""
+    rig = big(4)
+    older = rig.foreign_upload("in/big")
+    rig.sink.uploads[older.upload_id].begun -= timedelta(hours=2)
+    other = rig.foreign_upload("in/bigger")
+    rig.crash("created")
+    rig.ledger.abandon_all("t")
+    rig.crash("created", transfer_id="another")
+
+    assert abort_due(rig.ledger, lambda cleanup: rig.sink, SystemClock()) == 0
+    assert len(rig.sink.uploads) == 4
+    assert "being opened" in (rig.ledger.cleanups()[0].last_error or "")
+
+    rig.crash("put_part", 2, transfer_id="another")
+    assert abort_due(rig.ledger, lambda cleanup: rig.sink, SystemClock()) == 1
+    known = rig.ledger.known_uploads(rig.sink.identity, "in/big")
+    assert set(rig.sink.uploads) == {older.upload_id, other.upload_id, *known}
+
+
+@pytest.mark.parametrize(("exclusive", "lists"), [(False, True), (True, False)])
+def test_a_lost_upload_that_may_not_be_aborted_is_told(*, exclusive: bool, lists: bool) -> None:
+    """Where others upload too, or listing is refused, it is left, written, and said what to do."""
+    rig = big(4)
+    rig.crash("created")
+    rig.ledger.abandon_all("t")
+    rig.sink.exclusive, rig.sink.lists_uploads = exclusive, lists
+    told: list[str] = []
+
+    gone = abort_due(
+        rig.ledger,
+        lambda cleanup: rig.sink,
+        SystemClock(),
+        given_up=lambda cleanup, error: told.append(error),
+    )
+
+    assert gone == 0
+    assert len(rig.sink.uploads) == 1
+    assert "lifecycle rule" in told[0]
+    assert [cleanup.last_error for cleanup in rig.ledger.given_up] == told
+
+
+def test_bytes_resumed_are_those_that_earlier_attempts_moved() -> None:
+    """Objects that were there before count as skipped, not as resumed; finished ones and parts do."""
+    rig = Rig({"a": b"there", "big": content(6 * PART), "small": b"moved"})
+    rig.sink.objects["in/a"] = b"there"
+    rig.crash("put_part", 4)
+    committed = rig.ledger.totals("t")
+    rig.crash("put")
+
+    result = rig.go(limits=ONE)
+
+    assert (committed.bytes_done, committed.bytes_skipped) == (3 * PART + 5, 5)
+    assert (result.objects_skipped, result.bytes_resumed) == (1, 6 * PART)
+    assert rig.witness.progress[-1].bytes_resumed == result.bytes_resumed
+    assert rig.go(transfer_id="next").bytes_resumed == 0

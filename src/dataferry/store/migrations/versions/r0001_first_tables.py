@@ -221,6 +221,7 @@ def _ledger() -> None:
         sa.Column("objects_skipped", sa.BigInteger(), nullable=False),
         sa.Column("objects_failed", sa.BigInteger(), nullable=False),
         sa.Column("bytes_done", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_skipped", sa.BigInteger(), nullable=False),
         sa.Column("verification", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_transfers"),
     )
@@ -267,8 +268,8 @@ def _ledger() -> None:
         "objects",
         ["target_identity", "target_key"],
         unique=False,
-        sqlite_where=sa.text("upload_id IS NOT NULL"),
-        postgresql_where=sa.text("upload_id IS NOT NULL"),
+        sqlite_where=sa.text("intent_at IS NOT NULL"),
+        postgresql_where=sa.text("intent_at IS NOT NULL"),
     )
     op.create_table(
         "parts",
@@ -287,10 +288,11 @@ def _ledger() -> None:
         sa.Column("id", _SERIAL, autoincrement=True, nullable=False),
         sa.Column("transfer_id", sa.String(length=200), nullable=False),
         sa.Column("target_identity", sa.Text(), nullable=False),
-        sa.Column("upload_id", sa.Text(), nullable=False),
+        sa.Column("upload_id", sa.Text(), nullable=True),
         sa.Column("upload_key", sa.Text(), nullable=False),
         sa.Column("upload_started_at", sa.String(length=27), nullable=True),
         sa.Column("upload_keeps_crc64nvme", sa.Integer(), nullable=False),
+        sa.Column("intent_at", sa.String(length=27), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("due_at", sa.String(length=27), nullable=True),
