@@ -6,17 +6,21 @@ Standard library ``http.client``: no proxies from the environment, no redirects 
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import threading
 import time
 from functools import cached_property
+from typing import Any, cast
 
 from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError, DataFerryError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+# A reply's head must be whole within so many stall time-outs: a byte now and then is no stall.
+HEAD_STALLS = 2
 
 
 class Network:
@@ -167,11 +171,74 @@ class SocketHandle:
             return  # not connected (any more): nothing is blocked on it
 
 
+class _TimedReader(io.RawIOBase):
+    """A socket's bytes, optionally until a deadline: a time-out alone never ends a server that drips."""
+
+    def __init__(self, inner: io.RawIOBase, sock: socket.socket) -> None:
+        self._inner = inner
+        self._sock = sock
+        self.deadline: float | None = None
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read some bytes.
+
+        Raises:
+            TimeoutError: None came for too long, or the deadline is over.
+        """
+        if self.deadline is None:
+            return self._inner.readinto(buffer)
+        usual_s = self._sock.gettimeout()
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the reply takes too long")
+        self._sock.settimeout(left_s if usual_s is None else min(usual_s, left_s))
+        try:
+            return self._inner.readinto(buffer)
+        finally:
+            self._sock.settimeout(usual_s)
+
+    def close(self) -> None:
+        """Close the reading side."""
+        self._inner.close()
+        super().close()
+
+
+class PinnedResponse(http.client.HTTPResponse):
+    """A reply whose head must come in time, and whose body can be made to."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._timed = _TimedReader(self.fp.detach(), sock)
+        self._stall_s = sock.gettimeout()
+        self.fp = io.BufferedReader(self._timed)
+
+    def begin(self) -> None:
+        """Read the head.
+
+        Raises:
+            TimeoutError: It is not whole in time.
+        """
+        self.limit(HEAD_STALLS)
+        super().begin()
+        self._timed.deadline = None
+
+    def limit(self, stalls: float) -> None:
+        """Let reading end with ``TimeoutError`` after so many stall time-outs from now."""
+        if self._stall_s is not None:
+            self._timed.deadline = time.monotonic() + stalls * self._stall_s
+
+
 class PinnedConnection(http.client.HTTPConnection):
     """An HTTP/1.1 connection to the address that was checked, under the host's own name.
 
     ``shut()`` may be called from any thread, all else from its owner's only.
     """
+
+    response_class = PinnedResponse
 
     def __init__(
         self, network: Network, *, host: str, port: int, provenance: Provenance, tls: bool, timeout_s: float
@@ -213,6 +280,10 @@ class PinnedConnection(http.client.HTTPConnection):
             ) from exc
         except (OSError, ValueError) as exc:
             raise ConnectionFailedError(f"no TLS connection to {self.host}:{self.port}: {exc}") from exc
+
+    def getresponse(self) -> PinnedResponse:
+        """Read the head of the reply."""
+        return cast("PinnedResponse", super().getresponse())
 
     @property
     def is_shut(self) -> bool:

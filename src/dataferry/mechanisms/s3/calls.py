@@ -26,10 +26,12 @@ from dataferry.mechanisms.s3.address import Place
 from dataferry.mechanisms.s3.attributes import http_date
 from dataferry.mechanisms.s3.errors import error_of
 from dataferry.mechanisms.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, encode_query
-from dataferry.net.connections import Network, PinnedConnection
+from dataferry.net.connections import Network, PinnedConnection, PinnedResponse
 
 MAX_DRAIN_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 3600.0
+# A reply that is no data must be whole within so many stall time-outs; completions send blanks for minutes.
+_REPLY_STALLS = 10
 _OK = range(200, 300)
 Query = Sequence[tuple[str, str]]
 
@@ -101,7 +103,7 @@ class Client:
 
     def open(
         self, operation: str, *, key: str, query: Query = (), headers: Mapping[str, str] | None = None
-    ) -> http.client.HTTPResponse:
+    ) -> PinnedResponse:
         """Send a GET and return the reply with its body unread.
 
         Raises:
@@ -149,10 +151,9 @@ class Client:
             self._failed(operation, exc)
         return self.settle(operation, response, key=key, writing=writing)
 
-    def settle(
-        self, operation: str, response: http.client.HTTPResponse, *, key: str, writing: bool = False
-    ) -> Reply:
+    def settle(self, operation: str, response: PinnedResponse, *, key: str, writing: bool = False) -> Reply:
         """Read a reply's body; raise what it says if it is not 2xx, or is an error document all the same."""
+        response.limit(_REPLY_STALLS)
         try:
             body = response.read(replies.MAX_XML_BYTES + 1)
         except (OSError, http.client.HTTPException) as exc:
@@ -164,7 +165,7 @@ class Client:
         failure = replies.error_in(body)
         if response.status in _OK and failure is None:
             return Reply(status=response.status, headers=response.headers, body=body)
-        code, message = failure or ("", "")
+        code, message = (self._masked(words) for words in failure or ("", ""))
         if 300 <= response.status < 400:  # noqa: PLR2004 - redirects are never followed
             code = code or "PermanentRedirect"
         status = 500 if response.status in _OK else response.status
@@ -204,7 +205,7 @@ class Client:
         headers: Mapping[str, str],
         body: bytes,
         digest: str,
-    ) -> http.client.HTTPResponse:
+    ) -> PinnedResponse:
         """Send a request whole and read the reply's head; once more if an idle connection turned out dead."""
         for attempt in (1, 2):
             reused = self._connection.sock is not None
@@ -280,6 +281,14 @@ class Client:
         if isinstance(exc, DataFerryError):
             raise exc
         raise ConnectionFailedError(f"{server}: {type(exc).__name__}", operation=operation) from exc
+
+    def _masked(self, words: str) -> str:
+        """Cut our credentials out of a stranger's words: errors travel to logs, callbacks and operators."""
+        used = self._signer.used
+        for value in (used.secret_access_key, used.session_token, used.access_key_id) if used else ():
+            if value:
+                words = words.replace(value, "***")
+        return words
 
     def _note_clock(self, response: http.client.HTTPResponse) -> None:
         """Remember how far the server's clock is from ours: times of its listings are its own."""

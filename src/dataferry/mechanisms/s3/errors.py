@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, "Error responses".
 
 from __future__ import annotations
 
+import re
+
 from dataferry.domain.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -71,6 +73,9 @@ _ADVICE = {
     "EntityTooSmall": "a part is smaller than the store's 5 MiB: raise part_size_bytes",
 }
 
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ABOUT_CREDENTIALS = re.compile(r"signature|credential|authorization|x-amz-", re.IGNORECASE)
+
 
 def error_of(
     *,
@@ -88,11 +93,12 @@ def error_of(
         operation: E.g. ``s3.GetObject``.
         where: Bucket and key, for people.
         status: HTTP status.
-        code: S3's code, empty where the reply had none (HEAD).
+        code: S3's code, empty where the reply had none (HEAD); what can't be one counts as none.
         message: S3's words; only used where we have no better ones.
         retry_after_s: From the reply.
         writing: A precondition that failed was one of a write.
     """
+    code = code if _CODE.fullmatch(code) else ""
     detail = _ADVICE.get(code) or _printable(message)
     text = f"{where}: {code or f'HTTP {status}'}" + (f" ({detail})" if detail else "")
     if status == 501 or code == "NotImplemented":  # noqa: PLR2004 - Not Implemented
@@ -123,7 +129,7 @@ def _by_status(status: int, *, writing: bool) -> type[StorageError]:  # noqa: PL
 
 
 def _printable(message: str) -> str:
-    """Bound and clean a stranger's words; those that quote a signature are left out."""
-    if "signature" in message.lower() or "x-amz-" in message.lower():
+    """Bound and clean a stranger's words; those about a request's credentials are left out."""
+    if _ABOUT_CREDENTIALS.search(message):
         return ""
     return "".join(char for char in message if char.isprintable())[:200]

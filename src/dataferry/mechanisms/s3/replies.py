@@ -14,10 +14,31 @@ from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.mechanisms.s3.attributes import decode_crc, iso_date, strong_etag
 
 MAX_XML_BYTES = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, percent-encoded, is 4 MiB
+# The same page has some 15,000 elements. In memory an element is a hundred times its four bytes of "<a/>".
+MAX_XML_ELEMENTS = 100_000
+MAX_XML_DEPTH = 32
 
 
 class _Builder(ET.TreeBuilder):
-    """Refuses document types, and with them entities."""
+    """Refuses document types, and with them entities; and more elements, or deeper ones, than S3 sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elements = 0
+        self._depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> ET.Element:
+        """Open an element."""
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_XML_ELEMENTS or self._depth > MAX_XML_DEPTH:
+            raise ProtocolError("the reply has more XML elements, or deeper ones, than allowed")
+        return super().start(tag, attributes)
+
+    def end(self, tag: str, /) -> ET.Element:
+        """Close one."""
+        self._depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, *_ids: str | None) -> None:
         """Raise: S3 sends none."""

@@ -45,10 +45,14 @@ class Signer:
 
     Args:
         region: As in the credential scope.
+
+    Attributes:
+        used: The credentials of the last request; None before the first.
     """
 
     def __init__(self, region: str) -> None:
         self._region = region
+        self.used: Credentials | None = None
         self._key: bytes = b""
         self._key_of: tuple[str, str] = ("", "")
 
@@ -74,6 +78,7 @@ class Signer:
             now: UTC.
             payload_sha256: Hex digest of the body, or ``UNSIGNED-PAYLOAD``.
         """
+        self.used = credentials
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         day = stamp[:8]
         sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": stamp}

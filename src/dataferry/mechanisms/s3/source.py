@@ -40,6 +40,8 @@ SOURCE_CAPABILITIES = frozenset(
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED"}
 _PAGE = "1000"
+# Amazon answers with empty pages while it passes over versions that were deleted.
+MAX_EMPTY_PAGES = 10_000
 
 
 def head(client: Client, info: ObjectInfo) -> ObjectInfo:
@@ -148,10 +150,15 @@ class S3Source:
 def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
     """List all objects of a prefix after a key, asking for the next page when it is needed.
 
+    Each page must lead further, so that a server that repeats itself, in circles of whatever length, is not
+    followed for ever.
+
     Raises:
-        ProtocolError: A page leads back to itself.
+        ProtocolError: A page leads back, or nowhere for too long.
     """
     token: str | None = None
+    furthest = ""
+    empty = 0
     while True:
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", _PAGE), ("prefix", prefix)]
         if token is not None:
@@ -160,10 +167,15 @@ def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[
             query.append(("start-after", after))
         reply = client.call("s3.ListObjectsV2", "GET", query=query)
         page = replies.listing(reply.xml("s3.ListObjectsV2"))
+        empty = 0 if page.objects else empty + 1
+        reached = max((found.key for found in page.objects), default=None)
+        if reached is not None and reached <= furthest:
+            raise ProtocolError("the listing goes in circles", operation="s3.ListObjectsV2")
+        furthest = reached or furthest
         yield from page.objects
         if page.next_token is None:
             return
-        if page.next_token == token:
+        if page.next_token == token or empty > MAX_EMPTY_PAGES:
             raise ProtocolError("the listing goes in circles", operation="s3.ListObjectsV2")
         token = page.next_token
 
