@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +20,7 @@ from dataferry.domain.errors import ConflictError, DataFerryError, NoSpaceError,
 from dataferry.domain.ledger import Attempt, Ledger
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
+from dataferry.store import ledger_statements as sql
 from dataferry.store import service_ledger
 from dataferry.store.local import LocalLedger, open_local_ledger
 from dataferry.store.store import Store
@@ -122,6 +124,7 @@ WRITER = """
 import sys, threading
 from pathlib import Path
 from dataferry.domain.objects import Upload
+from dataferry.store import ledger_statements as sql
 from dataferry.store import service_ledger
 from dataferry.store.local import open_local_ledger
 from dataferry.testing.ledger_suite import T1, part, planned
@@ -210,6 +213,16 @@ def test_nobody_waits_for_a_dead_writer(tmp_path: Path) -> None:
     with pytest.raises(DataFerryError):
         ledger.begin(T1)
     ledger.close()
+
+
+@pytest.mark.parametrize("statement", [sql.ABANDON, sql.FORGET_UPLOADS])
+def test_abandoning_reads_no_object_that_is_not_open(tmp_path: Path, statement: str) -> None:
+    """However many objects a transfer has, a terminate looks only at those with an intent."""
+    open_local_ledger(tmp_path / "ledger.db").close()
+    values = {"id": T1, "now": ""}
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    assert ["ix_objects_intent" in step[3] for step in plan] == [True]
 
 
 def test_a_local_transfer_must_begin(tmp_path: Path) -> None:

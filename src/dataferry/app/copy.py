@@ -49,8 +49,8 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     settings = _settings(options.config)
     registry = Registry()
     locations: KnownLocations | None = None
-    network = Network()
     limits = EngineLimits()
+    network = Network(stall_timeout_s=limits.stall_timeout_s)
     if settings is not None:
         from dataferry.app.wiring import Locations, engine_limits, network_of
 

@@ -261,12 +261,7 @@ class SqlLedger(LedgerReading):
                 "SELECT COALESCE(SUM(size_bytes), 0) FROM parts WHERE transfer_id = :id", values
             )
             session.execute("DELETE FROM parts WHERE transfer_id = :id", values)
-            session.execute(
-                "UPDATE objects SET part_size_bytes = NULL, intent_at = NULL, upload_id = NULL, "
-                "upload_started_at = NULL, upload_keeps_crc64nvme = 0 "
-                "WHERE transfer_id = :id AND intent_at IS NOT NULL",
-                values,
-            )
+            session.execute(sql.FORGET_UPLOADS, values)
             session.count(transfer_id, Counts(bytes_done=-int(size[0][0])))
             return handed
 

@@ -38,12 +38,17 @@ ADD_PART = (
     "etag = excluded.etag, crc64nvme = excluded.crc64nvme, confirmed = excluded.confirmed"
 )
 FORGET_PARTS = f"DELETE FROM parts {WHERE_OBJECT}"  # noqa: S608 - our own words only
+# A comparison, not IS NOT NULL: with it SQLite takes the partial index instead of all of a transfer's rows.
 ABANDON = (
     "INSERT INTO cleanups (transfer_id, target_identity, upload_id, upload_key, upload_started_at, "
     "upload_keeps_crc64nvme, intent_at, attempts, due_at, created_at) SELECT transfer_id, target_identity, "
     "upload_id, target_key, upload_started_at, upload_keeps_crc64nvme, "
     "CASE WHEN upload_id IS NULL THEN intent_at END, 0, :now, :now FROM objects "
-    "WHERE transfer_id = :id AND intent_at IS NOT NULL"
+    "WHERE transfer_id = :id AND intent_at > ''"
+)
+FORGET_UPLOADS = (
+    "UPDATE objects SET part_size_bytes = NULL, intent_at = NULL, upload_id = NULL, "
+    "upload_started_at = NULL, upload_keeps_crc64nvme = 0 WHERE transfer_id = :id AND intent_at > ''"
 )
 OPENING = (
     "SELECT 1 FROM objects WHERE target_identity = :identity AND target_key = :key "

@@ -53,7 +53,7 @@ CREATE TABLE objects (
 )
  WITHOUT ROWID
 """,
-    "CREATE INDEX ix_objects_intent ON objects (transfer_id) WHERE intent_at IS NOT NULL",
+    "CREATE INDEX ix_objects_intent ON objects (transfer_id, intent_at) WHERE intent_at IS NOT NULL",
     "CREATE INDEX ix_objects_state ON objects (transfer_id, state, ordinal)",
     "CREATE INDEX ix_objects_upload ON objects (target_identity, target_key) WHERE intent_at IS NOT NULL",
     """

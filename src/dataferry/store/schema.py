@@ -257,6 +257,7 @@ objects = Table(
     Index(
         "ix_objects_intent",
         "transfer_id",
+        "intent_at",
         sqlite_where=text("intent_at IS NOT NULL"),
         postgresql_where=text("intent_at IS NOT NULL"),
     ),

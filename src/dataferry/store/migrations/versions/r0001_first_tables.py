@@ -257,7 +257,7 @@ def _ledger() -> None:
     op.create_index(
         "ix_objects_intent",
         "objects",
-        ["transfer_id"],
+        ["transfer_id", "intent_at"],
         unique=False,
         sqlite_where=sa.text("intent_at IS NOT NULL"),
         postgresql_where=sa.text("intent_at IS NOT NULL"),
