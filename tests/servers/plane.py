@@ -111,9 +111,11 @@ class Rig:
         self.plane = PlaneProcess("plane-under-test", directory, settings, environment=environment)
 
     def close(self) -> None:
-        """End both."""
+        """End both; what the plane did not expect fails the test, whatever it was about."""
         self.plane.stop()
         self.control_plane.stop()
+        log = self.plane.process.log.read_text(errors="replace")
+        assert "Traceback" not in log, log[-8000:]
 
     @property
     def address(self) -> PlaneAddress:

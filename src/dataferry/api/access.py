@@ -1,6 +1,7 @@
 """The outermost layer of a request: its id, one line in the log, and the last word on unexpected errors.
 
-Logged are method, path, status and time: never the query, a header or a body.
+Logged are method, path, status and time: never the query, a header or a body. What operators' tools ask again
+and again (a GET below ``/management``, health) is logged at debug, unless it fails.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataferry.telemetry.logs import get_logger
 
 REQUEST_ID = "X-Request-Id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/healthz", "/readyz"})
+_HEALTH = frozenset({"/healthz", "/readyz"})
+_ERROR = 400
 _SERVER_ERROR = 500
 
 _log = get_logger("api")
@@ -61,7 +63,7 @@ class AccessLog:
                     raise
                 await unexpected(request_id, instance=scope["path"])(scope, receive, send_with_id)
             finally:
-                log = _log.debug if scope["path"] in _QUIET and status < _SERVER_ERROR else _log.info
+                log = _log.debug if _is_polling(scope, status) else _log.info
                 log(
                     "request",
                     method=scope["method"],
@@ -69,3 +71,10 @@ class AccessLog:
                     status=status,
                     seconds=round(time.monotonic() - began, 4),
                 )
+
+
+def _is_polling(scope: Scope, status: int) -> bool:
+    """Return True for requests that would fill the log and tell nothing."""
+    if scope["path"] in _HEALTH:
+        return status < _SERVER_ERROR
+    return scope["method"] == "GET" and scope["path"].startswith("/management/") and status < _ERROR

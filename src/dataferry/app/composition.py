@@ -34,6 +34,7 @@ from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured, check_settings
 from dataferry.flows.grants import Grants
+from dataferry.flows.journal import Journal
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
 from dataferry.flows.policy import FlowPolicy
@@ -172,6 +173,7 @@ class Service:
         self._registrar = Registrar(
             store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
         )
+        self._journal = Journal(store)
         self._sweep = Sweep(
             store=store,
             executor=self._executor,
@@ -235,7 +237,7 @@ class Service:
 
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
-        for part in (self._outbox, self._executor, self._sweep, self._registrar):
+        for part in (self._journal, self._outbox, self._executor, self._sweep, self._registrar):
             part.start()
             self._open.callback(part.close)
         self._started.set()

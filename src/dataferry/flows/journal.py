@@ -1,0 +1,65 @@
+"""Writes each step of every flow into the log, once it is committed.
+
+Events are what a flow's story is told from; the log is where operators' collectors read it. Reading them back
+from the store means that the log never says what a rolled-back transaction would have done.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from dataferry.domain.errors import NotFoundError
+from dataferry.flows.periodic import Periodic
+from dataferry.store.store import Store, Transaction
+from dataferry.telemetry.logs import get_logger
+
+PAGE = 500
+INTERVAL_S = 0.5
+
+_log = get_logger("flows")
+
+
+class Journal:
+    """Logs events in the order in which they were written, in a thread that it owns.
+
+    Args:
+        store: Where events are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._after = 0
+        self._thread = Periodic("journal", self.tick, INTERVAL_S)
+
+    def start(self) -> None:
+        """Start with what happens from now on."""
+        with self._store.snapshot() as tx:
+            self._after = tx.events.last_id()
+        self._thread.start()
+
+    def tick(self) -> int:
+        """Log what was committed since the last tick; return how many events."""
+        with self._store.snapshot() as tx:
+            events = tx.events.since(self._after, PAGE)
+            names = {flow_id: _name(tx, flow_id) for flow_id in {event.flow_id for event in events}}
+        for event in events:
+            data_flow_id = names[event.flow_id]
+            _log.info(
+                event.kind, data_flow=data_flow_id, reason=event.reason, actor=event.actor, event_id=event.id
+            )
+            self._after = event.id
+        return len(events)
+
+    def close(self) -> None:
+        """Log what is left, and join the thread."""
+        self._thread.close()
+        while self.tick():
+            pass
+
+
+def _name(tx: Transaction, flow_id: UUID) -> str:
+    """What control planes call the flow."""
+    try:
+        return tx.flows.get(flow_id).data_flow_id
+    except NotFoundError:
+        return str(flow_id)
