@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataFerryError as error:
         if debug:
             raise
-        sys.stderr.write(f"dataferry: {error}\n")
+        from dataferry.cli.output import printable
+
+        sys.stderr.write(f"dataferry: {printable(str(error))}\n")
         return FAILED
     except KeyboardInterrupt:
         if debug:

@@ -17,6 +17,7 @@ from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import (
     ConfigError,
     ConflictError,
+    ConnectionFailedError,
     DataFerryError,
     NotFoundError,
     UnauthorizedError,
@@ -63,6 +64,8 @@ class OutboxSender:
         self._catalogue = catalogue
         self._policy = policy
         self._clock = clock
+        # Control planes that did not answer: how often in a row, and until when they are left alone.
+        self._silent: dict[str, tuple[int, float]] = {}
         self._pool = ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="outbox")
         self._periodic = Periodic("outbox", self.tick, POLL_INTERVAL_S)
 
@@ -82,10 +85,15 @@ class OutboxSender:
     def tick(self) -> int:
         """Send what is due once; return how many messages were tried.
 
-        Control planes are served side by side, so that one that hangs delays the others by one time-out only.
+        Control planes are served side by side. One that does not answer is left alone for a while, with all
+        its messages, so that it delays the others by one time-out only.
         """
+        now = self._clock.monotonic()
+        silent = [plane for plane, (_, until) in self._silent.items() if until > now]
         with self._store.snapshot() as tx:
-            due = [(message, tx.flows.get(message.flow_id)) for message in tx.outbox.due(BATCH)]
+            due = [
+                (message, tx.flows.get(message.flow_id)) for message in tx.outbox.due(BATCH, without=silent)
+            ]
         by_plane: dict[str, list[tuple[OutboxMessage, DataFlow]]] = {}
         for message, flow in due:
             by_plane.setdefault(flow.control_plane_id, []).append((message, flow))
@@ -98,14 +106,27 @@ class OutboxSender:
         for message, flow in messages:
             try:
                 self._send(self._catalogue.control_plane(flow.control_plane_id), message, flow)
+            except ConnectionFailedError as exc:
+                self._not_sent(message, exc)
+                if message.kind != TERMINATE_VIA_MANAGEMENT_API:  # that is another place
+                    self._leave_alone(flow.control_plane_id)
+                    return
             except DataFerryError as exc:
+                self._silent.pop(flow.control_plane_id, None)
                 self._not_sent(message, exc)
             except Exception as exc:  # noqa: BLE001 - a boundary: a fault of ours must not stop the outbox
                 _log.exception("callback failed", message_id=message.message_id)
                 self._not_sent(message, DataFerryError(f"internal fault ({type(exc).__name__})"))
             else:
+                self._silent.pop(flow.control_plane_id, None)
                 with self._store.transaction() as tx:
                     tx.outbox.sent(message.message_id)
+
+    def _leave_alone(self, plane: str) -> None:
+        """Send nothing to a control plane for a while; only its own batch, in one thread, gets here."""
+        failures = self._silent.get(plane, (0, 0.0))[0] + 1
+        delay_s = self._policy.callback_backoff.delay_s(failures)
+        self._silent[plane] = (failures, self._clock.monotonic() + delay_s)
 
     def _send(self, plane: ControlPlane, message: OutboxMessage, flow: DataFlow) -> None:
         if message.kind == TERMINATE_VIA_MANAGEMENT_API:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import select
 import ssl
+import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +17,8 @@ from dataferry.domain.location import Provenance
 from dataferry.net.connections import Network
 
 _MAX_CONNECTIONS = 20
+# An answer must be read within so many time-outs: one that drips would hold its reader for ever.
+_EXCHANGE_TIMEOUTS = 2
 
 
 def guarded_client(network: Network, provenance: Provenance, *, timeout_s: float) -> httpx.Client:
@@ -26,10 +30,10 @@ def guarded_client(network: Network, provenance: Provenance, *, timeout_s: float
     Args:
         network: Whose guard and certificates are used.
         provenance: Whose word the URLs are.
-        timeout_s: For each of dialling, sending and waiting for bytes.
+        timeout_s: For each of dialling, sending and waiting for bytes; a whole exchange may take twice that.
     """
     return httpx.Client(
-        transport=_GuardedTransport(network, provenance),
+        transport=_GuardedTransport(network, provenance, exchange_s=_EXCHANGE_TIMEOUTS * timeout_s),
         timeout=timeout_s,
         trust_env=False,
         follow_redirects=False,
@@ -39,22 +43,49 @@ def guarded_client(network: Network, provenance: Provenance, *, timeout_s: float
 class _GuardedTransport(httpx.HTTPTransport):
     """httpx's own transport, on a pool that dials by our network."""
 
-    def __init__(self, network: Network, provenance: Provenance) -> None:
+    def __init__(self, network: Network, provenance: Provenance, *, exchange_s: float) -> None:
         super().__init__(verify=network.tls_context, trust_env=False)
+        self._exchange_s = exchange_s
+        self._deadline = _Deadline()
         self._pool = httpcore.ConnectionPool(
             ssl_context=network.tls_context,
             max_connections=_MAX_CONNECTIONS,
             keepalive_expiry=5.0,
-            network_backend=_GuardedBackend(network, provenance),
+            network_backend=_GuardedBackend(network, provenance, self._deadline),
         )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; from now on the clock runs for its answer, body included."""
+        self._deadline.at = time.monotonic() + self._exchange_s
+        return super().handle_request(request)
+
+
+class _Deadline(threading.local):
+    """When the exchange of the calling thread has to end, in monotonic seconds."""
+
+    at: float | None = None
+
+    def bounded(self, timeout_s: float | None) -> float | None:
+        """Return the time-out of one more step.
+
+        Raises:
+            TimeoutError: The exchange is over its time.
+        """
+        if self.at is None:
+            return timeout_s
+        left_s = self.at - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the answer takes too long")
+        return left_s if timeout_s is None else min(timeout_s, left_s)
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
     """Dials through the guard."""
 
-    def __init__(self, network: Network, provenance: Provenance) -> None:
+    def __init__(self, network: Network, provenance: Provenance, deadline: _Deadline) -> None:
         self._network = network
         self._provenance = provenance
+        self._deadline = deadline
 
     def connect_tcp(
         self,
@@ -66,7 +97,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Dial; the pool has no say in where to."""
         try:
-            return _Stream(self._network.dial(host, port, self._provenance))
+            return _Stream(self._network.dial(host, port, self._provenance), self._deadline)
         except ConnectionFailedError as exc:
             raise httpcore.ConnectError(exc.message) from exc
 
@@ -87,13 +118,14 @@ class _GuardedBackend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """A connected socket, as the pool wants it."""
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, sock: Any, deadline: _Deadline) -> None:
         self._sock = sock
+        self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read some bytes."""
-        self._sock.settimeout(timeout)
         try:
+            self._sock.settimeout(self._deadline.bounded(timeout))
             return bytes(self._sock.recv(max_bytes))
         except TimeoutError as exc:
             raise httpcore.ReadTimeout(str(exc)) from exc
@@ -120,7 +152,8 @@ class _Stream(httpcore.NetworkStream):
         """Do the handshake."""
         self._sock.settimeout(timeout)
         try:
-            return _Stream(ssl_context.wrap_socket(self._sock, server_hostname=server_hostname))
+            secured = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
+            return _Stream(secured, self._deadline)
         except (OSError, ValueError) as exc:
             self._sock.close()
             raise httpcore.ConnectError(str(exc)) from exc

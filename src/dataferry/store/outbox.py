@@ -7,19 +7,19 @@ still hear ``errored``. ``retry`` makes it pending again; being the oldest, it t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, exists, insert, select, update
+from sqlalchemy import Connection, exists, insert, select, true, update
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, State
 from dataferry.domain.errors import ConflictError, NotFoundError
 from dataferry.store import pages
 from dataferry.store.records import OutboxMessage, OutboxState
-from dataferry.store.schema import outbox
+from dataferry.store.schema import flows, outbox
 
 MAX_ERROR_CHARS = 2_000
 
@@ -60,18 +60,27 @@ class OutboxRepository:
         self._connection.execute(insert(outbox).values(row))
         return message_id
 
-    def due(self, limit: int) -> list[OutboxMessage]:
-        """Return messages to send now: of each flow the oldest pending one, if its time has come."""
+    def due(self, limit: int, *, without: Collection[str] = ()) -> list[OutboxMessage]:
+        """Return messages to send now: of each flow the oldest pending one, if its time has come.
+
+        Args:
+            limit: Of how many.
+            without: Control planes to pass over.
+        """
         older = outbox.alias("older")
         blocked = exists().where(
             older.c.flow_id == outbox.c.flow_id,
             older.c.sequence < outbox.c.sequence,
             older.c.state == OutboxState.PENDING.value,
         )
+        passed_over = select(flows.c.id).where(flows.c.control_plane_id.in_(without))
         query = (
             select(outbox)
             .where(
-                outbox.c.state == OutboxState.PENDING.value, outbox.c.next_at <= self._clock.now(), ~blocked
+                outbox.c.state == OutboxState.PENDING.value,
+                outbox.c.next_at <= self._clock.now(),
+                ~blocked,
+                outbox.c.flow_id.not_in(passed_over) if without else true(),
             )
             .order_by(outbox.c.next_at, outbox.c.sequence)
             .limit(pages.bounded(limit))

@@ -7,6 +7,7 @@ took into a record, it does not leave the process.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
@@ -17,6 +18,9 @@ import structlog
 _WITH_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 # Too talkative below a warning: they log each request and each statement, signed headers included.
 _TALKATIVE = ("httpx", "httpcore", "botocore", "urllib3", "sqlalchemy", "alembic")
+# Terminals obey these, and paths, names and messages of strangers stand in records. Line ends and tabs stay:
+# values with a line end are quoted where they are rendered, and tracebacks have theirs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -102,7 +106,7 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a record that cannot be rendered must not end what it tells of."""
-        return self._redactor(super().format(record))
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", self._redactor(super().format(record)))
 
 
 class _Redaction:

@@ -228,7 +228,8 @@ def _bearer(token: str | None) -> dict[str, str]:
 def _refusal(operation: str, answer: httpx.Response) -> DataFerryError:
     """Turn an answer that is no success into the error that says whether trying again can help."""
     status = answer.status_code
-    told = f"answered with {status} {answer.reason_phrase[:60]}".rstrip()
+    # The status's own words, not the answer's: those are a stranger's, and could quote our token.
+    told = f"answered with {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
     refusals: dict[int, type[DataFerryError]] = {
         HTTPStatus.UNAUTHORIZED: UnauthorizedError,
         HTTPStatus.FORBIDDEN: ForbiddenError,
