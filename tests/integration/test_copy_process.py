@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,13 @@ class Desk:
 
     @property
     def ledgers(self) -> list[Path]:
-        """What is left of ledgers and their locks."""
-        return sorted((self.path / "state").rglob("*.db*"))
+        """Ledgers with something to resume, and locks."""
+        return sorted((self.path / "state" / "dataferry").glob("*.db*"))
+
+    @property
+    def finished(self) -> list[Path]:
+        """Ledgers of copies that are complete."""
+        return sorted((self.path / "state").rglob("finished/*"))
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start ``dataferry`` with these arguments."""
@@ -110,7 +116,7 @@ def parts_committed(desk: Desk) -> int:
     for path in desk.ledgers:
         if path.suffix == ".db":
             try:
-                with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1) as database:
+                with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)) as database:
                     row: tuple[int] = database.execute("SELECT count(*) FROM parts").fetchone()
                     return row[0]
             except sqlite3.OperationalError:
@@ -127,16 +133,57 @@ def test_the_result_line_is_a_contract(desk: Desk) -> None:
     assert (desk.path / "b.txt").read_text() == "hello"
 
 
-def test_a_finished_copy_leaves_nothing_behind(desk: Desk) -> None:
-    """The ledger is removed, and the same copy again skips what is equal."""
+def test_what_has_not_changed_is_not_copied_again(desk: Desk) -> None:
+    """New objects, and those that changed at either end, move; the others do not."""
     (desk.path / "in" / "deep").mkdir(parents=True)
     for number in range(5):
         (desk.path / "in" / "deep" / f"{number}.txt").write_text(str(number))
     assert desk.copy("in/", "out/")["objects"] == 5
     assert desk.ledgers == []
+    assert len(desk.finished) == 1
     (desk.path / "in" / "new.txt").write_text("new")
-    assert desk.copy("in/", "out/")["objects"] == 6
-    assert (desk.path / "out" / "new.txt").read_text() == "new"
+    (desk.path / "in" / "deep" / "1.txt").write_text("I")
+    (desk.path / "out" / "deep" / "2.txt").write_text("Z")
+    code, out, _ = desk.run("copy", "in/", "out/")
+    assert code == 0
+    assert out.startswith("completed: 6 objects, 8 B (3 unchanged); 5 B moved in ")
+    assert (desk.path / "out" / "deep" / "1.txt").read_text() == "I"
+    assert (desk.path / "out" / "deep" / "2.txt").read_text() == "2"
+    code, out, _ = desk.run("copy", "in/", "out/")
+    assert out.startswith("completed: 6 objects, 8 B (6 unchanged); 0 B moved in ")
+    assert out.endswith("verified: transport\n")
+    assert len(desk.finished) == 1
+
+
+def test_a_finished_ledger_of_another_version_is_no_obstacle(desk: Desk) -> None:
+    """It only saved time: the objects are copied again."""
+    (desk.path / "a.txt").write_text("hello")
+    desk.copy("a.txt", "b.txt")
+    with closing(sqlite3.connect(desk.finished[0])) as database:
+        database.execute("PRAGMA user_version = 999")
+    code, out, _ = desk.run("copy", "a.txt", "b.txt")
+    assert (code, out.split(" in ")[0]) == (0, "completed: 1 object, 5 B; 5 B moved")
+    assert len(desk.finished) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "reason"),
+    [
+        ("in/", "in/", "the same place"),
+        ("in/a.txt", "in/", "the same place"),
+        ("in/", "in/deeper/", "lies in the source"),
+    ],
+)
+def test_a_place_is_not_copied_onto_or_into_itself(
+    desk: Desk, source: str, destination: str, reason: str
+) -> None:
+    """Such a copy would do nothing, or never end."""
+    (desk.path / "in").mkdir()
+    (desk.path / "in" / "a.txt").write_text("hello")
+    code, out, err = desk.run("copy", source, destination)
+    assert (code, out) == (1, "")
+    assert reason in err
+    assert [path.name for path in (desk.path / "in").iterdir()] == ["a.txt"]
 
 
 def test_people_get_a_sentence(desk: Desk) -> None:
@@ -144,7 +191,7 @@ def test_people_get_a_sentence(desk: Desk) -> None:
     (desk.path / "a.txt").write_text("hello")
     code, out, err = desk.run("copy", "a.txt", "b.txt")
     assert (code, err) == (0, "")
-    assert out.startswith("completed: 1 objects, 5 B in ")
+    assert out.startswith("completed: 1 object, 5 B; 5 B moved in ")
     assert desk.run("copy", "a.txt", "c.txt", "--quiet") == (0, "", "")
 
 
@@ -211,7 +258,7 @@ def test_objects_that_fail_are_listed_and_tried_again_next_time(desk: Desk) -> N
     result = json.loads(out.splitlines()[-1])
     assert (code, result["state"], result["objects"]) == (1, "failed", 1)
     assert "dataferry: bad.txt: " in err
-    assert "1 objects failed; run the same command again" in err
+    assert "1 object failed; run the same command again" in err
 
     (desk.path / "out" / "bad.txt").rmdir()
     assert desk.copy("in/", "out/")["objects"] == 2
@@ -240,7 +287,7 @@ def test_the_ledger_can_be_put_elsewhere(desk: Desk) -> None:
     desk.copy("a.txt", "b.txt", "--ledger", "elsewhere/my.db")
     assert desk.ledgers == []
     assert not (desk.path / "state").exists()
-    assert list((desk.path / "elsewhere").iterdir()) == []
+    assert [path.name for path in (desk.path / "elsewhere").iterdir()] == ["my.db"]
 
 
 def test_starting_is_quick(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """One transfer in this process, with the engine of the service and a ledger in a local file.
 
 Running the same copy again goes on where it was: the ledger is found by the identity of both ends. Once
-everything has arrived it is removed, so that the next run looks at the source anew.
+everything has arrived, the next run looks at the source anew, and skips what has not changed since.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataferry.app.copy_ledger import LedgerFile, turns
 from dataferry.app.interrupts import interrupts
 from dataferry.app.locks import FileLock
 from dataferry.app.outcome import CopyOptions, Outcome
 from dataferry.app.places import KnownLocations, find_place
 from dataferry.domain.clock import SystemClock
-from dataferry.domain.errors import ConfigError, DataFerryError, StoppedError
+from dataferry.domain.errors import DataFerryError, InputError, StoppedError
 from dataferry.domain.ledger import Attempt, Cleanup, ObjectState
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.run import run
@@ -27,7 +28,7 @@ from dataferry.engine.transfer import EngineLimits, Observer, Overwrite, Result,
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
-from dataferry.store.local import LocalLedger, open_local_ledger
+from dataferry.store.local import LocalLedger
 
 if TYPE_CHECKING:
     from dataferry.app.settings import Settings
@@ -62,7 +63,9 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
         destination=find_place(destination, locations=locations, registry=registry),
         network=network,
     )
-    path = options.ledger or _ledger_path(ends)
+    ends.refuse_overlap()
+    file = LedgerFile(ends.identity, options.ledger)
+    path = file.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = FileLock(
         path.with_name(f"{path.name}.lock"),
@@ -70,10 +73,9 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     )
     lock.acquire()
     try:
-        return _Copy(ends, path, options.limits(limits), options.overwrite, observer).run()
+        return _Copy(ends, file, options.limits(limits), options.overwrite, observer).run()
     finally:
-        # Without a ledger there is nothing left that two could work on.
-        lock.release(remove=not path.exists())
+        lock.release(remove=True)
 
 
 def _settings(config: str | None) -> Settings | None:
@@ -100,6 +102,25 @@ class _Ends:
         ends = (f"{mechanism.name} {endpoint.identity}" for mechanism, endpoint in places)
         return hashlib.sha256("\n".join(ends).encode()).hexdigest()[:32]
 
+    def refuse_overlap(self) -> None:
+        """Refuse to copy a place onto or into itself.
+
+        Raises:
+            InputError: Both are the same place, or the destination lies in the source.
+        """
+        (mechanism, source), (other, destination) = self.source, self.destination
+        if mechanism.name != other.name:
+            return
+        begin, end = source.identity.rstrip("/"), destination.identity.rstrip("/")
+        if not destination.is_single and source.is_single:
+            end = f"{end}/{begin.rsplit('/', 1)[-1]}"
+        if begin == end:
+            raise InputError("source and destination are the same place")
+        if not source.is_single and end.startswith(f"{begin}/"):
+            raise InputError(
+                "the destination lies in the source: the copy would copy itself; name a place beside it"
+            )
+
     def open_source(self) -> Source:
         mechanism, endpoint = self.source
         return mechanism.open_source(endpoint, self.network)
@@ -109,60 +130,47 @@ class _Ends:
         return mechanism.open_sink(endpoint, self.network)
 
 
-def _ledger_path(ends: _Ends) -> Path:
-    """``$XDG_STATE_HOME/dataferry/<pair>.db``.
-
-    Source: XDG Base Directory Specification, "Environment variables": a relative path is ignored.
-    """
-    home = os.environ.get("XDG_STATE_HOME", "")
-    state = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
-    return state / "dataferry" / f"{ends.identity}.db"
-
-
 class _Copy:
     """One run of a copy over an open ledger."""
 
     def __init__(
-        self, ends: _Ends, path: Path, limits: EngineLimits, overwrite: Overwrite, observer: Observer
+        self, ends: _Ends, file: LedgerFile, limits: EngineLimits, overwrite: Overwrite, observer: Observer
     ) -> None:
         self._ends = ends
-        self._path = path
+        self._file = file
         self._limits = limits
         self._overwrite = overwrite
         self._observer = observer
         self._stop = Stop()
 
     def run(self) -> Outcome:
-        """Move what is left, clean up, and remove the ledger if nothing is left to remember."""
-        ledger = self._open()
-        worthless = False
+        """Move what is left, clean up, and put the ledger away if nothing is left to do."""
+        ledger = self._file.open()
+        settled = is_empty = False
         try:
             outcome, left = self._with(ledger)
-            worthless = outcome.state == "completed" and not left
+            settled = outcome.state == "completed" and not left
         except DataFerryError:
-            worthless = self._is_empty(ledger)
+            settled, is_empty = self._is_settled(ledger)
             raise
         finally:
             ledger.close()
-            if worthless:
-                for suffix in ("", "-wal", "-shm"):
-                    self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            if is_empty:
+                self._file.remove()
+            elif settled:
+                self._file.finish()
         return outcome
 
-    def _is_empty(self, ledger: LocalLedger) -> bool:
-        """True if nothing was planned, and nothing is left to clean up."""
-        name = self._transfer_id(ledger)
-        return ledger.totals(name).objects_total == 0 and not ledger.cleanups(limit=1)
-
-    def _open(self) -> LocalLedger:
-        try:
-            return open_local_ledger(self._path)
-        except OSError as error:
-            raise ConfigError(f"the ledger {self._path} can't be opened: {error}") from error
+    def _is_settled(self, ledger: LocalLedger) -> tuple[bool, bool]:
+        """After an error: is nothing left to do, and is nothing known either?"""
+        name, earlier = turns(ledger, self._ends.identity)
+        settled = ledger.totals(name).objects_total == 0 and not ledger.cleanups(limit=1)
+        return settled, settled and earlier is None
 
     def _with(self, ledger: LocalLedger) -> tuple[Outcome, int]:
         """Run the engine; return the outcome and how many clean-ups remain."""
-        attempt = ledger.begin(self._transfer_id(ledger))
+        name, earlier = turns(ledger, self._ends.identity)
+        attempt = ledger.begin(name)
         source, sink = self._ends.open_source(), self._ends.open_sink()
         try:
             _probe(source)
@@ -174,6 +182,7 @@ class _Copy:
                 sink=sink,
                 limits=self._limits,
                 overwrite=self._overwrite,
+                earlier=earlier,
             )
             work = _Work(transfer, ledger, self._stop, self._observer)
             with interrupts() as interrupted:
@@ -184,21 +193,12 @@ class _Copy:
                 work.join()
                 outcome = self._outcome(work, ledger, attempt)
                 left = self._clean_up(ledger) if outcome.state != "interrupted" else 0
+                if outcome.state == "completed" and earlier is not None:
+                    ledger.forget(earlier)
         finally:
             source.close()
             sink.close()
         return outcome, left
-
-    def _transfer_id(self, ledger: LocalLedger) -> str:
-        """The pair's transfer: a new one if the last is finished and only kept for its clean-ups."""
-        number = 1
-        while True:
-            name = f"{self._ends.identity}-{number}"
-            totals = ledger.totals(name)
-            finished = totals.objects_done + totals.objects_skipped
-            if not totals.plan_complete or finished < totals.objects_total:
-                return name
-            number += 1
 
     def _outcome(self, work: _Work, ledger: LocalLedger, attempt: Attempt) -> Outcome:
         """What to tell.
@@ -226,15 +226,15 @@ class _Copy:
             objects=result.objects,
             bytes=result.bytes,
             seconds=result.seconds,
+            objects_skipped=result.objects_skipped,
+            bytes_moved=result.bytes_moved,
             bytes_resumed=result.bytes_resumed,
             bytes_retransferred=result.bytes_retransferred,
             strategy=result.strategy,
             verification=result.verification.word,
             failures=tuple((row.source.name, row.error_kind or "error", row.error or "") for row in rows),
             failed=result.objects_failed,
-            advice=None
-            if result.is_complete
-            else f"{result.objects_failed} objects failed; run the same command again to try them again",
+            advice=_advice(result),
         )
 
     def _clean_up(self, ledger: LocalLedger) -> int:
@@ -252,6 +252,16 @@ class _Copy:
 
         abort_due(ledger, sink_of, SystemClock(), MAX_CLEANUPS, given_up=given_up)
         return len(ledger.cleanups(limit=MAX_CLEANUPS))
+
+
+def _advice(result: Result) -> str | None:
+    """What to do next, where there is something."""
+    if result.objects_failed:
+        what = "1 object" if result.objects_failed == 1 else f"{result.objects_failed} objects"
+        return f"{what} failed; run the same command again to try again"
+    if not result.objects:
+        return "there is nothing at the source"
+    return None
 
 
 def _probe(end: Source | Sink) -> None:

@@ -72,6 +72,8 @@ class Outcome:
 
     Attributes:
         state: ``completed``, ``failed`` or ``interrupted``.
+        objects, bytes: At the destination, with those that were there already.
+        bytes_moved: By this run.
         failures: Up to twenty of ``(name, kind, error)``.
         failed: How many objects failed.
         advice: What to do next, where there is something.
@@ -81,6 +83,8 @@ class Outcome:
     objects: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    objects_skipped: int = 0
+    bytes_moved: int = 0
     bytes_resumed: int = 0
     bytes_retransferred: int = 0
     strategy: str = ""

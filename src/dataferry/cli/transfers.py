@@ -74,9 +74,17 @@ def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(outcome.as_json()) + "\n")
     elif not quiet:
-        rate = outcome.bytes / outcome.seconds if outcome.seconds else 0
-        sys.stdout.write(
-            f"{outcome.state}: {outcome.objects} objects, {as_size(outcome.bytes)} in {outcome.seconds:.1f} s"
-            f" ({as_size(rate)}/s), {as_size(outcome.bytes_resumed)} resumed,"
-            f" verified: {outcome.verification}\n"
-        )
+        sys.stdout.write(_summary(outcome))
+
+
+def _summary(outcome: Outcome) -> str:
+    """The line for people."""
+    objects = "1 object" if outcome.objects == 1 else f"{outcome.objects:,} objects"
+    there = f" ({outcome.objects_skipped:,} unchanged)" if outcome.objects_skipped else ""
+    rate = f" ({as_size(outcome.bytes_moved / outcome.seconds)}/s)" if outcome.bytes_moved else ""
+    resumed = f", {as_size(outcome.bytes_resumed)} resumed" if outcome.bytes_resumed else ""
+    verified = f", verified: {outcome.verification}" if outcome.state != "interrupted" else ""
+    return (
+        f"{outcome.state}: {objects}, {as_size(outcome.bytes)}{there}; "
+        f"{as_size(outcome.bytes_moved)} moved in {outcome.seconds:.1f} s{rate}{resumed}{verified}\n"
+    )

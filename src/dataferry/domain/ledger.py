@@ -42,12 +42,16 @@ class PlannedObject:
         target_key: The final key in the sink; unique in a transfer.
         target_identity: The sink's place (endpoint and bucket, or root); a part row is worthless elsewhere.
         skip_reason: Set if it is there already (``overwrite`` policy): planned as skipped.
+        skip_etag: The destination's validator of a skipped object, for the next look at it.
+        skip_level: How far a skipped object is proved; ``NONE`` says nothing, and lowers nothing.
     """
 
     source: ObjectInfo
     target_key: str
     target_identity: str
     skip_reason: str | None = None
+    skip_etag: str | None = None
+    skip_level: Verification = Verification.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,7 @@ class ObjectRow:
         part_size_bytes: Chosen when the upload was created; None for objects sent whole.
         upload: The open multipart upload.
         intent_at: When the intent to create an upload was written; None if none was.
-        etag: The destination's, once done.
+        etag: The destination's validator, once it is there.
     """
 
     ordinal: int
@@ -132,6 +136,10 @@ class Ledger(Protocol):
         self, transfer_id: str, *, after_ordinal: int = 0, limit: int = 100, state: ObjectState | None = None
     ) -> list[ObjectRow]:
         """Return objects in any state, for reports."""
+        ...
+
+    def arrived(self, transfer_id: str, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        """Return those of a transfer's objects that are at the destination, by target key."""
         ...
 
     def totals(self, transfer_id: str) -> Totals:

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from dataferry.domain.objects import ObjectInfo
+from dataclasses import dataclass
+
+from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.objects import ObjectInfo, Verification
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import is_md5_etag
 
 
-def skip_reason(policy: Overwrite, source: ObjectInfo, found: ObjectInfo | None) -> str | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Why an object need not be moved, and how far it is proved that it is there."""
+
+    reason: str
+    level: Verification = Verification.NONE
+
+
+def skip(
+    policy: Overwrite, source: ObjectInfo, found: ObjectInfo | None, arrived: ObjectRow | None = None
+) -> Skip | None:
     """Return why an object need not be moved, None if it must.
 
-    Equal sizes alone never make a skip: the contents must be known to be the same.
+    Equal sizes alone never make a skip: the contents must be known to be the same, by a checksum that both
+    stores keep, or since an earlier transfer brought it and neither end has changed.
+
+    Args:
+        policy: What the caller wants.
+        source: The object as listed.
+        found: What the destination has under its key.
+        arrived: What an earlier transfer between the same two places wrote under that key.
     """
     if found is None or policy is Overwrite.ALWAYS:
         return None
     if policy is Overwrite.NEVER:
-        return "it is there, and overwrite is never"
+        return Skip(reason="it is there, and overwrite is never")
     if source.size_bytes is None or source.size_bytes != found.size_bytes:
         return None
-    if source.crc64nvme is not None and found.crc64nvme is not None:
-        return "same size and CRC-64/NVME" if source.crc64nvme == found.crc64nvme else None
-    if is_md5_etag(source.validator) and source.validator == found.validator:
-        return "same size and MD5"
-    return None
+    if None not in {source.crc64nvme, found.crc64nvme}:
+        reason = "same size and CRC-64/NVME" if source.crc64nvme == found.crc64nvme else None
+        level = Verification.DESTINATION
+    elif is_md5_etag(source.validator) and source.validator == found.validator:
+        reason, level = "same size and MD5", Verification.DESTINATION
+    elif arrived is not None and _is_unchanged(source, found, arrived):
+        reason, level = "unchanged at both ends since it was copied", arrived.verification
+    else:
+        reason, level = None, Verification.NONE
+    return None if reason is None else Skip(reason=reason, level=level)
+
+
+def _is_unchanged(source: ObjectInfo, found: ObjectInfo, arrived: ObjectRow) -> bool:
+    """True if both ends are the versions that the earlier transfer read and wrote."""
+    return (
+        source.validator is not None
+        and found.validator is not None
+        and (source.name, source.size_bytes, source.validator)
+        == (arrived.source.name, arrived.source.size_bytes, arrived.source.validator)
+        and found.validator == arrived.etag
+    )

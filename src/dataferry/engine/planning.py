@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dataferry.domain.errors import AddressError
-from dataferry.domain.ledger import PlannedObject
-from dataferry.domain.objects import ObjectInfo
+from dataferry.domain.ledger import ObjectRow, PlannedObject
+from dataferry.domain.objects import ObjectInfo, Verification
 from dataferry.engine.course import Course
-from dataferry.engine.overwriting import skip_reason
+from dataferry.engine.overwriting import Skip, skip
 from dataferry.engine.transfer import Overwrite
 
 # The first page is short, so that workers begin while the second one is listed.
@@ -91,15 +92,32 @@ class Planner:
         if policy is not Overwrite.ALWAYS:
             wanted = [key for key in keys if not key.startswith(UNPLACEABLE)]
             found = self._course.retrier.run("looking at the destination", lambda: self._sink.find(wanted))
+        arrived = self._arrived(found)
         return [
-            PlannedObject(
-                source=info,
-                target_key=key,
-                target_identity=self._sink.identity,
-                skip_reason=skip_reason(policy, info, found.get(key)),
-            )
+            self._planned(info, key, found.get(key), skip(policy, info, found.get(key), arrived.get(key)))
             for info, key in zip(infos, keys, strict=True)
         ]
+
+    def _arrived(self, found: dict[str, ObjectInfo]) -> dict[str, ObjectRow]:
+        """What the earlier transfer between these places knows of what is there."""
+        earlier = self._course.transfer.earlier
+        if earlier is None or not found:
+            return {}
+        rows = self._course.ledger.arrived(earlier, list(found))
+        return {key: row for key, row in rows.items() if row.target_identity == self._sink.identity}
+
+    def _planned(
+        self, info: ObjectInfo, key: str, found: ObjectInfo | None, skipped: Skip | None
+    ) -> PlannedObject:
+        planned = PlannedObject(source=info, target_key=key, target_identity=self._sink.identity)
+        if skipped is None:
+            return planned
+        return replace(
+            planned,
+            skip_reason=skipped.reason,
+            skip_etag=None if found is None or skipped.level is Verification.NONE else found.validator,
+            skip_level=skipped.level,
+        )
 
     def _place(self, info: ObjectInfo) -> str:
         try:

@@ -61,6 +61,11 @@ class Tally:
         return max(0, committed - sum(meter.unresumed for meter in self._meters))
 
     @property
+    def bytes_moved(self) -> int:
+        """Read and written by this attempt."""
+        return sum(meter.bytes for meter in self._meters)
+
+    @property
     def bytes_retransferred(self) -> int:
         """Sent though they had been sent before."""
         return sum(meter.retransferred for meter in self._meters)
@@ -68,7 +73,7 @@ class Tally:
     def progress(self) -> Progress:
         """Return this moment; call it from one thread, since throughput is taken between calls."""
         start, meters = self._start, self._meters
-        moved = sum(meter.bytes for meter in meters)
+        moved = self.bytes_moved
         total = start.bytes_total + self.planned_bytes
         there = start.bytes_done + self.planned_skip_bytes + moved - sum(meter.lost for meter in meters)
         rate = self._throughput(moved)

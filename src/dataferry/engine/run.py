@@ -225,6 +225,7 @@ def _result(course: Course, seconds: float) -> Result:
         bytes=totals.bytes_done,
         objects_failed=totals.objects_failed,
         objects_skipped=totals.objects_skipped,
+        bytes_moved=course.tally.bytes_moved,
         bytes_resumed=course.tally.bytes_resumed,
         bytes_retransferred=course.tally.bytes_retransferred,
         seconds=seconds,

@@ -46,7 +46,12 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """One attempt's task: from a source to a sink, under an epoch."""
+    """One attempt's task: from a source to a sink, under an epoch.
+
+    Attributes:
+        earlier: A finished transfer between the same two places in the same ledger: what it brought and has
+            not changed since is skipped.
+    """
 
     id: str
     epoch: int
@@ -54,6 +59,7 @@ class Transfer:
     sink: Sink
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    earlier: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class Result:
     Attributes:
         objects: At the destination, skipped ones included.
         bytes: Of those objects.
+        bytes_moved: That this attempt read and wrote.
         bytes_resumed: That earlier attempts had moved and this one did not need to.
         bytes_retransferred: Moved again, though this attempt or an earlier one had moved them before.
         verification: The lowest level of any object.
@@ -73,6 +80,7 @@ class Result:
     bytes: int
     objects_failed: int
     objects_skipped: int
+    bytes_moved: int
     bytes_resumed: int
     bytes_retransferred: int
     seconds: float

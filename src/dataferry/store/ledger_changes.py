@@ -7,6 +7,7 @@ from typing import Any
 
 from dataferry.domain.errors import ConflictError, NotFoundError
 from dataferry.domain.ledger import Attempt, ObjectRow, ObjectState, PlannedObject
+from dataferry.domain.objects import Verification
 from dataferry.store import ledger_rows as rows
 from dataferry.store import ledger_statements as sql
 from dataferry.store.ledger_rows import Counts
@@ -42,6 +43,7 @@ def append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) ->
                 raise same_key(entry.target_key) from None
         raise
     skipped = [entry for entry in planned if entry.skip_reason is not None]
+    levels = [entry.skip_level for entry in skipped if entry.skip_level is not Verification.NONE]
     session.count(
         id,
         Counts(
@@ -51,6 +53,7 @@ def append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) ->
             bytes_done=_size(skipped),
             bytes_skipped=_size(skipped),
         ),
+        min(levels, default=None),
     )
 
 

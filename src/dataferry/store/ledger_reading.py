@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dataferry.domain.clock import Clock
@@ -52,6 +53,19 @@ class LedgerReading:
         if state is not None:
             values["state"] = state.value
         return [rows.object_row(row) for row in self._read(statement, values)]
+
+    def arrived(self, transfer_id: str, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        """Return those of a transfer's objects that are at the destination, by target key."""
+        statement = (
+            f"SELECT {rows.OBJECT_COLUMNS} FROM objects WHERE transfer_id = :id AND target_key = :key "  # noqa: S608 - our own words only
+            "AND state IN ('done', 'skipped')"
+        )
+        with self._database.read() as connection:
+            # A look into a unique index each: databases differ in how many values one statement takes.
+            found = [
+                row for key in keys for row in connection.query(statement, {"id": transfer_id, "key": key})
+            ]
+        return {row.target_key: row for row in map(rows.object_row, found)}
 
     def totals(self, transfer_id: str) -> Totals:
         """Return committed counts; an object that is done or skipped counts whole in ``bytes_done``."""

@@ -133,6 +133,8 @@ def planned_values(transfer_id: str, ordinal: int, planned: PlannedObject) -> di
         "target_identity": planned.target_identity,
         "state": (ObjectState.SKIPPED if skipped else ObjectState.PENDING).value,
         "error": planned.skip_reason,
+        "etag": planned.skip_etag,
+        "verification": int(planned.skip_level),
     }
 
 

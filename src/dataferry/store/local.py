@@ -40,6 +40,19 @@ class LocalLedger(SqlLedger):
 
         return self._run(operation)
 
+    def forget(self, transfer_id: str) -> None:
+        """Remove a transfer and its objects; uploads that wait to be aborted stay."""
+
+        def operation(session: LedgerSession) -> None:
+            for statement in (
+                "DELETE FROM parts WHERE transfer_id = :id",
+                "DELETE FROM objects WHERE transfer_id = :id",
+                "DELETE FROM transfers WHERE id = :id",
+            ):
+                session.execute(statement, {"id": transfer_id})
+
+        self._run(operation)
+
 
 def open_local_ledger(path: str | Path, *, clock: Clock | None = None) -> LocalLedger:
     """Open the ledger in a file, made with mode 0600 if it is not there.

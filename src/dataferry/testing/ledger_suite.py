@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -139,6 +139,22 @@ class PlanCases:
         assert [(row.ordinal, row.etag, row.verification) for row in done] == [
             (2, "e", Verification.TRANSPORT)
         ]
+
+    def test_what_arrived_is_told_by_key(self, rig: LedgerRig) -> None:
+        """Objects that are done or skipped are found by their keys, with the version that is there."""
+        attempt = rig.begin(T1)
+        skipped = replace(
+            planned("c"), skip_reason="same", skip_etag="e3", skip_level=Verification.DESTINATION
+        )
+        rig.ledger.add(attempt, [planned("a"), planned("b"), skipped], cursor="c")
+        rig.ledger.finish(
+            attempt, 1, size_bytes=100, etag="e1", crc64nvme=None, verification=Verification.END_TO_END
+        )
+        ledger = rig.reopen()
+        found = ledger.arrived(T1, ["to/a", "to/b", "to/c", "to/d"])
+        assert {key: row.etag for key, row in found.items()} == {"to/a": "e1", "to/c": "e3"}
+        assert ledger.totals(T1).verification is Verification.DESTINATION
+        assert ledger.arrived(T2, ["to/a"]) == {}
 
     def test_skipped_objects_count_as_there(self, rig: LedgerRig) -> None:
         """What is at the destination already counts in bytes done and is not pending."""

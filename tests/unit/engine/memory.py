@@ -432,6 +432,8 @@ class MemoryLedger:
                         target_identity=item.target_identity,
                         state=state,
                         error=item.skip_reason,
+                        etag=item.skip_etag,
+                        verification=item.skip_level,
                     )
                 )
             self.plans[attempt.transfer_id] = Plan(complete=False, cursor=cursor)
@@ -455,6 +457,12 @@ class MemoryLedger:
         with self._lock:
             rows = [row.row for row in self.rows[transfer_id].values()]
         return [r for r in rows if r.ordinal > after_ordinal and state in (None, r.state)][:limit]
+
+    def arrived(self, transfer_id: str, keys: Sequence[str]) -> dict[str, ObjectRow]:
+        there = {ObjectState.DONE, ObjectState.SKIPPED}
+        with self._lock:
+            rows = [row.row for row in self.rows[transfer_id].values()]
+        return {row.target_key: row for row in rows if row.target_key in keys and row.state in there}
 
     def totals(self, transfer_id: str) -> Totals:
         with self._lock:

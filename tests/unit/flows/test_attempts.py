@@ -170,6 +170,7 @@ def test_only_passing_faults_of_objects_are_worth_another_attempt(kind: str, ret
         bytes=1,
         objects_failed=2,
         objects_skipped=0,
+        bytes_moved=0,
         bytes_resumed=0,
         bytes_retransferred=0,
         seconds=1.0,
