@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 from awscrt.checksums import crc64nvme
-from tests.servers.faulty_s3 import Fault, FaultyS3
+from tests.servers.faulty_s3 import BLANKS_S, Fault, FaultyS3
 
 from dataferry.domain.errors import (
     AccessDeniedError,
@@ -88,9 +88,9 @@ def source(server: FaultyS3, path: str = "data/in/key", *, stall_timeout_s: floa
     return opened(MECHANISM.open_source(MECHANISM.at_location(location(server), path), network))
 
 
-def sink(server: FaultyS3, *, stall_timeout_s: float = 5.0) -> S3Sink:
+def sink(server: FaultyS3, path: str = "data/out/", *, stall_timeout_s: float = 5.0) -> S3Sink:
     network = Network(stall_timeout_s=stall_timeout_s)
-    place = MECHANISM.at_location(location(server), "data/out/")
+    place = MECHANISM.at_location(location(server), path)
     return opened(MECHANISM.open_sink(place, network))
 
 
@@ -326,6 +326,25 @@ def test_a_200_with_an_error_in_its_body_is_an_error(
     assert server.body("data", "out/big") is None
 
 
+def test_a_bad_object_is_withdrawn_where_there_are_versions() -> None:
+    """A body that the store took otherwise is deleted as the version it is; the one before it is back."""
+    with FaultyS3(keeps_versions=True) as server:
+        server.make_bucket("data")
+        server.put("data", "out/key", b"former")
+        server.inject("PutObject", Fault.CORRUPT)
+        with pytest.raises(IntegrityError):
+            put(opened(sink(server, "data/out/").writer()), "out/key", b"new")
+        assert server.body("data", "out/key") == b"former"
+
+
+def test_a_bad_object_is_not_deleted_where_there_are_no_versions(server: FaultyS3) -> None:
+    """Without versions nothing is deleted: it could be somebody else's object by then."""
+    server.inject("PutObject", Fault.CORRUPT)
+    with pytest.raises(IntegrityError):
+        put(opened(sink(server).writer()), "out/key", b"new")
+    assert server.count("DeleteObject") == 0
+
+
 def test_a_wrong_object_checksum_refuses_completion(server: FaultyS3) -> None:
     """The full-object checksum is sent, and a store that has other bytes makes no object."""
     writer = opened(sink(server).writer())
@@ -333,6 +352,26 @@ def test_a_wrong_object_checksum_refuses_completion(server: FaultyS3) -> None:
     with pytest.raises(IntegrityError):
         writer.complete(upload, receipts, size_bytes=len(BODY) * 2, crc64nvme=1)
     assert server.body("data", "out/big") is None
+
+
+def test_a_completion_that_takes_long_and_sends_blanks_is_waited_for(server: FaultyS3) -> None:
+    """A large object takes a store minutes to put together; blanks show that it is alive."""
+    writer = opened(sink(server, stall_timeout_s=BLANKS_S / 3).writer())
+    upload, receipts = two_parts(writer)
+    server.inject("CompleteMultipartUpload", Fault.BLANKS)
+    done = writer.complete(upload, receipts, size_bytes=len(BODY) * 2, crc64nvme=None)
+    assert done.size_bytes == len(BODY) * 2
+
+
+def test_a_completion_that_is_never_answered_ends(server: FaultyS3) -> None:
+    """No watchdog looks at completions: the socket's time-out ends them."""
+    writer = opened(sink(server, stall_timeout_s=0.3).writer())
+    upload, receipts = two_parts(writer)
+    server.inject("CompleteMultipartUpload", Fault.HANG)
+    began = time.monotonic()
+    with pytest.raises(StallError):
+        writer.complete(upload, receipts, size_bytes=len(BODY) * 2, crc64nvme=None)
+    assert time.monotonic() - began < 5
 
 
 def test_completion_whose_reply_was_lost_says_that_the_upload_is_gone(server: FaultyS3) -> None:

@@ -17,6 +17,7 @@ from tests.servers.s3_client import S3Server, s3_client
 from dataferry.demo.servers import JuiceFs
 from dataferry.domain.errors import (
     AccessDeniedError,
+    AddressError,
     BucketNotFoundError,
     DataFerryError,
     DestinationExistsError,
@@ -118,6 +119,15 @@ def either(request: pytest.FixtureRequest) -> Bucket:
     """A bucket on each."""
     found: Bucket = request.getfixturevalue(request.param)
     return found
+
+
+def test_a_server_that_folds_names_is_never_told_two(strict: Bucket) -> None:
+    """Written by others, a//b replaces a/b without a word; we refuse such names there, and say why."""
+    strict.witness.put_object(Bucket=strict.name, Key="d/e", Body=b"one")
+    strict.witness.put_object(Bucket=strict.name, Key="d//e", Body=b"two")
+    assert strict.body("d/e") == b"two"
+    with pytest.raises(AddressError, match="exact_keys"):
+        strict.sink().place("d//e", single=False)
 
 
 def put(writer: S3Writer, key: str, body: bytes, attributes: Attributes | None = None, **how: Any) -> str:

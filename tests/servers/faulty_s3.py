@@ -16,10 +16,12 @@ signatures: the real servers do.
         assert server.open_uploads("data") == []
 
 Call names are S3's: ListObjectsV2, HeadObject, GetObject, PutObject, CreateMultipartUpload, UploadPart,
-ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket; ``*`` is any.
+ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket, DeleteObject;
+``*`` is any.
 A server made with ``keeps_checksums=False`` knows no checksums, and with ``rejects_checksums=True`` answers
-400 to a request for them, as old servers do. Any credentials are good; ``access_key_id`` and
-``secret_access_key`` are there for symmetry with the real ones.
+400 to a request for them, as old servers do; with ``keeps_versions=True`` the version before the last is
+kept. ``watch`` is told of each call before and after it is done, and may hang up. Any credentials are good;
+``access_key_id`` and ``secret_access_key`` are there for symmetry with the real ones.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import hashlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,6 +55,7 @@ _KEPT = (
     "expires",
 )
 _HANG_S = 60.0
+BLANKS_S = 1.2
 
 
 class Fault(StrEnum):
@@ -71,6 +74,7 @@ class Fault(StrEnum):
     SHIFT_RANGE = "shift-range"  # the right number of bytes, one byte further on
     CHANGE_ETAG = "change-etag"  # another ETag than the object's; conditions are ignored
     WRONG_CHECKSUM = "wrong-checksum"  # the checksum of the reply is not that of the bytes
+    BLANKS = "blanks"  # the head at once, blanks for a while, then the reply, as Amazon completes uploads
     CORRUPT = "corrupt"  # the bytes stored are not the ones sent (checksums follow the stored ones)
 
 
@@ -120,8 +124,13 @@ class FaultyS3:
     access_key_id = "AKIAFAULTYFAULTY"
     secret_access_key = "faulty-secret-access-key"
 
-    def __init__(self, *, keeps_checksums: bool = True, rejects_checksums: bool = False) -> None:
+    def __init__(
+        self, *, keeps_checksums: bool = True, rejects_checksums: bool = False, keeps_versions: bool = False
+    ) -> None:
         self.keeps_checksums = keeps_checksums
+        self.keeps_versions = keeps_versions
+        self.former: dict[str, Stored | None] = {}
+        self.watch: Callable[[str, str], None] = lambda _call, _moment: None
         self.rejects_checksums = rejects_checksums
         self.lock = threading.RLock()
         self.buckets: dict[str, dict[str, Stored]] = {}
@@ -228,8 +237,8 @@ class _Problem(Exception):  # noqa: N818 - an answer
         self.status, self.code, self.retry_after = status, code, retry_after
 
 
-class _HungUpError(Exception):
-    """The connection closes without a reply."""
+class HungUpError(Exception):
+    """The connection closes without a reply; ``watch`` may raise it."""
 
 
 _CALLS = {
@@ -238,7 +247,7 @@ _CALLS = {
     ("HEAD", True): "HeadObject",
     ("GET", True): "GetObject",
     ("PUT", True): "PutObject",
-    ("DELETE", True): "AbortMultipartUpload",
+    ("DELETE", True): "DeleteObject",
     ("PUT", False): "CreateBucket",
 }
 
@@ -247,6 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     wbufsize = 0
+    call = ""
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet."""
@@ -271,14 +281,16 @@ class _Handler(BaseHTTPRequestHandler):
             with self._faults():
                 self.data = self.rfile.read(int(self.lower.get("content-length", "0")))
                 if len(self.data) < int(self.lower.get("content-length", "0")):
-                    raise _HungUpError  # noqa: TRY301 - ends this request
+                    raise HungUpError  # noqa: TRY301 - ends this request
                 handler = getattr(
                     self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", call).lower().replace("_v2", "")
                 )
+                self.s3.watch(call, "before")
+                self.call = call
                 handler()
         except _Problem as problem:
             self._error(problem)
-        except (_HungUpError, OSError):
+        except (HungUpError, OSError):
             self.close_connection = True
 
     @contextmanager
@@ -289,7 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.fault is Fault.HANG:
                 self.s3.released.wait(_HANG_S)
             if fault.fault in {Fault.HANG, Fault.RESET}:
-                raise _HungUpError
+                raise HungUpError
             if fault.fault is Fault.REFUSE:
                 self.close_connection = True
             else:
@@ -374,8 +386,20 @@ class _Handler(BaseHTTPRequestHandler):
         with self.s3.lock:
             if self.lower.get("if-none-match") == "*" and self.key in objects:
                 raise _Problem(412, "PreconditionFailed")
+            version = uuid.uuid4().hex
+            self.s3.former[version] = objects.get(self.key)
             objects[self.key] = stored
-        self._reply(200, headers={"ETag": f'"{stored.etag}"', **self._checksum(stored.crc)})
+        versions = {"x-amz-version-id": version} if self.s3.keeps_versions else {}
+        self._reply(200, headers={"ETag": f'"{stored.etag}"', **versions, **self._checksum(stored.crc)})
+
+    def _delete_object(self) -> None:
+        objects = self._objects()
+        with self.s3.lock:
+            former = self.s3.former.pop(self.query["versionId"])
+            objects.pop(self.key, None)
+            if former is not None:
+                objects[self.key] = former
+        self._reply(204)
 
     def _create_multipart_upload(self) -> None:
         self._objects()
@@ -530,10 +554,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         if self._is(Fault.RESET_AFTER):
-            raise _HungUpError
+            raise HungUpError
+        self.s3.watch(self.call, "after")
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
+        if self._is(Fault.BLANKS):
+            self._blanks(body)
+            return
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -543,10 +571,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             if self._is(Fault.STALL):
                 self.s3.released.wait(_HANG_S)
-            raise _HungUpError
+            raise HungUpError
         self.wfile.write(body)
         if self._is(Fault.CLOSE):
-            raise _HungUpError
+            raise HungUpError
+
+    def _blanks(self, body: bytes) -> None:
+        """Send blanks now and then before the body, in chunks."""
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _ in range(int(BLANKS_S / 0.1)):
+            self.wfile.write(b"1\r\n \r\n")
+            self.s3.released.wait(0.1)
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
 
 def _base64(crc: int) -> str:

@@ -248,7 +248,7 @@ def test_a_location_without_shared_credentials_grants_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "single", "key"),
-    [("a", False, "in/a"), ("d/e f", True, "in/d/e f"), ("/a", False, "in//a"), ("..a", False, "in/..a")],
+    [("a", False, "in/a"), ("d/e f", True, "in/d/e f"), ("..a", False, "in/..a")],
 )
 def test_a_prefix_takes_names_below_it(name: str, single: bool, key: str) -> None:
     """Names are put behind the prefix as they are."""
@@ -300,3 +300,28 @@ def test_importing_it_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["a//b", "/a", "a//", "d/e//f"])
+def test_keys_that_a_server_may_fold_are_not_written_there(name: str) -> None:
+    """An empty segment is refused with advice, but where the server is known to keep it."""
+    with pytest.raises(AddressError, match="exact_keys"):
+        MECHANISM.open_sink(MECHANISM.at_location(location(), "data/in/"), Network()).place(
+            name, single=False
+        )
+    for endpoint in (
+        MECHANISM.at_location(location(exact_keys=True), "data/in/"),
+        MECHANISM.at_address(address("s3://data/in/")),
+        MECHANISM.at_address(address("http://localhost/data/in/", exact_keys="true")),
+    ):
+        sink = MECHANISM.open_sink(endpoint, Network())
+        assert sink.place(name, single=False) == f"in/{name}"
+
+
+def test_a_single_key_that_a_server_may_fold_is_not_written_there() -> None:
+    """The key of the place itself is looked at too; names that end in one slash are fine."""
+    sink = MECHANISM.open_sink(MECHANISM.at_location(location(), "data/in//b"), Network())
+    with pytest.raises(AddressError, match="exact_keys"):
+        sink.place("b", single=True)
+    other = MECHANISM.open_sink(MECHANISM.at_location(location(), "data/in/"), Network())
+    assert other.place("marker/", single=False) == "in/marker/"

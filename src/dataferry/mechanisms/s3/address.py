@@ -29,6 +29,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _DOTS = frozenset({".", ".."})
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,7 @@ class Place:
 
     Attributes:
         path: The key or the prefix; empty is the whole bucket.
+        exact_keys: The server keeps ``a//b`` and ``a/b`` apart, as Amazon does; said by the operator.
         credentials: Gives those of the moment; ambient ones renew themselves.
         share: What a grant hands out; None if the location names nothing.
     """
@@ -86,6 +88,7 @@ class Place:
     credentials: Callable[[], Credentials] = field(repr=False, compare=False)
     payload_signing: bool = False
     exclusive: bool = False
+    exact_keys: bool = False
     share: Share | None = field(default=None, repr=False)
     mechanism: str = "s3"
 
@@ -103,6 +106,11 @@ class Place:
     def root(self) -> str:
         """What is cut off keys to make names: the prefix up to its last ``/``."""
         return self.path[: self.path.rfind("/") + 1]
+
+    @property
+    def keeps_empty_segments(self) -> bool:
+        """True if ``a//b`` is surely another object than ``a/b``."""
+        return self.exact_keys or self.server.host.endswith(_AMAZON)
 
     @property
     def host(self) -> str:
@@ -178,6 +186,20 @@ def checked_key(key: str) -> str:
     if not _DOTS.isdisjoint(key.split("/")):
         raise AddressError(
             f"the key {key[:200]!r} has '.' or '..' as a segment, which servers resolve differently"
+        )
+    return key
+
+
+def distinct_key(place: Place, key: str) -> str:
+    """Return a key to write, if no other key can be the same object at that server.
+
+    Raises:
+        AddressError: It has an empty segment, and servers that store files take ``a//b`` for ``a/b``.
+    """
+    if "//" in f"/{key}" and not place.keeps_empty_segments:
+        raise AddressError(
+            f"the key {key[:200]!r} has an empty segment, and this server may take a//b for a/b: "
+            "set exact_keys = true on its location if it does not"
         )
     return key
 

@@ -35,6 +35,8 @@ def grant(place: Place, profile: Profile, mode: GrantMode) -> DataAddress:
         properties.append(("objectPrefix", place.path))
     if mode is GrantMode.WRITE and place.exclusive:
         properties.append(("exclusive", "true"))
+    if mode is GrantMode.WRITE and place.exact_keys:
+        properties.append(("exact_keys", "true"))
     bare = any(name == "objectPrefix" for name, _ in properties)
     endpoint = f"s3://{place.bucket}" + (f"/{place.path}" if place.path and not bare else "")
     return DataAddress(endpoint_type=profile.url, endpoint=endpoint, properties=tuple(properties))

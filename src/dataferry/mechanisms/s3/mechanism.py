@@ -87,6 +87,7 @@ class S3Mechanism:
             lambda: credentials,
             provenance=Provenance.EXTERNAL,
             exclusive=flag(address.get("exclusive"), "exclusive"),
+            exact_keys=flag(address.get("exact_keys"), "exact_keys"),
         )
 
     def at_metadata(
@@ -156,6 +157,7 @@ class S3Mechanism:
             ambient.credentials if own is None else lambda: own,
             provenance=Provenance.OPERATOR,
             exclusive=settings.get("exclusive", False),
+            exact_keys=settings.get("exact_keys", False),
             payload_signing=settings.get("payload_signing", False),
             share=share,
         )
@@ -168,6 +170,7 @@ def _place(
     *,
     provenance: Provenance,
     exclusive: bool = False,
+    exact_keys: bool = False,
     payload_signing: bool = False,
     share: Share | None = None,
 ) -> Place:
@@ -180,6 +183,7 @@ def _place(
         provenance=provenance,
         credentials=credentials,
         exclusive=exclusive,
+        exact_keys=exact_keys,
         payload_signing=payload_signing,
         share=share,
     )

@@ -14,7 +14,7 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo
-from dataferry.mechanisms.s3.address import Place, checked_key
+from dataferry.mechanisms.s3.address import Place, checked_key, distinct_key
 from dataferry.mechanisms.s3.calls import Client, true_absence
 from dataferry.mechanisms.s3.source import pages
 from dataferry.mechanisms.s3.writer import S3Writer, look_up
@@ -86,17 +86,18 @@ class S3Sink:
         """Return the final key: the place's own if both it and the source are one object, else prefix + name.
 
         Raises:
-            AddressError: The name is empty, has ``.`` or ``..`` segments, or the key is too long.
+            AddressError: The name is empty, has ``.`` or ``..`` segments, or the key is too long, or has an
+                empty segment that the server may not keep.
         """
         if self._place.is_single:
             if single:
-                return self._place.path
+                return distinct_key(self._place, self._place.path)
             raise AddressError(
                 f"{self._place} names one object, and the source is more than one: end the destination with /"
             )
         if not name:
             raise AddressError("an object without a name has no place in a sink")
-        return checked_key(self._place.path + name)
+        return distinct_key(self._place, checked_key(self._place.path + name))
 
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look keys up: a HEAD each if they are few, else by listing their range, and a HEAD for the rest."""

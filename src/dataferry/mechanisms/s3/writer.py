@@ -1,8 +1,8 @@
 """One worker's calls to write: whole objects, parts, and what makes parts an object.
 
 Source: Amazon S3 API Reference, "PutObject", "CreateMultipartUpload", "UploadPart", "ListParts",
-"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"; Amazon S3 User Guide, "Checking
-object integrity", for full-object CRC-64/NVME.
+"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "DeleteObject"; Amazon S3 User
+Guide, "Checking object integrity", for full-object CRC-64/NVME.
 """
 
 from __future__ import annotations
@@ -328,6 +328,7 @@ class S3PartWrite:
         reply = self._client.answer(self._operation, key=self._key)
         stored = decode_crc(reply.headers.get(CRC_HEADER))
         if stored is not None and stored != self._crc:
+            self._withdraw(reply.headers.get("x-amz-version-id"))
             raise IntegrityError(
                 f"{where}: the store's CRC-64/NVME of the body differs", operation=self._operation
             )
@@ -347,6 +348,17 @@ class S3PartWrite:
         self._held = None
         with contextlib.suppress(OSError, DataFerryError):
             self._client.drop()
+
+    def _withdraw(self, version_id: str | None) -> None:
+        """Delete exactly the version that this body made, so that the one before it is visible again.
+
+        Without versions there is none to bring back, and a plain delete could hit somebody else's object.
+        """
+        if self._operation == "s3.PutObject" and version_id not in {None, "", "null"}:
+            with contextlib.suppress(DataFerryError):
+                self._client.call(
+                    "s3.DeleteObject", "DELETE", key=self._key, query=[("versionId", str(version_id))]
+                )
 
     def _begin(self, payload_sha256: str | None = None) -> None:
         """Send the head."""
