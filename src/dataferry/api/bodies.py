@@ -61,12 +61,17 @@ class JsonBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if scope["method"] in {"GET", "HEAD", "OPTIONS"} and "transfer-encoding" not in headers:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(Headers(scope=scope), receive)
-            document = _parse(Headers(scope=scope), body)
+            _refuse_ambiguous(headers)
+            body = await self._read(headers, receive)
+            document = _parse(headers, body)
         except RefusedBodyError as refused:
             answer = problem(
                 refused.status,
@@ -113,6 +118,16 @@ class JsonBodies:
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "too_large",
             f"the body is larger than {self._max_bytes} bytes",
+        )
+
+
+def _refuse_ambiguous(headers: Headers) -> None:
+    """Refuse two lengths: a proxy before us may have believed the other one, and what follows be anybody's."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise RefusedBodyError(
+            HTTPStatus.BAD_REQUEST,
+            "invalid_input",
+            "the request has both Content-Length and Transfer-Encoding",
         )
 
 

@@ -13,13 +13,14 @@ import uvicorn
 
 from dataferry import __version__
 from dataferry.app.composition import Service, base_url, build
+from dataferry.app.patience import PatientProtocol
 from dataferry.app.settings import Settings
 from dataferry.telemetry.logs import configure
 
 INTERRUPTED = 130
 # Requests in flight may end; streams are told to.
 GRACE_S = 5
-# Connections that send nothing are dropped; control planes keep theirs for some seconds.
+# Connections that idle between requests are dropped; control planes keep theirs for some seconds.
 KEEP_ALIVE_S = 30
 
 
@@ -78,6 +79,9 @@ def _run(service: Service, settings: Settings, listener: socket.socket, port: in
     server = _Server(
         uvicorn.Config(
             service.application,
+            # By name, whatever else is installed: others have no bounds on heads.
+            http=PatientProtocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

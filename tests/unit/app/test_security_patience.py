@@ -1,0 +1,81 @@
+"""Connections that never come to a request are let go; those that work are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from dataferry.app.patience import PatientProtocol
+
+HEAD_S = 0.3
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+async def _application(scope: Any, _receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class Hasty(PatientProtocol):
+    """Waits for a moment only."""
+
+    head_timeout_s = HEAD_S
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where a server with this protocol listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(_application, http=Hasty, ws="none", lifespan="off", log_config=None)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20 * HEAD_S)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HTTP/1.1\r\nHo", REQUEST + b"GET / HT"], ids=["silent", "half", "second"]
+)
+def test_a_head_that_does_not_come_ends_the_connection(port: int, begun: bytes) -> None:
+    """Silent from the beginning, or in the middle of the first or a later head."""
+    with _connect(port) as sock:
+        sock.sendall(begun)
+        began = time.monotonic()
+        while sock.recv(4096):
+            pass
+        assert time.monotonic() - began >= HEAD_S / 2
+
+
+def test_a_head_that_drips_ends_the_connection(port: int) -> None:
+    """A byte now and then does not start the clock anew."""
+    deadline = time.monotonic() + 10 * HEAD_S
+    with _connect(port) as sock, contextlib.suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            sock.sendall(b"G")
+            time.sleep(HEAD_S / 10)
+    assert time.monotonic() < deadline
+
+
+def test_a_connection_that_works_is_kept(port: int) -> None:
+    """Each answered request begins a new time."""
+    until = time.monotonic() + 3 * HEAD_S
+    with _connect(port) as sock:
+        while time.monotonic() < until:
+            sock.sendall(REQUEST)
+            assert sock.recv(4096).startswith(b"HTTP/1.1 204")
+            time.sleep(HEAD_S / 10)
