@@ -122,7 +122,7 @@ class JsonBodies:
 
 
 def _refuse_ambiguous(headers: Headers) -> None:
-    """Refuse two lengths: a proxy before us may have believed the other one, and what follows be anybody's."""
+    """Refuse two lengths: a proxy before us may have believed the other, and what follows be anybody's."""
     if "content-length" in headers and "transfer-encoding" in headers:
         raise RefusedBodyError(
             HTTPStatus.BAD_REQUEST,
