@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.plane import MIB, PART_BYTES, WORKERS, Rig, running, s3_address, s3_location
+from tests.servers.plane import MIB, PART_BYTES, PULL, WORKERS, Rig, running, s3_address, s3_location
 from tests.servers.proxy import Proxy
 from tests.servers.s3_client import digest, open_uploads
 
+from dataferry.demo.control_plane import message
 from dataferry.demo.planes import toml
 from dataferry.demo.processes import ChildProcess
 from dataferry.demo.servers import JuiceFs
@@ -73,6 +74,40 @@ def test_a_killed_plane_goes_on_where_it_was(
     assert view["bytesResumed"] > 0
     assert view["bytesRetransferred"] <= KILLS * IN_FLIGHT
     assert sent <= 80 * MIB + KILLS * IN_FLIGHT + OVERHEAD
+    assert rig.kinds(process_id) == ["completed"]
+
+
+def test_a_killed_plane_goes_on_pulling(
+    juicefs_pair: tuple[JuiceFs, JuiceFs],
+    source: Any,
+    sink: Any,
+    bucket: str,
+    seeded: random.Random,
+    tmp_path: Path,
+) -> None:
+    """The consumer of a pull survives kills as the provider of a push does, in a location of its own."""
+    expected = _large(source, bucket, seeded)
+    with Proxy(juicefs_pair[1].port) as proxy:
+        location = s3_location(juicefs_pair[1], endpoint_url=proxy.endpoint_url, exclusive=True)
+        zone = {"name": "in", "sink": f"there:{bucket}/in/", "bandwidth_bytes_per_s": RATE}
+        rig = Rig(tmp_path, locations={"there": location}, more={"landing_zones": [zone]})
+        with running(rig):
+            process_id = "pulled"
+            assert rig.control_plane.prepare(rig.address, message(process_id, "large", PULL)).status == 200
+            rig.notify(process_id, "started", dataAddress=s3_address(juicefs_pair[0], bucket, KEY))
+            for _ in range(2):
+                _wait_sending(proxy, lambda: bool(rig.kinds(process_id)))
+                time.sleep(seeded.uniform(0.0, 0.8))
+                rig.plane.kill()
+                rig.plane.start()
+            view = rig.wait_finished(process_id)
+            rig.control_plane.wait_for("completed", process_id)
+            sent = proxy.bytes_up
+
+    assert digest(sink, bucket, "in/large.bin") == expected
+    assert open_uploads(sink, bucket, "in/large.bin") == []
+    assert view["bytesResumed"] > 0
+    assert sent <= 80 * MIB + 2 * IN_FLIGHT + OVERHEAD
     assert rig.kinds(process_id) == ["completed"]
 
 
