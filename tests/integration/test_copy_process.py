@@ -239,6 +239,24 @@ def test_two_copies_of_the_same_pair_are_refused(desk: Desk, large: Path) -> Non
     assert first.returncode == 0
 
 
+def test_two_copies_to_overlapping_destinations_are_refused(desk: Desk, large: Path) -> None:
+    """From another source too: they would overwrite each other's objects; a place beside is fine."""
+    sources = desk.path / "sources"
+    sources.mkdir()
+    large.rename(sources / "large.bin")
+    (desk.path / "more").mkdir()
+    (desk.path / "more" / "large.bin").write_bytes(b"another")
+    first = desk.start("copy", "sources/", "in/", "--json", *SLOW)
+    wait_for(lambda: parts_committed(desk) >= 1, "the first part")
+    for destination in ("in/", "in/deeper/", "./in"):
+        code, _, err = desk.run("copy", "more/", destination, "--json")
+        assert (code, "another copy is writing to this destination" in err) == (1, True), err
+    assert desk.copy("more/", "in2/")["state"] == "completed"
+    first.communicate(timeout=30)
+    assert first.returncode == 0
+    assert (desk.path / "in" / "large.bin").stat().st_size == (sources / "large.bin").stat().st_size
+
+
 def test_a_copy_that_cannot_begin_leaves_nothing(desk: Desk) -> None:
     """A missing source is one line and exit 1, and no ledger remembers it."""
     code, out, err = desk.run("copy", "nowhere", "b", "--json")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from dataferry.app.copy_ledger import LedgerFile, turns
 from dataferry.app.interrupts import interrupts
 from dataferry.app.locks import FileLock
 from dataferry.app.outcome import CopyOptions, Outcome
+from dataferry.app.place_lock import PlaceLock
 from dataferry.app.places import KnownLocations, find_place
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, InputError, StoppedError
@@ -37,6 +39,7 @@ SIGNAL_CHECK_S = 0.1
 MAX_FAILURES = 20
 MAX_CLEANUPS = 1000
 DEFAULT_FILE = "dataferry.toml"
+LOCKS = "destinations.lock"
 
 
 def copy(source: str, destination: str, options: CopyOptions, observer: Observer) -> Outcome:
@@ -73,7 +76,9 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     )
     lock.acquire()
     try:
-        return _Copy(ends, file, options.limits(limits), options.overwrite, observer).run()
+        # A ledger that the user named stays alone in its directory: who writes where is then theirs to see to.
+        with ends.sole_writer(path.with_name(LOCKS)) if options.ledger is None else nullcontext():
+            return _Copy(ends, file, options.limits(limits), options.overwrite, observer).run()
     finally:
         lock.release(remove=True)
 
@@ -120,6 +125,15 @@ class _Ends:
             raise InputError(
                 "the destination lies in the source: the copy would copy itself; name a place beside it"
             )
+
+    def sole_writer(self, path: Path) -> PlaceLock:
+        """What keeps other copies off the destination while this one writes there."""
+        mechanism, endpoint = self.destination
+        return PlaceLock(
+            path,
+            f"{mechanism.name} {endpoint.identity}",
+            refusal="another copy is writing to this destination, to a part of it or around it; wait for it",
+        )
 
     def open_source(self) -> Source:
         mechanism, endpoint = self.source
