@@ -76,7 +76,7 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     )
     lock.acquire()
     try:
-        # A ledger that the user named stays alone in its directory: who writes where is then theirs to see to.
+        # A named ledger stays alone in its directory: who writes where is then the user's to see to.
         with ends.sole_writer(path.with_name(LOCKS)) if options.ledger is None else nullcontext():
             return _Copy(ends, file, options.limits(limits), options.overwrite, observer).run()
     finally:
