@@ -166,7 +166,9 @@ class Service:
             policy=policy,
             clock=clock,
         )
-        self._executor = EmbeddedExecutor(attempts, concurrency=settings.engine.flow_concurrency)
+        self._executor = EmbeddedExecutor(
+            attempts, concurrency=settings.engine.flow_concurrency, owner_of=attempts.owner
+        )
         self._outbox = OutboxSender(
             store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Condition, Event, Thread
 from typing import Protocol
@@ -23,26 +24,34 @@ class Work(Protocol):
 class _Running:
     """An attempt in one of our threads; ``again`` if a wake-up came while it ran."""
 
+    owner: str
     stop: Stop = field(default_factory=Stop)
     ended: Event = field(default_factory=Event)
     again: bool = False
 
 
 class EmbeddedExecutor:
-    """Runs a bounded number of flows at once; the others wait in the order in which they came.
+    """Runs a bounded number of flows at once; the others wait.
+
+    Whose flows are fewest at work goes first, so that nobody who queues a thousand flows, or some that hang,
+    keeps the others out; of equals, and of one owner's, whoever came first.
 
     A flow is in the queue or at work at most once. Nothing is remembered beyond the process: the row is.
 
     Args:
         attempts: Does the work.
         concurrency: How many flows at once; each has the engine's threads of its own.
+        owner_of: Whose a flow is, e.g. its control plane's id; called without locks held.
     """
 
-    def __init__(self, attempts: Work, *, concurrency: int = 4) -> None:
+    def __init__(
+        self, attempts: Work, *, concurrency: int = 4, owner_of: Callable[[UUID], str] = lambda _: ""
+    ) -> None:
         self._attempts = attempts
         self._concurrency = concurrency
         self._condition = Condition()
-        self._queue: OrderedDict[UUID, None] = OrderedDict()
+        self._owner_of = owner_of
+        self._queue: OrderedDict[UUID, str] = OrderedDict()
         self._running: dict[UUID, _Running] = {}
         self._threads: list[Thread] = []
         self._closed = False
@@ -58,16 +67,23 @@ class EmbeddedExecutor:
 
     def submit(self, flow_id: UUID) -> None:
         """Wake up for a flow; never blocks, never raises, safe to repeat."""
+        if self._is_known(flow_id):
+            return
+        owner = self._owner_of(flow_id)
         with self._condition:
-            if self._closed:
-                return
+            # Somebody else may have submitted it meanwhile.
+            if not self._is_known(flow_id):
+                self._queue[flow_id] = owner
+                self._condition.notify()
+
+    def _is_known(self, flow_id: UUID) -> bool:
+        """True if nothing needs to be queued: it waits already, or its running attempt is followed by one."""
+        with self._condition:
             running = self._running.get(flow_id)
             if running is not None:
                 # It may have read the row before the change that this wake-up is about.
                 running.again = True
-            elif flow_id not in self._queue:
-                self._queue[flow_id] = None
-                self._condition.notify()
+            return self._closed or running is not None or flow_id in self._queue
 
     def stop(self, flow_id: UUID, *, timeout_s: float = 10.0) -> bool:
         """Stop a flow's attempt: flag, sockets shut, threads joined. True once nothing of it runs here."""
@@ -114,14 +130,24 @@ class EmbeddedExecutor:
             self._condition.wait_for(lambda: self._closed or self._queue)
             if self._closed:
                 return None
-            flow_id, _ = self._queue.popitem(last=False)
-            running = self._running[flow_id] = _Running()
+            flow_id = self._next()
+            running = self._running[flow_id] = _Running(owner=self._queue.pop(flow_id))
             return flow_id, running
+
+    def _next(self) -> UUID:
+        """Choose: the first one of the owner of whom the fewest are at work."""
+        at_work = Counter(running.owner for running in self._running.values())
+        first: dict[str, UUID] = {}
+        for flow_id, owner in self._queue.items():
+            if not at_work[owner]:
+                return flow_id
+            first.setdefault(owner, flow_id)
+        return first[min(first, key=lambda owner: at_work[owner])]
 
     def _ended(self, flow_id: UUID, running: _Running) -> None:
         with self._condition:
             del self._running[flow_id]
             if running.again and not self._closed:
-                self._queue[flow_id] = None
+                self._queue[flow_id] = running.owner
                 self._condition.notify()
         running.ended.set()

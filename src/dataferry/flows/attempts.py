@@ -88,6 +88,14 @@ class Attempts:
         """Return whether an attempt may be made now, or one that failed is still to be waited for."""
         return self._schedule.is_due(flow_id)
 
+    def owner(self, flow_id: UUID) -> str:
+        """Return which control plane's a flow is, for executors that are fair; empty if nobody can tell."""
+        try:
+            with self._store.snapshot() as tx:
+                return tx.flows.get(flow_id).control_plane_id
+        except DataFerryError:
+            return ""
+
     def run(self, flow_id: UUID, stop: Stop) -> None:
         """Make one attempt, if the flow's row says that there is something to do; never raises.
 
