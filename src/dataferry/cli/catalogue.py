@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
-from dataferry.cli.output import print_json, print_table
+from dataferry.cli.output import print_facts, print_json, print_table
 
 
 def _group(help_: str) -> typer.Typer:
@@ -49,7 +49,7 @@ def _show(resource: str, name: str, *, as_json: bool, url: str, api_key: str | N
     if as_json:
         print_json(found)
     else:
-        print_table(("", ""), ([key, value] for key, value in found.items()), empty="")
+        print_facts(found.items())
 
 
 @datasets.command("list")
@@ -159,7 +159,7 @@ def show_mechanism(name: Name, *, as_json: AsJson = False) -> None:
         }
         print_json({**found, **schemas})
         return
-    print_table(("", ""), ([key, value] for key, value in found.items()), empty="")
+    print_facts(found.items())
     properties: dict[str, Any] = mechanism.location_schema.get("properties", {})
     rows = ([key, schema.get("description")] for key, schema in properties.items())
     print_table(("key of a location", "meaning"), rows, empty="no settings")

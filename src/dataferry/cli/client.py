@@ -42,6 +42,7 @@ class ManagementClient:
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url = url.rstrip("/")
+        self._has_key = bool(api_key)
         headers = {"X-Api-Key": api_key} if api_key else {}
         # The key belongs to this host alone: no proxies from the environment, no redirects.
         self._http = httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False)
@@ -105,10 +106,10 @@ class ManagementClient:
         except (ValueError, AttributeError):
             detail = ""
         if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return UnauthorizedError(
-                f"{self._url} wants an API key: {detail or 'refused'}. Give one with DATAFERRY_API_KEY or"
-                f" --api-key"
+            what = (
+                "does not take this API key: give another" if self._has_key else "wants an API key: give one"
             )
+            return UnauthorizedError(f"{self._url} {what} with DATAFERRY_API_KEY or --api-key")
         kind = _ERRORS.get(answer.status_code, DataFerryError)
         if not detail:
             detail = f"{self._url} answered {answer.status_code}: is it a DataFerry service?"

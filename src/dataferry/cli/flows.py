@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated, Any
 
 import typer
 
 from dataferry.cli.options import DEFAULT_URL, ApiKey, AsJson, Url
-from dataferry.cli.output import as_size, as_text, print_json, print_table, table
+from dataferry.cli.output import (
+    as_size,
+    as_text,
+    as_time,
+    print_facts,
+    print_json,
+    print_table,
+    printable,
+    table,
+)
 
 group = typer.Typer(help="Data flows of a running service.", no_args_is_help=True, rich_markup_mode=None)
 
-COLUMNS = ("flow", "state", "run", "role", "profile", "dataset", "done", "moved", "rate", "error")
+COLUMNS = ("flow", "state", "run", "role", "dataset", "done", "moved")
+WATCHED = ("flow", "state", "run", "done", "moved", "rate", "left")
+# What `show` tells of a flow, in this order, where there is something to tell.
+FACTS = (
+    "dataFlowId", "processId", "id", "state", "run", "reason", "lastErrorKind", "lastError", "source", "sink",
+    "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId", "participantId",
+    "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels", "attempt", "createdAt",
+    "updatedAt",
+)  # fmt: skip
 WATCH_INTERVAL_S = 0.5
 FINISHED_RUNS = {"held", "failed", "done"}
 FINAL_STATES = {"COMPLETED", "TERMINATED"}
@@ -22,21 +40,65 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the flow's
 
 
 def row(flow: dict[str, Any]) -> list[str]:
-    """One line of a table for a flow."""
-    percent = flow.get("percentComplete")
-    throughput = flow.get("throughput")
+    """One line of `list` for a flow."""
+    return [
+        *_standing(flow),
+        as_text(flow.get("role")),
+        as_text(flow.get("datasetId")),
+        _percent(flow),
+        as_size(flow.get("bytesTransferred")),
+    ]
+
+
+def watched(flow: dict[str, Any]) -> list[str]:
+    """One line of `watch` for a flow."""
+    throughput, eta = flow.get("throughput"), flow.get("eta")
+    return [
+        *_standing(flow),
+        _percent(flow),
+        as_size(flow.get("bytesTransferred")),
+        f"{as_size(throughput)}/s" if throughput else "-",
+        "-" if eta is None else f"{eta:,.0f} s",
+    ]
+
+
+def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `show` tells of a flow."""
+    told = [(name, as_text(flow[name])) for name in FACTS if flow.get(name) not in (None, [], "")]
+    if flow.get("objectsTotal") is not None:
+        also = [
+            f"{flow[f'objects{word}']} {word.lower()}"
+            for word in ("Skipped", "Failed")
+            if flow.get(f"objects{word}")
+        ]
+        objects = f"{flow.get('objectsDone')} of {flow['objectsTotal']} moved"
+        told.append(("objects", ", ".join([objects, *also])))
+    if flow.get("bytesTransferred") is not None:
+        of = as_size(flow.get("bytesTotal"))
+        told.append(("bytes", f"{as_size(flow['bytesTransferred'])} of {of} ({_percent(flow)})"))
+    told += [(name, as_size(flow[name])) for name in ("bytesResumed", "bytesRetransferred") if flow.get(name)]
+    return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
+
+
+def _standing(flow: dict[str, Any]) -> list[str]:
     return [
         as_text(flow.get("dataFlowId") or flow.get("id")),
         as_text(flow.get("state")),
         as_text(flow.get("run")),
-        as_text(flow.get("role")),
-        as_text(flow.get("profile")).rsplit("/", 1)[-1],
-        as_text(flow.get("datasetId")),
-        "-" if percent is None else f"{percent:.0f} %",
-        as_size(flow.get("bytesTransferred")),
-        f"{as_size(throughput)}/s" if throughput else "-",
-        as_text(flow.get("lastError")),
     ]
+
+
+def _percent(flow: dict[str, Any]) -> str:
+    percent = flow.get("percentComplete")
+    return "-" if percent is None else f"{percent:.0f} %"
+
+
+def _print_flows(found: list[dict[str, Any]]) -> None:
+    """A table, and below it what went wrong: errors are too long for a column."""
+    print_table(COLUMNS, map(row, found), empty="no data flows")
+    for flow in found:
+        if flow.get("lastError"):
+            sys.stdout.write(printable(f"{_standing(flow)[0]}: {flow['lastError']}") + "\n")
 
 
 @group.command("list")
@@ -59,7 +121,7 @@ def list_(
     if as_json:
         print_json(found)
     else:
-        print_table(COLUMNS, map(row, found), empty="no data flows")
+        _print_flows(found)
 
 
 @group.command()
@@ -75,10 +137,10 @@ def show(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
     if as_json:
         print_json({**found, "events": events})
         return
-    print_table(("", ""), ([name, value] for name, value in found.items()), empty="")
+    print_facts(facts(found))
     print_table(
-        ("at", "event", "reason"),
-        ([e.get("at"), e.get("kind"), e.get("reason")] for e in events[-20:]),
+        ("at", "by", "event", "reason"),
+        ([as_time(e.get("at")), e.get("actor"), e.get("kind"), e.get("reason")] for e in events[-20:]),
         empty="no events",
     )
 
@@ -102,7 +164,7 @@ def watch(
                 shown = found["items"] if isinstance(found, dict) else found
             else:
                 shown = [client.get("dataflows", flow)]
-            live.update(table(COLUMNS, map(row, shown)))
+            live.update(table(WATCHED, list(map(watched, shown))))
             if flow is not None and _has_ended(shown[0]):
                 break
             time.sleep(WATCH_INTERVAL_S)
@@ -127,7 +189,7 @@ def _steer(
     if as_json:
         print_json(found)
     else:
-        print_table(COLUMNS, [row(found)], empty="")
+        _print_flows([found])
 
 
 @group.command()

@@ -6,12 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataferry.app.reach import Finding
 
 KIB = 1024
+SHORT_CHARS = 12
 
 
 def print_json(value: Any) -> None:
@@ -33,6 +35,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     console.print(table(columns, found))
 
 
+def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, one pair a line, with what is long folded beside its name."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table.grid(padding=(0, 2))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in facts:
+        made.add_row(Text(printable(name)), Text(printable(as_text(value))))
+    Console(highlight=False, soft_wrap=False).print(made)
+
+
 def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
     """Print what a check found; exit with 1 if something is wrong."""
     import typer
@@ -46,15 +62,16 @@ def print_findings(findings: Sequence[Finding], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
-    """Return a rich table; cells are plain text, whatever they hold."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """Return a rich table; cells are plain text, whatever they hold. Short words are not broken."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        is_short = all(len(row[number]) <= SHORT_CHARS for row in rows)
+        made.add_column(column, overflow="fold", no_wrap=is_short)
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made
@@ -76,6 +93,15 @@ def as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={as_text(entry)}" for name, entry in value.items()) or "-"
     return str(value)
+
+
+def as_time(value: Any) -> str:
+    """A moment of the API for people, to the second: ``2026-11-23 02:18:09 UTC``."""
+    try:
+        moment = datetime.fromisoformat(str(value)).astimezone(UTC)
+    except ValueError:
+        return as_text(value)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def as_size(count: float | None) -> str:

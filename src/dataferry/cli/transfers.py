@@ -10,16 +10,22 @@ import typer
 
 from dataferry.cli.options import Config
 from dataferry.cli.output import as_size, printable
+from dataferry.domain.errors import InputError
 
 if TYPE_CHECKING:
     from dataferry.app.outcome import Outcome
 
 MAX_ERRORS_SHOWN = 20
+EXAMPLES = """\b
+Examples:
+  dataferry copy ./measurements/ s3://my-bucket/2026/
+  dataferry copy plant-a:my-bucket/2026/report.pdf .
+  dataferry copy plant-a:my-bucket/ plant-b:backup/ --bandwidth 20M"""
 
 
 def add_to(application: typer.Typer) -> None:
     """Add these commands."""
-    application.command()(copy)
+    application.command(epilog=EXAMPLES)(copy)
 
 
 def copy(
@@ -48,14 +54,17 @@ def copy(
     from dataferry.app.outcome import CopyOptions
     from dataferry.cli.progress import watcher
 
-    options = CopyOptions.of(
-        workers=workers,
-        part_size=part_size,
-        bandwidth=bandwidth,
-        overwrite=overwrite,
-        config=config,
-        ledger=ledger,
-    )
+    try:
+        options = CopyOptions.of(
+            workers=workers,
+            part_size=part_size,
+            bandwidth=bandwidth,
+            overwrite=overwrite,
+            config=config,
+            ledger=ledger,
+        )
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
     with watcher(quiet=quiet) as observer:
         outcome = run(source, destination, options, observer)
     _report(outcome, as_json=as_json, quiet=quiet)

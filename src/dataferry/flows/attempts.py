@@ -170,7 +170,7 @@ class Attempts:
         result = self._transfer(flow, stop)
         if result.is_complete:
             self._schedule.forget(flow.id)
-            self._record(flow, completed)
+            self._record(flow, lambda tx, row: completed(tx, row, result))
         else:
             self._went_wrong(flow, objects_error(result))
 

@@ -341,7 +341,9 @@ def check_settings(mechanism: Mechanism, location: Location) -> None:
     validator = jsonschema.Draft202012Validator(dict(mechanism.location_schema))
     for error in validator.iter_errors(dict(location.settings)):
         where = ".".join(str(step) for step in error.absolute_path) or _unknown(error) or "settings"
-        raise InputError(f"location {location.name}: {where} does not satisfy {error.validator}")
+        wanted = error.schema.get("description") if isinstance(error.schema, dict) else None
+        what = f"must be: {wanted}" if wanted else f"does not satisfy {error.validator}"
+        raise InputError(f"location {location.name}: {where} {what}")
     # Any path that can be one everywhere: it is the settings that are looked at.
     mechanism.at_location(location, "any")
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import DataFerryError, StaleVersionError
 from dataferry.domain.location import ControlPlane, OnFailure
+from dataferry.engine.transfer import Result
 from dataferry.store.store import Store, Transaction
 
 MOST_TRIES = 10
@@ -66,11 +67,13 @@ def by_id(flow_id: UUID) -> Callable[[Transaction], DataFlow]:
     return lambda tx: tx.flows.get(flow_id)
 
 
-def completed(tx: Transaction, flow: DataFlow) -> DataFlow:
+def completed(tx: Transaction, flow: DataFlow, result: Result) -> DataFlow:
     """All bytes are there: COMPLETED, and the control plane is told in the same transaction."""
+    skipped = f" ({result.objects_skipped:,} were there)" if result.objects_skipped else ""
+    counts = f"{result.objects:,} objects{skipped}, {result.bytes:,} bytes in {result.seconds:.1f} s"
     done = flow.after(Event.COMPLETE, run=Run.DONE, error=None, error_kind=None)
     tx.outbox.add(done, "completed")
-    tx.events.add(flow.id, "completed", "every object is at the destination")
+    tx.events.add(flow.id, "completed", f"{counts}, verified: {result.verification.word}")
     return done
 
 

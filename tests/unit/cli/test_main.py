@@ -63,7 +63,7 @@ def test_options_that_make_no_sense_say_so(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is copied, and the option is named."""
-    assert main(["copy", "/nowhere/a", "/nowhere/b", *arguments]) == 1
+    assert main(["copy", "/nowhere/a", "/nowhere/b", *arguments]) == 2
     assert said in capsys.readouterr().err
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataferry.cli.flows import row
+from dataferry.cli.flows import COLUMNS, facts, row, watched
 from dataferry.cli.output import as_size, as_text, print_table, printable
 
 
@@ -49,5 +49,51 @@ def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_flow_without_bytes_of_its_own_shows_none() -> None:
     """The side that moves nothing has no progress to show."""
-    shown = row({"dataFlowId": "p1", "state": "STARTED", "run": "idle", "profile": "https://x/s3-pull"})
-    assert shown == ["p1", "STARTED", "idle", "-", "s3-pull", "-", "-", "-", "-", "-"]
+    flow = {"dataFlowId": "p1", "state": "STARTED", "run": "idle", "objectsTotal": None, "lastError": None}
+    assert row(flow) == ["p1", "STARTED", "idle", "-", "-", "-", "-"]
+    assert watched(flow) == ["p1", "STARTED", "idle", "-", "-", "-", "-"]
+    assert facts(flow) == [("dataFlowId", "p1"), ("state", "STARTED"), ("run", "idle")]
+
+
+def test_a_flow_is_told_in_units_for_people() -> None:
+    """Sizes, shares and times are rounded; what is nothing is not told."""
+    flow = {
+        "dataFlowId": "p1",
+        "createdAt": "2026-11-23T02:18:09.855281+00:00",
+        "objectsTotal": 4,
+        "objectsDone": 1,
+        "objectsSkipped": 2,
+        "objectsFailed": 0,
+        "bytesTotal": 2048,
+        "bytesTransferred": 1536,
+        "percentComplete": 75.0,
+        "bytesResumed": 0,
+    }
+    assert facts(flow) == [
+        ("dataFlowId", "p1"),
+        ("createdAt", "2026-11-23 02:18:09 UTC"),
+        ("objects", "1 of 4 moved, 2 skipped"),
+        ("bytes", "1.5 KiB of 2.0 KiB (75 %)"),
+    ]
+
+
+def test_a_list_of_flows_fits_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In 80 columns no state is broken, however long the ids are."""
+    monkeypatch.setenv("COLUMNS", "80")
+    flow = {
+        "dataFlowId": "0a6121c9-fd47-4737-a910-c501fa50dc83",
+        "state": "TERMINATED",
+        "run": "running",
+        "role": "provider",
+        "datasetId": "a-dataset-with-a-rather-long-name",
+        "percentComplete": 100.0,
+        "bytesTransferred": 1023 * 1024,
+    }
+    print_table(COLUMNS, [row(flow)], empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(
+        all(word in line for word in ("TERMINATED", "running", "provider", "1023.0 KiB")) for line in lines
+    )
