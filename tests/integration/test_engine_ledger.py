@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.unit.engine.attempts import ONE, PART, content
 from tests.unit.engine.memory import CrashError, MemorySink, MemorySource, Witness
 
+from dataferry.domain.ledger import Ledger
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
@@ -27,13 +32,40 @@ class Countdown:
             raise CrashError
 
 
-def attempt(source: MemorySource, sink: MemorySink, path: Path) -> Result:
+class MortalLedger:
+    """A ledger whose process is killed before or after its n-th call, and with it every later one."""
+
+    def __init__(self, ledger: Ledger, left: int, moment: str) -> None:
+        self._ledger = ledger
+        self._left = left
+        self._moment = moment
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the ledger's method, counted."""
+        method = getattr(self._ledger, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._left -= 1
+            if self._left < 0 or (self._left == 0 and self._moment == "before"):
+                raise CrashError
+            answer = method(*arguments, **named)
+            if self._left == 0:
+                raise CrashError
+            return answer
+
+        return call
+
+
+def attempt(
+    source: MemorySource, sink: MemorySink, path: Path, *, kill_at: int = 10**9, moment: str = "before"
+) -> Result:
     """Run one attempt as a new process would."""
     ledger = open_local_ledger(path)
     try:
         epoch = ledger.begin("t").epoch
         transfer = Transfer(id="t", epoch=epoch, source=source, sink=sink, limits=ONE)
-        return run(transfer, ledger, stop=Stop(), observer=Witness())
+        mortal = cast("Ledger", MortalLedger(ledger, kill_at, moment))
+        return run(transfer, mortal, stop=Stop(), observer=Witness())
     finally:
         ledger.close()
 
@@ -59,3 +91,59 @@ def test_killed_again_and_again_every_object_arrives(tmp_path: Path, step: int) 
     assert sink.objects == {f"in/{name}": data for name, data in source.objects.items()}
     assert sink.uploads == {}
     assert sink.bytes_received <= total + kills * PART
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_each_call_of_the_ledger_every_object_arrives(tmp_path: Path, moment: str) -> None:
+    """Wherever between two commits a kill falls: the next attempt ends with all bytes, counted once."""
+    objects = {"a": b"", "b": content(3 * PART - 1), "c": b"small"}
+    total = sum(map(len, objects.values()))
+    for number in range(1, 200):
+        source, sink, path = MemorySource(objects), MemorySink(), tmp_path / f"{number}.db"
+        try:
+            attempt(source, sink, path, kill_at=number, moment=moment)
+        except CrashError:
+            result = attempt(source, sink, path)
+        else:
+            break
+        assert (result.objects, result.bytes) == (3, total)
+        assert sink.objects == {f"in/{name}": data for name, data in objects.items()}
+        assert sink.uploads == {}
+        assert sink.bytes_received <= total + PART
+        assert result.bytes_moved + result.bytes_resumed == total
+    assert number > 20
+
+
+def test_a_power_cut_forgets_no_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was last brought to the disk knows that an upload was to be created: it is found and aborted."""
+    source, sink = MemorySource({"big": content(4 * PART)}), MemorySink()
+    path, saved = tmp_path / "ledger.db", tmp_path / "saved"
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        shutil.rmtree(saved, ignore_errors=True)
+        saved.mkdir()
+        for file in tmp_path.glob("ledger.db*"):
+            shutil.copy(file, saved)
+
+    def power_cut(operation: str, key: str, number: int) -> None:
+        if operation == "put_part" and number > 1:
+            raise CrashError
+
+    sink.fault = power_cut
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(CrashError):
+            attempt(source, sink, path)
+    for file in tmp_path.glob("ledger.db*"):
+        file.unlink()
+    for file in saved.iterdir():
+        shutil.copy(file, tmp_path)
+    sink.fault = Countdown(10**9)
+
+    result = attempt(source, sink, path)
+
+    assert result.is_complete
+    assert sink.objects == {"in/big": source.objects["big"]}
+    assert sink.uploads == {}

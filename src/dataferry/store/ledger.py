@@ -91,7 +91,10 @@ class SqlLedger(LedgerReading):
             )
             return intended
 
-        return self._run(operation)
+        row = self._run(operation)
+        # An upload that a power cut made us forget would stay open for ever; all else is reconciled.
+        self._database.secure()
+        return row
 
     def open_upload(self, attempt: Attempt, ordinal: int, upload: Upload) -> None:
         """Write the upload that was created.

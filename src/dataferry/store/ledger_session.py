@@ -68,6 +68,10 @@ class LedgerDatabase(Protocol):
         """Reads the epoch of transfer ``:id``; in a transaction, nobody changes it before the end."""
         ...
 
+    def secure(self) -> None:
+        """Return once what is committed survives a power cut too."""
+        ...
+
     def write(self) -> AbstractContextManager[SqlConnection]:
         """A transaction that writes. Raises only ``DataFerryError`` for what the database does."""
         ...

@@ -75,6 +75,7 @@ class _LocalDatabase:
 
     def __init__(self, path: Path) -> None:
         _make_private(path)
+        self._log = path.with_name(f"{path.name}-wal")
         with _translating():
             self._writing = _connect(path)
             try:
@@ -107,6 +108,19 @@ class _LocalDatabase:
     def before_waiting(self) -> None:
         """Nobody but the writer holds a transaction here."""
 
+    def secure(self) -> None:
+        """Bring the write-ahead log to the disk: whoever opens the file after a power cut reads it there."""
+        try:
+            descriptor = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return  # closed meanwhile, and folded into the file with a sync
+        except OSError as exc:
+            raise translated(exc, operation=_OPERATION) from exc
+
     def close(self) -> None:
         """Close both connections; the last one to close folds the write-ahead log into the file."""
         with self._readers:
@@ -138,7 +152,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
     ``synchronous = NORMAL``: a killed process loses nothing, a power cut may lose the last commits. For a
     copy that means some parts are sent again, which reconciling with the destination covers; a sync a commit
-    would cost small objects more than that is worth. Nobody was promised anything on the word of this file.
+    would cost small objects more than that is worth. Intents of uploads are synced, see ``secure``.
     """
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -647,9 +647,9 @@ class MemoryLedger:
         uploads += [
             c.upload
             for c in (*self.cleanup_rows.values(), *self.given_up)
-            if (c.target_identity, c.key) == (target_identity, key)
+            if c.upload is not None and (c.target_identity, c.key) == (target_identity, key)
         ]
-        return frozenset(upload.upload_id for upload in uploads if upload is not None)
+        return frozenset(upload.upload_id for upload in uploads)
 
     def cleanups(self, *, limit: int = 100, transfer_id: str | None = None) -> list[Cleanup]:
         return [c for c in self.cleanup_rows.values() if transfer_id in (None, c.transfer_id)][:limit]
