@@ -195,7 +195,9 @@ class _TimedReader(io.RawIOBase):
         left_s = self.deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the reply takes too long")
-        self._sock.settimeout(left_s if usual_s is None else min(usual_s, left_s))
+        if usual_s is not None and usual_s <= left_s:
+            return self._inner.readinto(buffer)  # setting time-outs costs system calls
+        self._sock.settimeout(left_s)
         try:
             return self._inner.readinto(buffer)
         finally:

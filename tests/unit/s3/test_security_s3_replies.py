@@ -12,6 +12,7 @@ import pytest
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import DataFerryError, ProtocolError, StallError
+from dataferry.domain.objects import ObjectInfo
 from dataferry.mechanisms.s3 import MECHANISM, source
 from dataferry.mechanisms.s3.source import S3Source
 from dataferry.net.connections import Network
@@ -196,6 +197,25 @@ def test_a_reply_that_drips_ends(server: HostileS3, lead: bytes) -> None:
 
     began = time.monotonic()
     assert isinstance(failure(server, answer), StallError)
+    assert time.monotonic() - began < 20 * STALL_S
+
+
+def test_data_that_drips_ends(server: HostileS3) -> None:
+    """A source that sends a byte now and then must not hold a worker for ever."""
+
+    def answer(sock: socket.socket, _head: bytes) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        drip(sock, b"x" * 1000)
+
+    server.answer = answer
+    began = time.monotonic()
+    with (
+        contextlib.closing(server.open_source()) as opened,
+        contextlib.closing(opened.reader()) as reader,
+        contextlib.closing(reader.open(ObjectInfo(name="a", key="p/a", size_bytes=1000))) as stream,
+        pytest.raises(StallError),
+    ):
+        stream.readinto(memoryview(bytearray(1000)))
     assert time.monotonic() - began < 20 * STALL_S
 
 

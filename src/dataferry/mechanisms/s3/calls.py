@@ -30,8 +30,9 @@ from dataferry.net.connections import Network, PinnedConnection, PinnedResponse
 
 MAX_DRAIN_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 3600.0
-# A reply that is no data must be whole within so many stall time-outs; completions send blanks for minutes.
-_REPLY_STALLS = 10
+# A reply, or a buffer of data, must be whole within so many stall time-outs: ten minutes by default, as
+# completions may send blanks for minutes.
+REPLY_STALLS = 10
 _OK = range(200, 300)
 Query = Sequence[tuple[str, str]]
 
@@ -153,7 +154,7 @@ class Client:
 
     def settle(self, operation: str, response: PinnedResponse, *, key: str, writing: bool = False) -> Reply:
         """Read a reply's body; raise what it says if it is not 2xx, or is an error document all the same."""
-        response.limit(_REPLY_STALLS)
+        response.limit(REPLY_STALLS)
         try:
             body = response.read(replies.MAX_XML_BYTES + 1)
         except (OSError, http.client.HTTPException) as exc:

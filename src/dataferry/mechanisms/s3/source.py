@@ -25,8 +25,8 @@ from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.s3 import replies
 from dataferry.mechanisms.s3.address import Place
 from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, from_headers, http_date, strong_etag
-from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, Client, true_absence
-from dataferry.net.connections import Network
+from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, REPLY_STALLS, Client, true_absence
+from dataferry.net.connections import Network, PinnedResponse
 
 SOURCE_CAPABILITIES = frozenset(
     {
@@ -301,7 +301,7 @@ class S3Stream:
     """The body of one GET; bytes go from the socket straight into the caller's buffer."""
 
     def __init__(
-        self, client: Client, response: http.client.HTTPResponse, info: ObjectInfo, length_bytes: int | None
+        self, client: Client, response: PinnedResponse, info: ObjectInfo, length_bytes: int | None
     ) -> None:
         self._client = client
         self._response = response
@@ -320,11 +320,16 @@ class S3Stream:
         return self._length
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; 0 at the end.
+        """Fill the buffer, within ten stall time-outs: a source that drips would hold a worker for ever.
+
+        Returns:
+            How many bytes; 0 at the end.
 
         Raises:
             ShortBodyError: The body ended too early.
+            StallError: It drips, or stands still.
         """
+        self._response.limit(REPLY_STALLS)
         try:
             count = self._response.readinto(buffer)
         except http.client.IncompleteRead as exc:
