@@ -120,7 +120,7 @@ def _tell(screen: Screen, stage: Stage, pace: Pace, moved: tuple[Moved, Moved], 
         screen.verdict("Not everything is as it should be.", good=False)
         return FAILED
     screen.verdict("Every byte arrived and was verified.", good=True)
-    screen.line("Next:  docs/howto/connect.md          a plane of your own")
+    screen.line("Next:  docs/howto/first-transfer.md   a plane of your own, in ten minutes")
     screen.line("       docs/architecture.md           how it works")
     screen.line("       dataferry copy SRC DST         one transfer, no control plane")
     screen.line("       dataferry serve --help         the data plane itself")

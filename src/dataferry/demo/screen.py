@@ -42,7 +42,7 @@ class Screen:
         """Tell one thing that has happened."""
         line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what)}"
         if detail:
-            line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what):<30} [cyan]{escape(detail)}[/cyan]"
+            line = f"[dim]{self.seconds:6.1f} s[/dim]  {escape(what):<31} [cyan]{escape(detail)}[/cyan]"
         self.console.print(line, soft_wrap=True)
 
     def line(self, text: str = "") -> None:
@@ -51,7 +51,7 @@ class Screen:
 
     def fact(self, name: str, value: str) -> None:
         """Write one row of the summary."""
-        self.console.print(f"  {escape(name):<30} {escape(value)}", soft_wrap=True)
+        self.console.print(f"  {escape(name):<31} {escape(value)}", soft_wrap=True)
 
     def verdict(self, text: str, *, good: bool) -> None:
         """Say how it ended."""

@@ -125,7 +125,8 @@ class Story:
         wrong = []
         for name, side, bucket, expected in places:
             seen = compare(side.storage, bucket, expected)
-            found = f"{seen.objects:,} objects, {seen.bytes / MIB:,.0f} MiB, SHA-256"
+            objects = "1 object" if seen.objects == 1 else f"{seen.objects:,} objects"
+            found = f"{objects}, {seen.bytes / MIB:,.0f} MiB, SHA-256"
             self._screen.step(f"read back {name}", found)
             wrong += [f"{name}: {key} differs or is missing" for key in seen.wrong]
             with Witness(side.storage) as witness:

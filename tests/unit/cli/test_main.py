@@ -51,19 +51,19 @@ def test_a_file_called_debug_can_be_named(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["--overwrite", "sometimes"], "write if-different, never, always"),
-        (["--part-size", "big"], "'big' is not a size"),
-        (["--bandwidth", "0"], "at least one byte"),
-        (["--config", "/nowhere.toml"], "there is no configuration file /nowhere.toml"),
+        (["--overwrite", "sometimes"], 2, "write if-different, never, always"),
+        (["--part-size", "big"], 2, "'big' is not a size"),
+        (["--bandwidth", "0"], 2, "at least one byte"),
+        (["--config", "/nowhere.toml"], 1, "there is no configuration file /nowhere.toml"),
     ],
 )
 def test_options_that_make_no_sense_say_so(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is copied, and the option is named."""
-    assert main(["copy", "/nowhere/a", "/nowhere/b", *arguments]) == 2
+    """Nothing is copied, and what is wrong is named."""
+    assert main(["copy", "/nowhere/a", "/nowhere/b", *arguments]) == code
     assert said in capsys.readouterr().err
 
 
