@@ -1,0 +1,297 @@
+"""DataFerry beside rclone and boto3's transfer manager: time, processor time and memory, in turn.
+
+Run: ``make bench``, or ``.venv/bin/python bench/compare.py [--quick] [--large 1GiB] [--small 3000] ...``.
+Results go to ``bench/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cargo
+from cargo import KIB, MIB, Cargo
+from contestants import BASELINE, CONTESTANTS, Contestant, environment, versions
+from servers import KINDS, Pair, pair
+
+RESULTS = Path(__file__).with_name("results")
+TIMEOUT_S = 900
+# Servers free what was removed after they have answered.
+SETTLE_S_PER_GIB = 1.0
+STARTER = """
+import os, sys, time
+begun = time.monotonic()
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+wall_s = time.monotonic() - begun
+os.write(int(sys.argv[1]), f"{wall_s} {usage.ru_utime + usage.ru_stime} {usage.ru_maxrss}".encode())
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1024 * MIB}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one process took."""
+
+    wall_s: float
+    cpu_s: float
+    rss_mib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the table: medians; ratios say how many times better than the baseline."""
+
+    pair: str
+    cargo: str
+    contestant: str
+    runs: int
+    wall_s: float
+    cpu_s: float
+    rss_mib: float
+    speed_ratio: float
+    cpu_ratio: float
+    verification: str
+
+
+def measured(command: Sequence[str], env: Mapping[str, str]) -> tuple[Usage, str]:
+    """Run a command to its end; return what it took and its standard output.
+
+    A small program starts it: what a process has in memory when it starts another counts as that one's peak.
+
+    Raises:
+        SystemExit: It failed.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as report:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", STARTER, str(writing), *command],
+            env=dict(env),
+            pass_fds=[writing],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        os.close(writing)
+        if done.returncode:
+            raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+        wall_s, cpu_s, rss_kib = (float(word) for word in report.read().split())
+    return Usage(wall_s=wall_s, cpu_s=cpu_s, rss_mib=rss_kib / 1024), done.stdout
+
+
+class Comparison:
+    """Runs every contestant on every cargo, in turn, so that a busy moment hits all of them.
+
+    Args:
+        runs: Of each, whose median counts.
+        contestants: Who takes part.
+        directory: Of settings and state.
+    """
+
+    def __init__(self, runs: int, contestants: Sequence[Contestant], directory: Path) -> None:
+        self._runs = runs
+        self._contestants = contestants
+        self._directory = directory
+        self._number = 0
+
+    def copies(self, servers: Pair, load: Cargo) -> list[Line]:
+        """Move one cargo between one pair."""
+        usages: dict[str, list[Usage]] = {it.name: [] for it in self._contestants}
+        proved: dict[str, str] = {}
+        for _ in range(self._runs):
+            for contestant in self._contestants:
+                usage, proved[contestant.name] = self._copy(contestant, servers, load)
+                usages[contestant.name].append(usage)
+                print(
+                    f"  {servers.kind:9} {load.name:12} {contestant.name:13} {usage.wall_s:7.2f} s",
+                    flush=True,
+                )
+        return _lines(servers.kind, load.name, usages, proved)
+
+    def starts(self, servers: Pair, load: Cargo) -> list[Line]:
+        """Measure what it takes to start, and to copy one small object."""
+        env = environment(servers, self._directory)
+        usages: dict[str, list[Usage]] = {it.name: [] for it in self._contestants}
+        for _ in range(self._runs):
+            for contestant in self._contestants:
+                usages[contestant.name].append(measured(contestant.hello, env)[0])
+        return [*_lines("none", "start", usages, {}), *self.copies(servers, load)]
+
+    def _copy(self, contestant: Contestant, servers: Pair, load: Cargo) -> tuple[Usage, str]:
+        self._number += 1
+        bucket = f"bench-{self._number:04}"
+        cargo.client(servers.sink).create_bucket(Bucket=bucket)
+        command = contestant.command(servers, self._directory, load.name, bucket)
+        usage, output = measured(command, environment(servers, self._directory))
+        cargo.check(servers.sink, bucket, load)
+        cargo.remove(servers.sink, bucket)
+        time.sleep(load.total_bytes / 1024**3 * SETTLE_S_PER_GIB)
+        return usage, contestant.verification(servers, load, output)
+
+
+def _lines(
+    kind: str, load: str, usages: Mapping[str, Sequence[Usage]], proved: Mapping[str, str]
+) -> list[Line]:
+    def median(name: str, field: str) -> float:
+        return statistics.median(getattr(usage, field) for usage in usages[name])
+
+    return [
+        Line(
+            pair=kind,
+            cargo=load,
+            contestant=name,
+            runs=len(found),
+            wall_s=round(median(name, "wall_s"), 3),
+            cpu_s=round(median(name, "cpu_s"), 3),
+            rss_mib=round(median(name, "rss_mib"), 1),
+            speed_ratio=round(median(BASELINE, "wall_s") / median(name, "wall_s"), 2),
+            cpu_ratio=round(median(name, "cpu_s") / median(BASELINE, "cpu_s"), 2),
+            verification=proved.get(name, "-"),
+        )
+        for name, found in usages.items()
+    ]
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Write lines as a Markdown table."""
+    titles = ("pair", "cargo", "tool", "wall s", "CPU s", "peak RSS MiB", "speed", "CPU", "verified")
+    rows = [
+        (
+            line.pair,
+            line.cargo,
+            line.contestant,
+            f"{line.wall_s:.2f}",
+            f"{line.cpu_s:.2f}",
+            f"{line.rss_mib:.0f}",
+            f"{line.speed_ratio:.2f}x",
+            f"{line.cpu_ratio:.2f}x",
+            line.verification,
+        )
+        for line in lines
+    ]
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
+
+    def written(row: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([written(titles), rule, *(written(row) for row in rows)])
+
+
+def machine() -> dict[str, str | int | float]:
+    """Describe where this ran, without its name."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return {
+        "processor": model[1] if model else platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "memory_gib": round(int(memory[1]) / 1024**2) if memory else 0,
+        "kernel": platform.release(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _write(lines: Sequence[Line], where: Mapping[str, str | int | float], asked: argparse.Namespace) -> Path:
+    """Write the results as JSON and as Markdown; return the path of the latter."""
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    slug = re.sub(r"[^a-z0-9]+", "-", str(where["processor"]).lower().split("@")[0]).strip("-")
+    path = RESULTS / f"{now:%Y-%m-%d}-{where['cores']}x-{slug}"
+    used = versions()
+    document = {"at": now.isoformat(timespec="seconds"), "machine": where, "versions": used}
+    document["lines"] = [asdict(line) for line in lines]
+    path.with_name(path.name + ".json").write_text(json.dumps(document, indent=2) + "\n")
+    text = [
+        f"# Copies between two S3 servers, {now:%Y-%m-%d}",
+        "",
+        f"{where['processor']}, {where['memory_gib']} GiB, {where['cores']} cores shared by the tool and",
+        f"both servers; load before {where['load_before']}. Medians of {asked.runs} runs, tools in turn,",
+        f"whole processes. *speed* is {BASELINE}'s wall time by the tool's (more is better), *CPU* the",
+        f"tool's processor time by {BASELINE}'s (less is better).",
+        "",
+        table(lines),
+        "",
+        *(f"- {name} {text}" for name, text in used.items()),
+        "",
+    ]
+    markdown = path.with_name(path.name + ".md")
+    markdown.write_text("\n".join(text))
+    return markdown
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size like 512MiB or 4GiB")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--large", type=_size, default=4096 * MIB, help="the one large object; 0 leaves it out"
+    )
+    parser.add_argument("--small", type=int, default=10_000, help="objects of 16 KiB; 0 leaves them out")
+    parser.add_argument("--runs", type=int, default=3, help="of each; the median counts")
+    parser.add_argument("--pairs", nargs="+", choices=KINDS, default=list(KINDS))
+    names = [contestant.name for contestant in CONTESTANTS]
+    parser.add_argument("--tools", nargs="+", choices=names, default=names)
+    parser.add_argument("--directory", help="where servers keep their data; the system's temporary place")
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute: little data, no TLS, not written"
+    )
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.large, asked.small, asked.pairs = 128 * MIB, 500, ["juicefs", "lean"]
+    return asked
+
+
+def main() -> None:
+    """Compare, print the table, and write it down."""
+    asked = _asked()
+    where = machine()
+    contestants = [it for it in CONTESTANTS if it.name in {*asked.tools, BASELINE}]
+    loads = [
+        Cargo(name="one-large", objects=1, object_bytes=asked.large),
+        Cargo(name="many-small", objects=asked.small, object_bytes=16 * KIB),
+    ]
+    one = Cargo(name="one-small", objects=1, object_bytes=16 * KIB)
+    lines: list[Line] = []
+    directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
+    try:
+        comparison = Comparison(asked.runs, contestants, directory)
+        for kind in asked.pairs:
+            with pair(kind, directory / kind) as servers:
+                for load in loads:
+                    if load.total_bytes:
+                        cargo.make(servers.source, load)
+                        lines += comparison.copies(servers, load)
+                        cargo.remove(servers.source, load.name)
+                if kind == "lean":
+                    cargo.make(servers.source, one)
+                    lines += comparison.starts(servers, one)
+            shutil.rmtree(directory / kind, ignore_errors=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print("\n" + table(lines))
+    if not asked.quick:
+        print(f"\nwritten: {_write(lines, where, asked)}")
+
+
+if __name__ == "__main__":
+    main()
