@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dataferry.domain.errors import IntegrityError, UploadGoneError
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    DestinationExistsError,
+    IntegrityError,
+    UploadGoneError,
+)
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
 from dataferry.engine.feed import MultipartObject
@@ -27,6 +32,7 @@ def complete(hands: Hands, owner: MultipartObject) -> None:
     parts = [owner.receipts[number] for number in sorted(owner.receipts)]
     streamed = combined_crc64nvme(parts)
     compare_with_source(source, streamed)
+    refuse_existing(hands, row.target_key)
 
     def once() -> ObjectInfo:
         course.ledger.check(course.attempt)
@@ -47,6 +53,24 @@ def complete(hands: Hands, owner: MultipartObject) -> None:
         raise IntegrityError(f"{row.target_key} has {done.size_bytes} bytes of {size}", operation="complete")
     confirmed = streamed is not None and done.crc64nvme == streamed
     _finish(hands, row, done, size, streamed, level(source, streamed, confirmed=confirmed))
+
+
+def refuse_existing(hands: Hands, key: str) -> None:
+    """Look a last time before an object becomes visible, where nothing may be overwritten (rule 9).
+
+    The plan may be old, and many stores ignore the condition that the request itself carries.
+
+    Raises:
+        DestinationExistsError: Somebody else has made it since.
+    """
+    if hands.course.transfer.overwrite is not Overwrite.NEVER:
+        return
+    try:
+        found = hands.trying(f"looking at {key}", lambda: hands.connections.writer.stat(key))
+    except AccessDeniedError:
+        return  # who may only write has but the condition
+    if found is not None:
+        raise DestinationExistsError(f"{key} is there, and overwrite is never", operation="write")
 
 
 def settle_gone(hands: Hands, row: ObjectRow, source: ObjectInfo, receipts: Iterable[PartReceipt]) -> bool:

@@ -80,10 +80,25 @@ class Hands:
         meter.retransferred += min(meter.bytes - begin, most)
         return result
 
-    def carry(self, stream: ByteStream, write: PartWrite, length_bytes: int) -> PartReceipt:
-        """Pump one body and end it; on any error nothing of it becomes visible."""
+    def carry(
+        self, stream: ByteStream, write: PartWrite, length_bytes: int, *, to_end: bool = False
+    ) -> PartReceipt:
+        """Pump one body and end it; on any error nothing of it becomes visible.
+
+        Args:
+            stream: Gives the bytes.
+            write: Takes them.
+            length_bytes: How many.
+            to_end: They must be the stream's last.
+
+        Raises:
+            SourceChangedError: ``to_end``, and the source, which did not say its length, has more.
+            DataFerryError: As of ``pump`` and of ``write``.
+        """
         try:
             pump(stream, write, length_bytes, self._buffer, self.meter, self.course.bandwidth)
+            if to_end and stream.length_bytes is None:
+                self._expect_end(stream, length_bytes)
             receipt = write.finish()
         except BaseException:
             write.cancel()
@@ -91,6 +106,12 @@ class Hands:
         if receipt.size_bytes != length_bytes:
             raise ProtocolError(f"the sink took {receipt.size_bytes} bytes of {length_bytes}")
         return receipt
+
+    def _expect_end(self, stream: ByteStream, length_bytes: int) -> None:
+        if stream.readinto(self._buffer[:1]):
+            raise SourceChangedError(
+                f"{stream.info.name} has more than the {length_bytes} bytes that it had", operation="read"
+            )
 
     def lose(self, parts: Iterable[PartReceipt], kept: frozenset[int] | None = None) -> None:
         """Take committed parts back.

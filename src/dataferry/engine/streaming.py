@@ -58,6 +58,8 @@ def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStre
     write = hands.connections.writer.put_part(
         owner.upload, number=part.number, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes
     )
-    receipt = hands.carry(stream, write, part.length_bytes)
+    size = owner.source.size_bytes or 0
+    last = part.offset_bytes + part.length_bytes == size
+    receipt = hands.carry(stream, write, part.length_bytes, to_end=last)
     course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
     return receipt

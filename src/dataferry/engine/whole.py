@@ -7,6 +7,7 @@ from dataclasses import replace
 from dataferry.domain.errors import IntegrityError, WrongRangeError
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt
+from dataferry.engine.completion import refuse_existing
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import compare_with_source, level
@@ -21,6 +22,7 @@ def send_whole(hands: Hands, row: ObjectRow) -> None:
         DataFerryError: It failed for good.
     """
     size = row.source.size_bytes or 0
+    refuse_existing(hands, row.target_key)
 
     def once() -> tuple[ObjectInfo, PartReceipt]:
         stream = hands.connections.reader.open(row.source)
@@ -33,7 +35,7 @@ def send_whole(hands: Hands, row: ObjectRow) -> None:
                 only_if_absent=hands.course.transfer.overwrite is Overwrite.NEVER,
             )
             body: PartWrite = write if info.crc64nvme is None else ProvedBody(write, info)
-            return info, hands.carry(stream, body, size)
+            return info, hands.carry(stream, body, size, to_end=True)
         finally:
             stream.close()
 

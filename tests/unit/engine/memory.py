@@ -83,6 +83,7 @@ class MemorySource:
         self.identity = "memory://source"
         self.is_single = False
         self.keeps_crc = False
+        self.says_length = True
         self.corrupt = False
         self.fault: Fault = no_fault
         self.attributes = Attributes(content_type="text/x-test", user_metadata=(("a", "b"),))
@@ -141,8 +142,12 @@ class MemoryReader:
         self.source.opens.append((info.name, offset_bytes, length_bytes))
         data = self.source.objects[info.name]
         end = len(data) if length_bytes is None else offset_bytes + length_bytes
+        said = now.size_bytes if self.source.says_length else None
         return MemoryStream(
-            self, replace(now, name=info.name, key=info.key), data[offset_bytes:end], offset_bytes
+            self,
+            replace(now, name=info.name, key=info.key, size_bytes=said),
+            data[offset_bytes:end],
+            offset_bytes,
         )
 
     def abort(self) -> None:
@@ -155,7 +160,7 @@ class MemoryReader:
 class MemoryStream:
     def __init__(self, reader: MemoryReader, info: ObjectInfo, data: bytes, offset: int) -> None:
         self.info = info
-        self.length_bytes: int | None = len(data)
+        self.length_bytes: int | None = len(data) if reader.source.says_length else None
         self._reader, self._data, self._offset, self._at = reader, data, offset, 0
 
     def readinto(self, buffer: memoryview) -> int:
@@ -199,6 +204,7 @@ class MemorySink:
         self.min_part_size_bytes = 1
         self.keeps_crc = True
         self.lists_uploads = True
+        self.keeps_conditions = True
         self.folds_case = False
         self.objects: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
@@ -288,7 +294,7 @@ class MemoryWriter:
         self.sink.fault("put", key, 0)
 
         def land(data: bytes) -> str:
-            if only_if_absent and key in self.sink.objects:
+            if only_if_absent and self.sink.keeps_conditions and key in self.sink.objects:
                 raise DestinationExistsError(f"{key} is there")
             self.sink.objects[key] = data
             self.sink.etags.pop(key, None)
@@ -341,7 +347,7 @@ class MemoryWriter:
             for part in parts:
                 if part.number not in there.parts or md5(there.parts[part.number]) != part.etag:
                     raise IntegrityError(f"part {part.number} is not as sent")
-            if only_if_absent and upload.key in self.sink.objects:
+            if only_if_absent and self.sink.keeps_conditions and upload.key in self.sink.objects:
                 raise DestinationExistsError(f"{upload.key} is there")
             self.sink.objects[upload.key] = b"".join(there.parts[part.number] for part in parts)
             self.sink.attributes[upload.key] = there.attributes

@@ -581,3 +581,44 @@ def test_bytes_resumed_are_those_that_earlier_attempts_moved() -> None:
     assert (result.objects_skipped, result.bytes_resumed) == (1, 6 * PART)
     assert rig.witness.progress[-1].bytes_resumed == result.bytes_resumed
     assert rig.go(transfer_id="next").bytes_resumed == 0
+
+
+@pytest.mark.parametrize("keeps_conditions", [True, False])
+@pytest.mark.parametrize(("size", "moment"), [(5, "add"), (3 * PART, "put_part")])
+def test_what_somebody_else_makes_in_the_middle_is_never_overwritten(
+    *, keeps_conditions: bool, size: int, moment: str
+) -> None:
+    """An object that came after the plan stays with ``never``, at stores that ignore conditions too."""
+    rig = Rig({"a": content(size)})
+    rig.sink.keeps_conditions = keeps_conditions
+
+    def fault(operation: str, key: str, number: int) -> None:
+        if operation == moment:
+            rig.sink.objects["in/a"] = b"theirs"
+
+    rig.ledger.fault = rig.sink.fault = fault
+
+    result = rig.go(limits=ONE, overwrite=Overwrite.NEVER)
+
+    assert rig.sink.objects == {"in/a": b"theirs"}
+    assert (result.objects_skipped, result.objects_failed) == (1, 0)
+    assert rig.sink.uploads == {}
+
+
+@pytest.mark.parametrize("size", [5, 4 * PART])
+def test_a_source_that_grew_without_saying_so_is_not_cut_off(size: int) -> None:
+    """A reply without length and validator is read to its end: more bytes are a change."""
+    rig = Rig({"a": content(size)})
+    rig.source.capabilities = SOURCE_ALL - {Capability.VALIDATORS}
+    rig.source.says_length = False
+
+    def fault(operation: str, key: str, number: int) -> None:
+        if operation == "open":
+            rig.source.objects["a"] = content(size + 1)
+
+    rig.source.fault = fault
+
+    result = rig.go(limits=ONE)
+
+    assert (result.objects_failed, rig.sink.objects, rig.sink.uploads) == (1, {}, {})
+    assert (result.first_error or ("",))[0] == "source_changed"
