@@ -496,3 +496,36 @@ def test_an_aborted_upload_is_gone_and_aborting_again_is_no_error(server: Faulty
     assert server.open_uploads("data") == []
     with pytest.raises(UploadGoneError):
         writer.list_parts(upload)
+
+
+def test_more_parts_than_a_page_are_listed(server: FaultyS3) -> None:
+    """Of an upload with two and a half pages of parts, none is missing."""
+    writer = opened(sink(server).writer())
+    upload, receipts = two_parts(writer)
+    parts = server.uploads[upload.upload_id].parts
+    parts.update(dict.fromkeys(range(3, 2501), parts[2]))
+    listed = writer.list_parts(upload)
+    assert listed is not None
+    assert sorted(listed) == list(range(1, 2501))
+    assert (listed[2500].etag, listed[2500].size_bytes) == (receipts[1].etag, receipts[1].size_bytes)
+
+
+def test_pages_are_followed_by_odd_tokens(server: FaultyS3) -> None:
+    """Tokens and keys with every sign that means something in URLs and XML come through, page by page."""
+    names = sorted((f"{sign}{number:04}" for sign in " +/=&%?#<é" for number in range(250)), key=str.encode)
+    for name in names:
+        server.put("data", f"odd/{name}", b"")
+    assert [info.name for info in source(server, "data/odd/").list()] == names
+    assert [info.name for info in source(server, "data/odd/").list(start_after=names[1500])] == names[1501:]
+
+
+@pytest.mark.parametrize(("form", "is_strong"), [('"{}"', True), ("{}", True), ('W/"{}"', False)])
+def test_etags_are_taken_in_every_form_and_weak_ones_for_none(
+    server: FaultyS3, form: str, *, is_strong: bool
+) -> None:
+    """A weak ETag names no bytes: nothing is read in ranges on its word; quotes are no part of one."""
+    server.etag_form = form
+    stored = server.put("data", "in/key", BODY)
+    info = only(source(server))
+    assert info.validator == (stored.etag if is_strong else None)
+    assert read(opened(source(server).reader()), info) == BODY

@@ -129,6 +129,7 @@ class FaultyS3:
     ) -> None:
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
+        self.etag_form = '"{}"'
         self.former: dict[str, Stored | None] = {}
         self.watch: Callable[[str, str], None] = lambda _call, _moment: None
         self.rejects_checksums = rejects_checksums
@@ -359,10 +360,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get_object(self) -> None:
         stored = self._object()
-        etag = f'"{stored.etag}"'
+        etag = self.s3.etag_form.format(stored.etag)
         if self._is(Fault.CHANGE_ETAG):
             etag = '"' + "0" * 32 + '"'
-        elif self.lower.get("if-match", etag) != etag:
+        elif self.lower.get("if-match", etag).strip('"') != etag.strip('"'):
             raise _Problem(412, "PreconditionFailed")
         body, headers, status = stored.body, {**stored.headers, "ETag": etag}, 200
         headers["Last-Modified"] = format_datetime(stored.modified_at, usegmt=True)
