@@ -28,7 +28,11 @@ SECRETS = [*LOCATION.values(), *INCOMING.values(), *AMBIENT.values(), CALLBACK_T
 
 @pytest.fixture(scope="module")
 def echo() -> Iterator[EchoingS3]:
-    with EchoingS3(LOCATION["secret_access_key"] + INCOMING["secretAccessKey"]) as server:
+    secrets = {
+        LOCATION["access_key_id"]: LOCATION["secret_access_key"],
+        INCOMING["accessKeyId"]: INCOMING["secretAccessKey"],
+    }
+    with EchoingS3(secrets) as server:
         yield server
 
 

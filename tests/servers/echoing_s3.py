@@ -1,8 +1,9 @@
-"""An S3 server that answers every request with an error that quotes what it was sent."""
+"""An S3 server that answers every request with an error that quotes its caller's credentials."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -17,8 +18,10 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, EchoingS3)
         server.heads.append(str(self.headers))
-        words = escape(f"{self.path} {self.headers} {server.knows}")
-        body = f"<Error><Code>{server.code}</Code><Message>{words[-150:]}</Message></Error>".encode()
+        token = self.headers.get("x-amz-security-token", "")
+        caller = self.headers.get("Authorization", "").partition("Credential=")[2].partition("/")[0]
+        words = escape(f"{caller} {server.secrets.get(caller)} {token}")
+        body = f"<Error><Code>{server.code}</Code><Message>{words}</Message></Error>".encode()
         self.send_response(400)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -31,15 +34,15 @@ class EchoingS3(ThreadingHTTPServer):
     """The server, as a context manager.
 
     Args:
-        knows: What else it quotes: the secret that it shares with its callers.
+        secrets: The secret of each access key: a store knows those of its callers.
         code: Of its errors.
     """
 
     daemon_threads = True
 
-    def __init__(self, knows: str, *, code: str = "Weird") -> None:
+    def __init__(self, secrets: Mapping[str, str], *, code: str = "Weird") -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.knows = knows
+        self.secrets = secrets
         self.code = code
         self.heads: list[str] = []
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), name="echoing-s3")
