@@ -155,6 +155,33 @@ def test_what_has_not_changed_is_not_copied_again(desk: Desk) -> None:
     assert len(desk.finished) == 1
 
 
+def test_a_dry_run_tells_and_moves_nothing(desk: Desk) -> None:
+    """What would be moved and skipped, and why; neither an object nor a ledger is made by it."""
+    (desk.path / "in").mkdir()
+    for number in range(3):
+        (desk.path / "in" / f"{number}.txt").write_text("hello")
+    code, out, err = desk.run("copy", "in/", "out/", "--dry-run", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["state"], told["objects_to_move"], told["bytes_to_move"]) == ("planned", 3, 15)
+    assert not (desk.path / "out").exists()
+    assert not (desk.path / "state").exists()
+
+    desk.copy("in/", "out/")
+    (desk.path / "in" / "1.txt").write_text("other")
+    before = desk.finished[0].stat().st_mtime_ns
+    for _ in range(2):
+        code, out, err = desk.run("copy", "in/", "out/", "--dry-run")
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [
+            "would move 1 of 3 objects, 5 B of 15 B",
+            "  1.txt",
+            "would skip 2: unchanged at both ends since it was copied",
+        ]
+    assert (desk.path / "out" / "1.txt").read_text() == "hello"
+    assert [path.stat().st_mtime_ns for path in desk.finished] == [before]
+
+
 def test_a_finished_ledger_of_another_version_is_no_obstacle(desk: Desk) -> None:
     """It only saved time: the objects are copied again."""
     (desk.path / "a.txt").write_text("hello")

@@ -6,39 +6,31 @@ everything has arrived, the next run looks at the source anew, and skips what ha
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
 
 from dataferry.app.copy_ledger import LedgerFile, turns
+from dataferry.app.ends import Ends, open_ends
 from dataferry.app.interrupts import interrupts
 from dataferry.app.locks import FileLock
 from dataferry.app.outcome import CopyOptions, Outcome
-from dataferry.app.place_lock import PlaceLock
-from dataferry.app.places import KnownLocations, find_place
 from dataferry.domain.clock import SystemClock
-from dataferry.domain.errors import DataFerryError, InputError, StoppedError
-from dataferry.domain.ledger import Attempt, Cleanup, ObjectState
+from dataferry.domain.errors import DataFerryError, StoppedError
+from dataferry.domain.ledger import Cleanup, ObjectState
 from dataferry.engine.cleanup import abort_due
+from dataferry.engine.preview import Preview, preview
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Observer, Overwrite, Result, Transfer
-from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
-from dataferry.mechanisms.registry import Registry
-from dataferry.net.connections import Network
+from dataferry.mechanisms.base import Sink, Source
 from dataferry.store.local import LocalLedger
-
-if TYPE_CHECKING:
-    from dataferry.app.settings import Settings
 
 SIGNAL_CHECK_S = 0.1
 MAX_FAILURES = 20
 MAX_CLEANUPS = 1000
-DEFAULT_FILE = "dataferry.toml"
 LOCKS = "destinations.lock"
 
 
@@ -50,23 +42,7 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
         ConflictError: The same copy is running already.
         DataFerryError: It can't go on as a whole, e.g. a bucket is missing.
     """
-    settings = _settings(options.config)
-    registry = Registry()
-    locations: KnownLocations | None = None
-    limits = EngineLimits()
-    network = Network(stall_timeout_s=limits.stall_timeout_s)
-    if settings is not None:
-        from dataferry.app.wiring import Locations, engine_limits, network_of
-
-        locations = Locations(settings, registry)
-        network = network_of(settings)
-        limits = engine_limits(settings)
-    ends = _Ends(
-        source=find_place(source, locations=locations, registry=registry),
-        destination=find_place(destination, locations=locations, registry=registry),
-        network=network,
-    )
-    ends.refuse_overlap()
+    ends, limits = open_ends(source, destination, options)
     file = LedgerFile(ends.identity, options.ledger)
     path = file.path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,77 +54,48 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     try:
         # A named ledger stays alone in its directory: who writes where is then the user's to see to.
         with ends.sole_writer(path.with_name(LOCKS)) if options.ledger is None else nullcontext():
-            return _Copy(ends, file, options.limits(limits), options.overwrite, observer).run()
+            return _Copy(ends, file, limits, options.overwrite, observer).run()
     finally:
         lock.release(remove=True)
 
 
-def _settings(config: str | None) -> Settings | None:
-    """The settings, if there is a file; without one nothing is imported for them."""
-    if config is None and "DATAFERRY_CONFIG" not in os.environ and not Path(DEFAULT_FILE).is_file():
-        return None
-    from dataferry.app.configuration import load
+def plan(source: str, destination: str, options: CopyOptions, observer: Observer) -> Preview:
+    """Look at both places, and tell what ``copy`` would do; nothing is written but a ledger for the moment.
 
-    return load(config)
+    Raises:
+        DataFerryError: As ``copy`` would.
+    """
+    ends, limits = open_ends(source, destination, options)
+    with TemporaryDirectory(prefix="dataferry-") as directory:
+        snapshot = LedgerFile(ends.identity, options.ledger).snapshot(Path(directory))
+        with closing(snapshot.open()) as ledger, ends.opened() as opened:
+            transfer, _ = _transfer(ledger, ends, opened, limits, options.overwrite)
+            return preview(transfer, ledger, observer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ends:
-    """Both places of a copy."""
-
-    source: tuple[Mechanism, Endpoint]
-    destination: tuple[Mechanism, Endpoint]
-    network: Network
-
-    @property
-    def identity(self) -> str:
-        """Equal for the same pair of places, without credentials."""
-        places = (self.source, self.destination)
-        ends = (f"{mechanism.name} {endpoint.identity}" for mechanism, endpoint in places)
-        return hashlib.sha256("\n".join(ends).encode()).hexdigest()[:32]
-
-    def refuse_overlap(self) -> None:
-        """Refuse to copy a place onto or into itself.
-
-        Raises:
-            InputError: Both are the same place, or the destination lies in the source.
-        """
-        (mechanism, source), (other, destination) = self.source, self.destination
-        if mechanism.name != other.name:
-            return
-        begin, end = source.identity.rstrip("/"), destination.identity.rstrip("/")
-        if not destination.is_single and source.is_single:
-            end = f"{end}/{begin.rsplit('/', 1)[-1]}"
-        if begin == end:
-            raise InputError("source and destination are the same place")
-        if not source.is_single and end.startswith(f"{begin}/"):
-            raise InputError(
-                "the destination lies in the source: the copy would copy itself; name a place beside it"
-            )
-
-    def sole_writer(self, path: Path) -> PlaceLock:
-        """What keeps other copies off the destination while this one writes there."""
-        mechanism, endpoint = self.destination
-        return PlaceLock(
-            path,
-            f"{mechanism.name} {endpoint.identity}",
-            refusal="another copy is writing to this destination, to a part of it or around it; wait for it",
-        )
-
-    def open_source(self) -> Source:
-        mechanism, endpoint = self.source
-        return mechanism.open_source(endpoint, self.network)
-
-    def open_sink(self) -> Sink:
-        mechanism, endpoint = self.destination
-        return mechanism.open_sink(endpoint, self.network)
+def _transfer(
+    ledger: LocalLedger, ends: Ends, opened: tuple[Source, Sink], limits: EngineLimits, overwrite: Overwrite
+) -> tuple[Transfer, str | None]:
+    """Begin the next attempt, and name the finished transfer that it learns from."""
+    name, earlier = turns(ledger, ends.identity)
+    attempt = ledger.begin(name)
+    transfer = Transfer(
+        id=name,
+        epoch=attempt.epoch,
+        source=opened[0],
+        sink=opened[1],
+        limits=limits,
+        overwrite=overwrite,
+        earlier=earlier,
+    )
+    return transfer, earlier
 
 
 class _Copy:
     """One run of a copy over an open ledger."""
 
     def __init__(
-        self, ends: _Ends, file: LedgerFile, limits: EngineLimits, overwrite: Overwrite, observer: Observer
+        self, ends: Ends, file: LedgerFile, limits: EngineLimits, overwrite: Overwrite, observer: Observer
     ) -> None:
         self._ends = ends
         self._file = file
@@ -183,21 +130,8 @@ class _Copy:
 
     def _with(self, ledger: LocalLedger) -> tuple[Outcome, int]:
         """Run the engine; return the outcome and how many clean-ups remain."""
-        name, earlier = turns(ledger, self._ends.identity)
-        attempt = ledger.begin(name)
-        source, sink = self._ends.open_source(), self._ends.open_sink()
-        try:
-            _probe(source)
-            _probe(sink)
-            transfer = Transfer(
-                id=attempt.transfer_id,
-                epoch=attempt.epoch,
-                source=source,
-                sink=sink,
-                limits=self._limits,
-                overwrite=self._overwrite,
-                earlier=earlier,
-            )
+        with self._ends.opened() as opened:
+            transfer, earlier = _transfer(ledger, self._ends, opened, self._limits, self._overwrite)
             work = _Work(transfer, ledger, self._stop, self._observer)
             with interrupts() as interrupted:
                 work.start()
@@ -205,23 +139,20 @@ class _Copy:
                     if interrupted:
                         self._stop.set()
                 work.join()
-                outcome = self._outcome(work, ledger, attempt)
+                outcome = self._outcome(work, ledger)
                 left = self._clean_up(ledger) if outcome.state != "interrupted" else 0
                 if outcome.state == "completed" and earlier is not None:
                     ledger.forget(earlier)
-        finally:
-            source.close()
-            sink.close()
         return outcome, left
 
-    def _outcome(self, work: _Work, ledger: LocalLedger, attempt: Attempt) -> Outcome:
+    def _outcome(self, work: _Work, ledger: LocalLedger) -> Outcome:
         """What to tell.
 
         Raises:
             DataFerryError: The engine's, where it could not go on.
         """
         if isinstance(work.error, StoppedError):
-            totals = ledger.totals(attempt.transfer_id)
+            totals = ledger.totals(work.transfer.id)
             return Outcome(
                 state="interrupted",
                 objects=totals.objects_done + totals.objects_skipped,
@@ -234,7 +165,7 @@ class _Copy:
         if work.result is None:
             raise RuntimeError("the engine ended without a result")
         result = work.result
-        rows = ledger.objects(attempt.transfer_id, limit=MAX_FAILURES, state=ObjectState.FAILED)
+        rows = ledger.objects(work.transfer.id, limit=MAX_FAILURES, state=ObjectState.FAILED)
         return Outcome(
             state="completed" if result.is_complete else "failed",
             objects=result.objects,
@@ -276,15 +207,6 @@ def _advice(result: Result) -> str | None:
     if not result.objects:
         return "there is nothing at the source"
     return None
-
-
-def _probe(end: Source | Sink) -> None:
-    """Refuse what can't work before a byte moves; what may pass is left to the engine, which tries again."""
-    try:
-        end.probe()
-    except DataFerryError as error:
-        if not error.is_temporary:
-            raise
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ moves to ``finished/``: the next run of the same copy takes it back, and skips w
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 
 from dataferry.domain.errors import ConfigError
@@ -54,6 +55,23 @@ class LedgerFile:
             self._finished.replace(self.path)
             return True
         return False
+
+    def snapshot(self, directory: Path) -> LedgerFile:
+        """Copy what is remembered into a directory; a copy that runs is not disturbed."""
+        made = LedgerFile("", directory / "ledger.db")
+        for path, how in ((self.path, "mode=ro"), (self._finished, "immutable=1")):
+            if path.is_file():
+                with (
+                    closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as source,
+                    closing(sqlite3.connect(made.path)) as target,
+                ):
+                    source.backup(target)
+                break
+        try:
+            made.open().close()
+        except ConfigError:
+            made.remove()  # another version's
+        return made
 
     def finish(self) -> None:
         """Put the closed file away: nothing is left to resume."""

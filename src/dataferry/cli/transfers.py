@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from dataferry.cli.output import as_size, printable
 from dataferry.domain.errors import InputError
 
 if TYPE_CHECKING:
-    from dataferry.app.outcome import Outcome
+    from dataferry.app.outcome import CopyOptions, Outcome
 
 MAX_ERRORS_SHOWN = 20
 EXAMPLES = """\b
@@ -47,6 +48,9 @@ def copy(
     ledger: Annotated[
         str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Tell what would be moved and skipped; move nothing.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Copy an object, a prefix, a bucket or a directory. Run it again to resume."""
@@ -65,6 +69,9 @@ def copy(
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
+    if dry_run:
+        _preview(source, destination, options, as_json=as_json)
+        return
     with watcher(quiet=quiet) as observer:
         outcome = run(source, destination, options, observer)
     _report(outcome, as_json=as_json, quiet=quiet)
@@ -97,3 +104,22 @@ def _summary(outcome: Outcome) -> str:
         f"{outcome.state}: {objects}, {as_size(outcome.bytes)}{there}; "
         f"{as_size(outcome.bytes_moved)} moved in {outcome.seconds:.1f} s{rate}{resumed}{verified}\n"
     )
+
+
+def _preview(source: str, destination: str, options: CopyOptions, *, as_json: bool) -> None:
+    """Say what a copy would do."""
+    from dataferry.app.copy import plan
+    from dataferry.cli.progress import Silent
+
+    found = plan(source, destination, options, Silent())
+    if as_json:
+        sys.stdout.write(json.dumps({"state": "planned", **asdict(found)}) + "\n")
+        return
+    size = f"{as_size(found.bytes_to_move)} of {as_size(found.bytes)}"
+    lines = [f"would move {found.objects_to_move:,} of {found.objects:,} objects, {size}"]
+    lines += [f"  {name}" for name in found.names]
+    more = found.objects_to_move - len(found.names) - len(found.refused)
+    lines += [f"  and {more:,} more"] if more > 0 else []
+    lines += [f"  {name}: the destination can't have an object of that name" for name in found.refused]
+    lines += [f"would skip {count:,}: {reason}" for reason, count in found.skipped.items()]
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))

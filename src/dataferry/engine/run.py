@@ -59,7 +59,7 @@ def run(
     clock = clock or SystemClock()
     began = clock.monotonic()
     halt = Stop()
-    course = _course(transfer, ledger, observer, clock, halt)
+    course = course_of(transfer, ledger, observer, clock, halt)
     unregister = stop.on_stop(halt.set)
     try:
         _move(course)
@@ -73,7 +73,7 @@ def run(
     return _result(course, clock.monotonic() - began)
 
 
-def _course(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock, halt: Stop) -> Course:
+def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock, halt: Stop) -> Course:
     """Put together what all threads share."""
     limits = transfer.limits
     attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
@@ -126,7 +126,7 @@ def _move(course: Course) -> None:
         if Capability.INJECTIVE_NAMES not in course.transfer.sink.capabilities:
             # Names that collide are found while they are written down, before a byte moves (rule 9).
             _join([planner], lambda: None)
-            _refuse_collisions(course)
+            refuse_collisions(course)
         for worker in workers:
             worker.thread.start()
             threads.append(worker.thread)
@@ -156,7 +156,7 @@ def _plan(course: Course) -> None:
         course.doom(error)
 
 
-def _refuse_collisions(course: Course) -> None:
+def refuse_collisions(course: Course) -> None:
     """Have the sink look at all keys of the plan together (rule 9).
 
     Raises:
