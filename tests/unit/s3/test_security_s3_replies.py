@@ -14,6 +14,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import DataFerryError, ProtocolError, StallError
 from dataferry.domain.objects import ObjectInfo
 from dataferry.mechanisms.s3 import MECHANISM, source
+from dataferry.mechanisms.s3.attributes import strong_etag
 from dataferry.mechanisms.s3.source import S3Source
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
@@ -164,6 +165,17 @@ def test_a_listing_of_empty_pages_ends(server: HostileS3, monkeypatch: pytest.Mo
     error = failure(server, lambda sock, _head: sock.sendall(page([], f"token-{server.requests}")))
     assert "circles" in error.message
     assert server.requests == 21
+
+
+def test_a_key_without_end_is_refused(server: HostileS3) -> None:
+    """Keys become rows: a server must not fill the disk with some of them."""
+    error = failure(server, lambda sock, _head: sock.sendall(page(["p/" + "k" * 5000], None)))
+    assert "5002 characters" in error.message
+
+
+def test_an_etag_without_end_is_none() -> None:
+    """It would travel in each request's head."""
+    assert strong_etag('"' + "e" * 5000 + '"') is None
 
 
 def test_a_redirect_is_not_followed(server: HostileS3) -> None:

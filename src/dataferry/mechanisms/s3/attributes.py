@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from dataferry.domain.objects import Attributes
 
 META_PREFIX = "x-amz-meta-"
+MAX_ETAG_CHARS = 1024
 CRC_HEADER = "x-amz-checksum-crc64nvme"
 _FIELDS = {
     "content_type": "Content-Type",
@@ -121,8 +122,8 @@ def decode_crc(text: str | None) -> int | None:
 
 
 def strong_etag(text: str | None) -> str | None:
-    """Return an ETag without its quotes; None for a weak one, which names no exact bytes."""
-    if not text or text.startswith("W/"):
+    """Return an ETag without its quotes; None for a weak or an endless one, which names no exact bytes."""
+    if not text or text.startswith("W/") or len(text) > MAX_ETAG_CHARS:
         return None
     return text.strip().strip('"') or None
 

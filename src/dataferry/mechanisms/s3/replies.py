@@ -17,6 +17,8 @@ MAX_XML_BYTES = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, percent
 # The same page has some 15,000 elements. In memory an element is a hundred times its four bytes of "<a/>".
 MAX_XML_ELEMENTS = 100_000
 MAX_XML_DEPTH = 32
+# Of a key or an upload's id; both become rows. S3's keys have at most 1,024 bytes, other stores' some more.
+MAX_NAME_CHARS = 4096
 
 
 class _Builder(ET.TreeBuilder):
@@ -151,9 +153,24 @@ def parts(root: ET.Element) -> tuple[tuple[PartReceipt, ...], str | None]:
 
 
 def _key(item: ET.Element, *, encoded: bool) -> str:
-    """Read a key, decoded where the listing says that it is encoded."""
+    """Read a key, decoded where the listing says that it is encoded.
+
+    Raises:
+        ProtocolError: It is longer than any store's.
+    """
     key = item.findtext("Key") or ""
-    return unquote_plus(key) if encoded else key
+    return bounded(unquote_plus(key) if encoded else key)
+
+
+def bounded(name: str) -> str:
+    """Return a name that a store made up.
+
+    Raises:
+        ProtocolError: It is longer than any store's.
+    """
+    if len(name) > MAX_NAME_CHARS:
+        raise ProtocolError(f"a name in the reply has {len(name)} characters; allowed are {MAX_NAME_CHARS}")
+    return name
 
 
 def _number(text: str | None) -> int | None:

@@ -95,6 +95,7 @@ class S3Writer:
         upload_id = reply.xml(operation).findtext("UploadId")
         if not upload_id:
             raise ProtocolError(f"{self._client.where(key)}: no UploadId in the reply", operation=operation)
+        replies.bounded(upload_id)
         keeps = (
             reply.headers.get(_ALGORITHM) == "CRC64NVME"
             and reply.headers.get(_TYPE, "FULL_OBJECT") == "FULL_OBJECT"
