@@ -258,11 +258,13 @@ class Signaling:
         return Answer(flow=flow, data_address=address)
 
     def _stop(self, flow: DataFlow, timeout_s: float) -> None:
-        """Stop the flow's threads; one that hangs is fenced by the epoch, and noted."""
+        """Stop the flow's threads; one that hangs is noted: it has no connection any more to write with."""
         if flow.moves_bytes and not self._executor.stop(flow.id, timeout_s=timeout_s):
             with self._store.transaction() as tx:
                 tx.events.add(
-                    flow.id, "stopping", f"a worker did not end within {timeout_s:g} s; it is fenced"
+                    flow.id,
+                    "stopping",
+                    f"a worker did not end within {timeout_s:g} s; its connections are shut",
                 )
 
     def _revoke(self, flow: DataFlow) -> None:

@@ -110,9 +110,19 @@ class Sweep:
 
     def clean(self) -> int:
         """Abort abandoned uploads that are due; return how many were tried."""
+        self._abandon_forgotten()
         return abort_due(
             self._store.ledger, self._sink, self._clock, CLEANUPS_A_TICK, given_up=self._given_up
         )
+
+    def _abandon_forgotten(self) -> None:
+        """Hand over the uploads of flows that were terminated just before their process was killed."""
+        running = self._executor.running()  # asked first: who ends after it hands over by itself
+        with self._store.snapshot() as tx:
+            forgotten = tx.flows.terminated_with_uploads()
+        for flow_id in forgotten:
+            if flow_id not in running:
+                self._store.ledger.abandon_all(str(flow_id))
 
     def _given_up(self, cleanup: Cleanup, error: str) -> None:
         """Say with the flow's events that an upload may stay open."""

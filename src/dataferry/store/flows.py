@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, String, and_, func, insert, or_, select, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -19,7 +19,7 @@ from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFou
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import pages
-from dataferry.store.schema import flows
+from dataferry.store.schema import flows, objects
 
 # Methods named `list` hide the type from annotations in their classes.
 DataFlows = list[DataFlow]
@@ -166,6 +166,14 @@ class FlowRepository:
             .values(run=Run.QUEUED.value, version=flows.c.version + 1, updated_at=self._clock.now())
         )
         return ids
+
+    def terminated_with_uploads(self) -> Ids:
+        """Return terminated flows whose open uploads, or intents, nobody has handed to the clean-up yet."""
+        begun = select(objects.c.transfer_id).where(objects.c.intent_at > "").distinct()
+        query = select(flows.c.id).where(
+            type_coerce(flows.c.id, String).in_(begun), flows.c.state == State.TERMINATED.value
+        )
+        return [UUID(str(row[0])) for row in self._connection.execute(query)]
 
     def queued(self, limit: int) -> Ids:
         """Return flows that should run and do not, oldest first."""

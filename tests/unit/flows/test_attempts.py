@@ -16,6 +16,7 @@ from dataferry.domain.objects import Verification
 from dataferry.engine.transfer import EngineLimits, Result
 from dataferry.flows.attempts import objects_error
 from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.writing import by_id, change, terminated
 
 # Slow enough to be stopped in the middle, quick enough for a test.
 SLOW = replace(
@@ -227,6 +228,20 @@ def test_terminate_of_a_suspended_flow_leaves_nothing(make_world: Callable[..., 
     assert begun
     world.signaling.terminate(world.caller, "p1")
     until(lambda: not [path for path in begun if path.exists()])
+
+
+def test_a_terminate_that_a_kill_cut_short_leaves_nothing(make_world: Callable[..., World]) -> None:
+    """Killed between the row that says terminated and the hand-over of its uploads: the sweep does it."""
+    world = make_world(policy=slow())
+    world.write("out/data", BIG)
+    world.signaling.start(world.caller, world.message(data_address=world.their_address("got/")))
+    until(lambda: (p := world.management.view("p1").progress) and p.bytes_transferred > 2_000_000)
+    world.signaling.suspend(world.caller, "p1")
+    begun = [path for path in world.theirs.rglob("*") if path.is_file()]
+    assert begun
+    change(world.store, by_id(world.flow().id), lambda _, row: terminated(row, None))
+    until(lambda: not [path for path in begun if path.exists()])
+    until(lambda: not world.store.ledger.cleanups())
 
 
 def test_an_operators_terminate_is_reported(make_world: Callable[..., World]) -> None:
