@@ -10,11 +10,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from dataferry.api.signaling.wire import DataFlowBaseMessage, DataFlowStartMessage
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Dialect
+from dataferry.domain.errors import InputError
 from dataferry.flows.messages import Answer, Callback, FlowRequest
 
 
@@ -65,6 +67,9 @@ def flow_request(verb: str, message: DataFlowBaseMessage, document: dict[str, An
         verb: ``prepare`` or ``start``.
         message: As read.
         document: The whole body, unknown fields included: what the digest is made of.
+
+    Raises:
+        InputError: An address is malformed, or holds credentials where it may not.
     """
     wire = message.data_address if isinstance(message, DataFlowStartMessage) else None
     return FlowRequest(
@@ -82,8 +87,23 @@ def flow_request(verb: str, message: DataFlowBaseMessage, document: dict[str, An
         metadata=message.metadata or {},
         labels=tuple(message.labels or ()),
         data_address=address_of(wire),
-        callback_address=message.callback_address,
+        callback_address=_without_credentials(message.callback_address),
     )
+
+
+def _without_credentials(url: str | None) -> str | None:
+    """Return a callback address, which rows keep in plain.
+
+    Raises:
+        InputError: It is no URL, or holds credentials.
+    """
+    try:
+        holds_credentials = url is not None and urlsplit(url).username is not None
+    except ValueError as exc:
+        raise InputError("callbackAddress is not a URL") from exc
+    if holds_credentials:
+        raise InputError("callbackAddress must hold no credentials")
+    return url
 
 
 def status_message(answer: Answer, *, dialect: Dialect, data_plane_id: str) -> dict[str, Any]:
