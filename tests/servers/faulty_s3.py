@@ -34,7 +34,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,6 +130,7 @@ class FaultyS3:
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
         self.etag_form = '"{}"'
+        self.clock_skew = timedelta()  # how far its clock is ahead of ours
         self.former: dict[str, Stored | None] = {}
         self.watch: Callable[[str, str], None] = lambda _call, _moment: None
         self.rejects_checksums = rejects_checksums
@@ -266,6 +267,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - the interface's names
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the ``Date`` header."""
+        del timestamp
+        return format_datetime(datetime.now(UTC) + self.s3.clock_skew, usegmt=True)
 
     @property
     def s3(self) -> FaultyS3:
@@ -411,7 +417,11 @@ class _Handler(BaseHTTPRequestHandler):
         upload_id = uuid.uuid4().hex
         with self.s3.lock:
             self.s3.uploads[upload_id] = OpenUpload(
-                bucket=self.bucket, key=self.key, headers=self._kept(), checksummed=checksummed
+                bucket=self.bucket,
+                key=self.key,
+                headers=self._kept(),
+                checksummed=checksummed,
+                initiated_at=datetime.now(UTC) + self.s3.clock_skew,
             )
         headers = {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "FULL_OBJECT"}
         self._xml(
