@@ -95,14 +95,16 @@ def _report(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
 
 def _summary(outcome: Outcome) -> str:
     """The line for people."""
+    if outcome.state == "interrupted":
+        return f"interrupted after {outcome.seconds:.1f} s: {as_size(outcome.bytes)} arrived\n"
     objects = "1 object" if outcome.objects == 1 else f"{outcome.objects:,} objects"
     there = f" ({outcome.objects_skipped:,} unchanged)" if outcome.objects_skipped else ""
     rate = f" ({as_size(outcome.bytes_moved / outcome.seconds)}/s)" if outcome.bytes_moved else ""
     resumed = f", {as_size(outcome.bytes_resumed)} resumed" if outcome.bytes_resumed else ""
-    verified = f", verified: {outcome.verification}" if outcome.state != "interrupted" else ""
     return (
         f"{outcome.state}: {objects}, {as_size(outcome.bytes)}{there}; "
-        f"{as_size(outcome.bytes_moved)} moved in {outcome.seconds:.1f} s{rate}{resumed}{verified}\n"
+        f"{as_size(outcome.bytes_moved)} moved in {outcome.seconds:.1f} s{rate}{resumed}, "
+        f"verified: {outcome.verification}\n"
     )
 
 

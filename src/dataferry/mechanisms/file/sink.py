@@ -32,6 +32,7 @@ from dataferry.mechanisms.file.tree import (
     describe,
     directory,
     segments,
+    shown,
     sync_directory,
     translated,
 )
@@ -107,7 +108,7 @@ class FileSink:
         while True:
             try:
                 with (
-                    translated("file.probe", "/".join(steps)),
+                    translated("file.probe", shown(self._endpoint.root, "/".join(steps))),
                     directory(self._endpoint.root, steps) as opened,
                 ):
                     if not os.access(".", os.W_OK | os.X_OK, dir_fd=opened):
@@ -131,10 +132,10 @@ class FileSink:
         key = "/".join(steps)
         with (
             suppress(ObjectNotFoundError),
-            translated("file.place", key),
+            translated("file.place", shown(self._endpoint.root, key)),
             directory(self._endpoint.root, steps[:-1]) as above,
         ):
-            describe(key, key, os.lstat(steps[-1], dir_fd=above), None)
+            describe(key, shown(self._endpoint.root, key), os.lstat(steps[-1], dir_fd=above), None)
         return key
 
     def check_keys(self, keys: Iterable[str]) -> None:
@@ -193,7 +194,7 @@ class FileWriter:
         with self._beside(key, "file.put", create=True) as (above, name):
             body = WholeBody(
                 above,
-                key=key,
+                key=shown(self._root, key),
                 name=name,
                 temporary=temporary_name(name, new_upload_id()),
                 length_bytes=length_bytes,
@@ -231,7 +232,7 @@ class FileWriter:
         """
         body = PartBody(
             self._open_temporary(upload, "file.put_part", os.O_WRONLY),
-            key=upload.key,
+            key=shown(self._root, upload.key),
             number=number,
             offset_bytes=offset_bytes,
             length_bytes=length_bytes,
@@ -333,7 +334,10 @@ class FileWriter:
     def _beside(self, key: str, operation: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
         """Open the directory of a key; give its descriptor and the file's name in it."""
         *above, name = segments(key)
-        with translated(operation, key), directory(self._root, tuple(above), create=create) as opened:
+        with (
+            translated(operation, shown(self._root, key)),
+            directory(self._root, tuple(above), create=create) as opened,
+        ):
             yield opened, name
 
     def _open_temporary(self, upload: Upload, operation: str, flags: int) -> int:

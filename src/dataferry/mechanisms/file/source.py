@@ -24,6 +24,7 @@ from dataferry.mechanisms.file.tree import (
     describe,
     directory,
     segments,
+    shown,
     translated,
     validator_of,
 )
@@ -76,7 +77,7 @@ class FileSource:
         Raises:
             BucketNotFoundError, ObjectNotFoundError, AccessDeniedError, AddressError: It can't be read.
         """
-        with translated("file.probe", self._endpoint.path):
+        with translated("file.probe", shown(self._endpoint.root, self._endpoint.path)):
             if self._is_single:
                 os.close(_open_file(self._endpoint.root, self._endpoint.path))
                 return
@@ -141,7 +142,7 @@ class _Walk:
         names = []
         try:
             with (
-                translated("file.list", prefix),
+                translated("file.list", shown(self._endpoint.root, prefix)),
                 directory(self._endpoint.root, steps, listable=True) as opened,
                 os.scandir(opened) as entries,
             ):
@@ -165,7 +166,7 @@ class _Walk:
         steps = (*self._endpoint.steps, *name.split("/"))
         key = "/".join(steps)
         try:
-            with translated("file.list", key):
+            with translated("file.list", shown(self._endpoint.root, key)):
                 status = os.lstat("/".join((self._endpoint.root.rstrip("/"), *steps)))
         except ObjectNotFoundError:
             return
@@ -187,7 +188,7 @@ class FileReader:
             ObjectNotFoundError: It is gone.
             AddressError: It is not a regular file.
         """
-        with translated("file.stat", info.key):
+        with translated("file.stat", shown(self._root, info.key)):
             descriptor = _open_file(self._root, info.key)
             try:
                 return describe(info.name, info.key, os.fstat(descriptor), guess_attributes(info.name))
@@ -202,7 +203,7 @@ class FileReader:
             WrongRangeError: It has no such range.
             ObjectNotFoundError: It is gone.
         """
-        with translated("file.open", info.key):
+        with translated("file.open", shown(self._root, info.key)):
             descriptor = _open_file(self._root, info.key)
             try:
                 stream = FileStream(descriptor, info, offset_bytes, length_bytes)

@@ -58,6 +58,11 @@ _ERRORS: dict[int, type[DataFerryError]] = {
 }
 
 
+def shown(root: str, key: str) -> str:
+    """A key as messages show it: a path from the very top is absolute, others are relative to a location."""
+    return f"/{key}" if root == "/" else key
+
+
 @contextmanager
 def translated(operation: str, key: str) -> Iterator[None]:
     """Turn an ``OSError`` into the error of our tree that says the same."""
