@@ -159,7 +159,7 @@ def _on_validation(request: Request, error: Exception) -> JSONResponse:
     """Name each field that is wrong; never its value, which may be a secret."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     fields = [
-        {"field": _field(entry["loc"]), "message": str(entry["msg"])}
+        {"field": _field(entry["loc"]), "message": str(entry["msg"]).removeprefix("Value error, ")}
         for entry in error.errors()[:MAX_FIELD_ERRORS]
     ]
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in fields)

@@ -43,6 +43,10 @@ class Body(BaseModel):
 class DatasetBody(Body):
     """A dataset; its id or pattern stands in the path."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"source": "plant-a:measurements/{datasetId}/"}]}
+    )
+
     source: Text = Field(description="`location:path`; `{datasetId}` stands for the id.")
     prepare_wait_s: float | None = Field(default=None, ge=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
@@ -51,6 +55,8 @@ class DatasetBody(Body):
 
 class LandingZoneBody(Body):
     """A landing zone; its name stands in the path."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sink": "plant-a:incoming/{processId}/"}]})
 
     sink: Text = Field(description="`location:path`; may hold `{datasetId}`, `{processId}`, `{agreementId}`.")
     profiles: list[Text] = Field(default_factory=list, max_length=100)
@@ -64,7 +70,19 @@ class LandingZoneBody(Body):
 class LocationBody(BaseModel):
     """A location; its name stands in the path, the other keys are its mechanism's."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "s3",
+                    "endpoint_url": "https://s3.example.com",
+                    "access_key_id": "env:KEY_ID",
+                    "secret_access_key": "env:SECRET",
+                }
+            ]
+        },
+    )
 
     type: Annotated[str, Field(strict=True, min_length=1, max_length=100, description="The mechanism.")]
 
@@ -72,11 +90,21 @@ class LocationBody(BaseModel):
 class PathBody(Body):
     """Where in a location."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"path": "measurements/"}]})
+
     path: Annotated[str, Field(max_length=4096)] = ""
 
 
 class ControlPlaneBody(Body):
     """A control plane; its id stands in the path. A secret given as ``***`` keeps its present value."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"endpoint": "https://connector.example.com/api/signaling", "token": "what-it-calls-us-with"}
+            ]
+        }
+    )
 
     endpoint: Text | None = None
     token: Text | None = Field(default=None, repr=False)

@@ -33,7 +33,9 @@ After = Annotated[
 class ReasonBody(BaseModel):
     """Why an operator does it; kept in the flow's events."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(
+        extra="ignore", json_schema_extra={"examples": [{"reason": "the contract ended"}]}
+    )
 
     reason: Annotated[str | None, Field(max_length=4000)] = None
 
