@@ -95,6 +95,10 @@ class ControlPlaneSettings(Section):
     def _complete(self) -> Self:
         if self.register_ and not (self.endpoint or self.registration_url):
             raise ValueError("`register = true` needs `endpoint`")
+        if self.callback_token and not self.endpoint:
+            raise ValueError(
+                "`callback_token` needs `endpoint`: it is never sent to a place that a message named"
+            )
         if self.on_failure is OnFailure.TERMINATE_VIA_MANAGEMENT_API and not self.management_url:
             raise ValueError('`on_failure = "terminate-via-management-api"` needs `management_url`')
         if self.metadata_location and not self.may_name_locations:

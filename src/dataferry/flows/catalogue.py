@@ -380,13 +380,16 @@ def _merged(configured: Mapping[str, T], rows: Sequence[T], key: Callable[[T], s
 
 
 def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPlane:
-    """Fill in where a control plane says that it is; the place is then its word, not the operator's."""
+    """Fill in where a control plane says that it is; the place is then its word, not the operator's.
+
+    So only the token that it named goes there, never the operator's.
+    """
     if registered is None or registered.endpoint is None:
         return plane
     return replace(
         plane,
         endpoint=registered.endpoint,
-        callback_token=plane.callback_token or registered.callback_token,
+        callback_token=registered.callback_token,
         provenance=Provenance.EXTERNAL,
     )
 

@@ -158,10 +158,16 @@ def test_no_message_and_no_repr_shows_a_secret(tmp_path: Path) -> None:
     assert SECRET not in refusal(tmp_path, wrong)
     right = (
         f"[[control_planes]]\nid = 'a'\ntoken = '{SECRET}'\ncallback_token = '{SECRET}'\n"
-        f"[auth]\napi_keys = [{{ name = 'x', key = '{SECRET}' }}]\n"
+        f"endpoint = 'https://control.example'\n[auth]\napi_keys = [{{ name = 'x', key = '{SECRET}' }}]\n"
         f"[locations.a]\ntype = 's3'\nsecret_access_key = '{SECRET}'"
     )
     assert SECRET not in repr(read(tmp_path, right))
+
+
+def test_a_callback_token_needs_a_configured_endpoint(tmp_path: Path) -> None:
+    """Otherwise it would be sent to wherever a message says."""
+    message = refusal(tmp_path, "[[control_planes]]\nid = 'a'\ntoken = 't'\ncallback_token = 'c'")
+    assert "`callback_token` needs `endpoint`" in message
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "ferry.example.com"])  # noqa: S104 - refused

@@ -169,8 +169,13 @@ def test_a_message_does_not_move_an_operators_control_plane(still: World) -> Non
 
 
 def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
-    """Without an endpoint it registers one: its place is its own word, its rights stay the operator's."""
-    still.catalogue.put_control_plane(ControlPlane(id="row", token="secret-token", may_name_locations=True))
+    """Without an endpoint it registers one: its place is its own word, its rights stay the operator's.
+
+    What is sent there is the token that it named, not the operator's.
+    """
+    still.catalogue.put_control_plane(
+        ControlPlane(id="row", token="secret-token", callback_token="operators", may_name_locations=True)
+    )
     still.catalogue.register_control_plane(
         ControlPlane(id="row", endpoint="http://there", callback_token="c")
     )
