@@ -63,6 +63,7 @@ _BY_CODE: dict[str, type[StorageError]] = {
     "InsufficientStorage": NoSpaceError,
 }
 _ADVICE = {
+    "NoSuchBucket": "there is no such bucket: check its name, or create it first",
     "InvalidAccessKeyId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret access key or the region is not right",
     "AuthorizationHeaderMalformed": "the region is not right",
