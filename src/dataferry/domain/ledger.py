@@ -82,6 +82,21 @@ class ObjectRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What is written of an object that has arrived.
+
+    Attributes:
+        etag: The destination's.
+    """
+
+    ordinal: int
+    size_bytes: int
+    etag: str | None
+    crc64nvme: int | None
+    verification: Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How far the listing came: ``cursor`` is the name of the last listed object."""
 
@@ -201,6 +216,10 @@ class Ledger(Protocol):
 
         An intent whose upload is not known goes to the clean-up list.
         """
+        ...
+
+    def finish_many(self, attempt: Attempt, objects: Sequence[Finished]) -> None:
+        """Do as ``finish`` does for several objects, in one transaction."""
         ...
 
     def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:

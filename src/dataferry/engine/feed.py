@@ -138,6 +138,11 @@ class Feed:
                     return None
                 self._work_ready.wait()
 
+    def poll(self) -> Work | None:
+        """Take work if there is some now."""
+        with self._work_ready:
+            return None if self._ended else self._next()
+
     def done(self, work: Work) -> None:
         """Give back a ``WholeObject`` or ``BigObject`` that has ended, or could not be begun."""
         with self._work_ready:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dataferry.domain.errors import IntegrityError, WrongRangeError
-from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt
 from dataferry.engine.completion import refuse_existing
 from dataferry.engine.hands import Hands, checked
@@ -14,8 +14,8 @@ from dataferry.engine.verification import compare_with_source, level
 from dataferry.mechanisms.base import ByteStream, PartWrite
 
 
-def send_whole(hands: Hands, row: ObjectRow) -> None:
-    """Move one object in one piece and write that it is there.
+def send_whole(hands: Hands, row: ObjectRow) -> Finished:
+    """Move one object in one piece, and return what is to be written of it.
 
     Raises:
         SourceChangedError: It is not the planned version.
@@ -40,10 +40,8 @@ def send_whole(hands: Hands, row: ObjectRow) -> None:
             stream.close()
 
     info, receipt = hands.moving(row.source.name, once)
-    course = hands.course
-    course.ledger.finish(
-        course.attempt,
-        row.ordinal,
+    return Finished(
+        ordinal=row.ordinal,
         size_bytes=size,
         etag=receipt.etag or None,
         crc64nvme=receipt.crc64nvme,

@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import Capability
+from dataferry.engine.arrivals import Arrivals
 from dataferry.engine.completion import complete, settle_gone
 from dataferry.engine.course import Course
 from dataferry.engine.feed import BigObject, Feed, MultipartObject, Part, WholeObject, Work
@@ -45,6 +46,7 @@ class Worker:
         self._course = course
         self._feed = feed
         self.hands = Hands(course)
+        self._arrivals = Arrivals(course)
         self.thread = Thread(target=self._run, name=f"ferry-worker-{number}", daemon=True)
         source = course.transfer.source.capabilities
         self._looks = Capability.VALIDATORS in source
@@ -52,14 +54,26 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            while (work := self._feed.take()) is not None:
-                self._do(work)
+            try:
+                while (work := self._next()) is not None:
+                    self._do(work)
+            finally:
+                self._arrivals.commit()
         except StoppedError as error:
             self._course.doom(error)
         except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
             self._course.doom(error)
         finally:
             self.hands.connections.close()
+
+    def _next(self) -> Work | None:
+        """Take work; nothing stays unwritten while this waits for some, nor beside a part (rule 2)."""
+        work = self._feed.poll()
+        if isinstance(work, WholeObject):
+            self._arrivals.make_room(work.row.source.size_bytes or 0)
+            return work
+        self._arrivals.commit()
+        return work or self._feed.take()
 
     def _do(self, work: Work) -> None:
         if isinstance(work, Part):
@@ -69,7 +83,7 @@ class Worker:
         if row is None:
             self._feed.done(work)
         elif isinstance(work, WholeObject):
-            self._attended(row, lambda: self._ended(send_whole, row))
+            self._attended(row, lambda: self._ended(row))
             self._feed.done(work)
         elif self._reads_ranges and row.source.validator is not None:
             self._begin(replace(work, row=row))
@@ -205,8 +219,8 @@ class Worker:
             sent_before=owner.sent_before | frozenset(owner.receipts),
         )
 
-    def _ended(self, send: Callable[[Hands, ObjectRow], None], row: ObjectRow) -> ObjectRow:
-        send(self.hands, row)
+    def _ended(self, row: ObjectRow) -> ObjectRow:
+        self._arrivals.add(send_whole(self.hands, row))
         self._count_done()
         return row
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConflictError, NotFoundError
-from dataferry.domain.ledger import Attempt, ObjectRow, ObjectState, PlannedObject
+from dataferry.domain.ledger import Attempt, Finished, ObjectRow, ObjectState, PlannedObject
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Upload, Verification
 from dataferry.store import ledger_changes as changes
 from dataferry.store import ledger_rows as rows
@@ -200,17 +200,44 @@ class SqlLedger(LedgerReading):
         verification: Verification,
     ) -> None:
         """Write that the object is at the destination, and forget its parts."""
+        finished = Finished(
+            ordinal=ordinal, size_bytes=size_bytes, etag=etag, crc64nvme=crc64nvme, verification=verification
+        )
+        self.finish_many(attempt, [finished])
+
+    def finish_many(self, attempt: Attempt, objects: Sequence[Finished]) -> None:
+        """Do as ``finish`` does for several objects, in one transaction.
+
+        One statement is enough for those that were sent whole, of the size that was planned: they have no
+        upload and no parts.
+        """
+        values = [(item, rows.finished_values(attempt.transfer_id, item)) for item in objects]
+
+        def operation(session: LedgerSession) -> None:
+            session.fence(attempt)
+            done = size = 0
+            for item, columns in values:
+                if session.execute(sql.FINISH_WHOLE, columns):
+                    done, size = done + 1, size + item.size_bytes
+                else:
+                    self._finish_any(session, attempt, item)
+            level = min((item.verification for item in objects), default=None)
+            session.count(attempt.transfer_id, Counts(objects_done=done, bytes_done=size), level)
+
+        self._run(operation)
+
+    def _finish_any(self, session: LedgerSession, attempt: Attempt, item: Finished) -> None:
+        """Finish an object of which more than its own row may have to change."""
         values: dict[str, Any] = {
             **sql.NO_UPLOAD,
+            **sql.NO_RESULT,
             "state": ObjectState.DONE.value,
-            "size_bytes": size_bytes,
-            "etag": etag,
-            "crc64nvme": rows.crc_text(crc64nvme),
-            "verification": int(verification),
-            "error_kind": None,
-            "error": None,
+            "size_bytes": item.size_bytes,
+            "etag": item.etag,
+            "crc64nvme": rows.crc_text(item.crc64nvme),
+            "verification": int(item.verification),
         }
-        self._change(attempt, ordinal, values, abandon=False, level=verification)
+        self._change_in(session, attempt, item.ordinal, values, abandon=False)
 
     def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:
         """Write that the object failed for good; its open upload, or intent, goes to the clean-up list."""
@@ -300,30 +327,34 @@ class SqlLedger(LedgerReading):
         values: dict[str, Any],
         *,
         abandon: bool,
-        level: Verification | None = None,
     ) -> None:
         """Move an object to another state, with its upload and parts forgotten and the counters following."""
-        transfer_id = attempt.transfer_id
-        now = rows.time_text(self._clock.now())
 
         def operation(session: LedgerSession) -> None:
             session.fence(attempt)
-            row, before = changes.object_and_counts(session, transfer_id, ordinal)
-            lost = row.intent_at is not None and row.upload is None
-            if lost or (abandon and row.upload is not None):
-                at = {"id": transfer_id, "ordinal": ordinal, "now": now}
-                session.execute(sql.ABANDON + sql.ABANDON_ONE + sql.ONCE, at)
-            if row.intent_at is not None:
-                session.execute(sql.FORGET_PARTS, {"id": transfer_id, "ordinal": ordinal})
-            try:
-                with session.savepoint() if "target_key" in values else nullcontext():
-                    changes.update(session, transfer_id, ordinal, **values)
-            except NotUniqueError:
-                raise changes.same_key(values["target_key"]) from None
-            size = values.get("size_bytes", row.source.size_bytes)
-            session.count(transfer_id, Counts.of(ObjectState(values["state"]), size, 0) - before, level)
+            self._change_in(session, attempt, ordinal, values, abandon=abandon)
 
         self._run(operation)
+
+    def _change_in(
+        self, session: LedgerSession, attempt: Attempt, ordinal: int, values: dict[str, Any], *, abandon: bool
+    ) -> None:
+        """As ``_change``, in a transaction that is fenced already."""
+        transfer_id = attempt.transfer_id
+        row, before = changes.object_and_counts(session, transfer_id, ordinal)
+        lost = row.intent_at is not None and row.upload is None
+        if lost or (abandon and row.upload is not None):
+            at = {"id": transfer_id, "ordinal": ordinal, "now": rows.time_text(self._clock.now())}
+            session.execute(sql.ABANDON + sql.ABANDON_ONE + sql.ONCE, at)
+        if row.intent_at is not None:
+            session.execute(sql.FORGET_PARTS, {"id": transfer_id, "ordinal": ordinal})
+        try:
+            with session.savepoint() if "target_key" in values else nullcontext():
+                changes.update(session, transfer_id, ordinal, **values)
+        except NotUniqueError:
+            raise changes.same_key(values["target_key"]) from None
+        size = values.get("size_bytes", row.source.size_bytes)
+        session.count(transfer_id, Counts.of(ObjectState(values["state"]), size, 0) - before)
 
     def _run(self, operation: Callable[[LedgerSession], T]) -> T:
         """Wait for the commit of an operation."""

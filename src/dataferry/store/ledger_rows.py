@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from dataferry.domain.ledger import Cleanup, ObjectRow, ObjectState, PlannedObject
+from dataferry.domain.ledger import Cleanup, Finished, ObjectRow, ObjectState, PlannedObject
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload, Verification
 from dataferry.store.times import from_text, to_text
 
@@ -135,6 +135,18 @@ def planned_values(transfer_id: str, ordinal: int, planned: PlannedObject) -> di
         "error": planned.skip_reason,
         "etag": planned.skip_etag,
         "verification": int(planned.skip_level),
+    }
+
+
+def finished_values(transfer_id: str, item: Finished) -> dict[str, Any]:
+    """Write what has arrived as the values of ``FINISH_WHOLE``."""
+    return {
+        "id": transfer_id,
+        "ordinal": item.ordinal,
+        "size_bytes": item.size_bytes,
+        "etag": item.etag,
+        "crc64nvme": crc_text(item.crc64nvme),
+        "verification": int(item.verification),
     }
 
 

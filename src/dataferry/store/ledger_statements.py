@@ -37,6 +37,12 @@ ADD_PART = (
     "ON CONFLICT (transfer_id, ordinal, number) DO UPDATE SET size_bytes = excluded.size_bytes, "
     "etag = excluded.etag, crc64nvme = excluded.crc64nvme, confirmed = excluded.confirmed"
 )
+# Only where nothing else is to change with it: no intent, so no upload and no parts; the size as planned.
+FINISH_WHOLE = (
+    "UPDATE objects SET state = 'done', etag = :etag, crc64nvme = :crc64nvme, verification = :verification "  # noqa: S608 - our own words only
+    f"{WHERE_OBJECT} AND state = 'pending' AND intent_at IS NULL AND upload_id IS NULL "
+    "AND size_bytes = :size_bytes"
+)
 FORGET_PARTS = f"DELETE FROM parts {WHERE_OBJECT}"  # noqa: S608 - our own words only
 # A comparison, not IS NOT NULL: with it SQLite takes the partial index instead of all of a transfer's rows.
 ABANDON = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 TIME_CHARS = 27
-_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def to_text(moment: datetime) -> str:
@@ -22,4 +21,4 @@ def to_text(moment: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """Read what ``to_text`` wrote."""
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dataferry.domain.errors import ConflictError, DataFerryError, FencedError, StoppedError
-from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState, Plan, PlannedObject
+from dataferry.domain.ledger import Attempt, Cleanup, Finished, Ledger, ObjectState, Plan, PlannedObject
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Totals, Upload, Verification
 
 # A service's transfers are named by UUIDs.
@@ -235,6 +235,36 @@ class UploadCases:
         assert (totals.objects_done, totals.bytes_done, totals.bytes_total) == (1, 120, 120)
         assert Verification.TRANSPORT is totals.verification
         assert frozenset() == rig.ledger.known_uploads(PLACE, "to/a")
+
+    def test_several_objects_are_finished_together(self, rig: LedgerRig) -> None:
+        """Some sent whole, one in parts, one of another size: each ends as if it had been finished alone."""
+        attempt = self._open(rig)
+        rig.ledger.add_part(attempt, 1, part(1))
+        rig.ledger.add(attempt, [planned("x"), planned("y"), planned("z", 7)], cursor="z")
+        last = rig.ledger.pending(T1, after_ordinal=0, limit=9)[-1].ordinal
+        levels = {
+            1: Verification.DESTINATION,
+            last - 1: Verification.TRANSPORT,
+            last: Verification.END_TO_END,
+        }
+        before = rig.ledger.totals(T1)
+        rig.ledger.finish_many(
+            attempt,
+            [
+                Finished(ordinal=ordinal, size_bytes=100, etag=f"e{ordinal}", crc64nvme=9, verification=level)
+                for ordinal, level in levels.items()
+            ],
+        )
+        done = rig.ledger.objects(T1, state=ObjectState.DONE)
+        assert levels == {row.ordinal: row.verification for row in done}
+        assert [(row.etag, row.crc64nvme, row.upload) for row in done] == [
+            (f"e{ordinal}", 9, None) for ordinal in levels
+        ]
+        totals = rig.ledger.totals(T1)
+        assert (totals.objects_done, totals.bytes_done) == (3, 300)
+        assert totals.bytes_total == before.bytes_total + 93
+        assert Verification.TRANSPORT is totals.verification
+        assert rig.ledger.parts(T1, 1) == []
 
     def test_known_uploads_are_those_of_exactly_that_key(self, rig: LedgerRig) -> None:
         """Open uploads and those waiting for their abort are known, at their place and key only."""

@@ -23,7 +23,7 @@ from dataferry.domain.errors import (
     SourceChangedError,
     UploadGoneError,
 )
-from dataferry.domain.ledger import Attempt, Cleanup, ObjectRow, ObjectState, Plan, PlannedObject
+from dataferry.domain.ledger import Attempt, Cleanup, Finished, ObjectRow, ObjectState, Plan, PlannedObject
 from dataferry.domain.objects import (
     Attributes,
     Capability,
@@ -594,6 +594,17 @@ class MemoryLedger:
             )
 
         self._write(attempt, "finish", change, ordinal)
+
+    def finish_many(self, attempt: Attempt, objects: Sequence[Finished]) -> None:
+        for item in objects:
+            self.finish(
+                attempt,
+                item.ordinal,
+                size_bytes=item.size_bytes,
+                etag=item.etag,
+                crc64nvme=item.crc64nvme,
+                verification=item.verification,
+            )
 
     def fail(self, attempt: Attempt, ordinal: int, *, kind: str, error: str) -> None:
         row = self.rows[attempt.transfer_id][ordinal]

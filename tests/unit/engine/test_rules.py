@@ -138,6 +138,24 @@ def test_a_kill_costs_at_most_the_parts_in_flight() -> None:
     assert (result.bytes_resumed, result.bytes_retransferred) == (5 * PART, PART)
 
 
+def test_small_objects_that_wait_for_their_rows_are_no_more_than_a_part() -> None:
+    """Small objects are written down together, and never more bytes of them wait than a part has."""
+    rig = Rig({f"{number:02}": content(PART // 5, number) for number in range(20)})
+    waiting = most = 0
+
+    def watch(operation: str, key: str, number: int) -> None:
+        nonlocal waiting, most
+        waiting += {"put": 1, "finish committed": -1}.get(operation, 0)
+        most = max(most, waiting)
+
+    rig.sink.fault = rig.ledger.fault = watch
+    rig.go(limits=ONE)
+
+    assert rig.arrived
+    assert waiting == 0
+    assert 1 < most <= 5
+
+
 @pytest.mark.parametrize("how", ["lost", "other content", "other size"])
 def test_parts_that_the_destination_does_not_have_as_sent_are_sent_again(how: str) -> None:
     """A row that the listing contradicts is dropped."""
