@@ -37,7 +37,7 @@ def entry(name: str, attribute: str | None = None, module: str = MODULE) -> Entr
 def test_the_installation_has_its_built_ins() -> None:
     """S3 and file are found through entry points, as plug-ins are."""
     registry = Registry()
-    assert {"file", "s3"} <= set(registry.names)
+    assert {"file", "http", "s3"} <= set(registry.names)
     assert [mechanism.name for mechanism in registry.all()] == list(registry.names)
 
 

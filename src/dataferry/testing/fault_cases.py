@@ -156,11 +156,11 @@ class FaultCases(MechanismCases):
         if Capability.GRANT in declared:
             assert rig.mechanism.profiles
             return
-        assert rig.mechanism.profiles == ()
-        profile = Profile(url="https://w3id.org/dspace-sig/profile/x-push", direction=Direction.PUSH)
-        for mode in GrantMode:
-            with pytest.raises(UnsupportedError, match=r"http-pull|S3"):
-                rig.mechanism.grant(rig.fresh_sink(), profile, mode, ttl_s=60)
+        other = Profile(url="https://w3id.org/dspace-sig/profile/x-push", direction=Direction.PUSH)
+        for profile in (other, *rig.mechanism.profiles):
+            for mode in GrantMode:
+                with pytest.raises(UnsupportedError, match=r"http-pull|S3"):
+                    rig.mechanism.grant(rig.fresh_sink(), profile, mode, ttl_s=60)
 
     @pytest.mark.parametrize("endpoint", ["", "nonsense", "file:///etc/passwd", "s3://", "http://[", "\0"])
     def test_malformed_addresses_are_refused(self, rig: MechanismRig, endpoint: str) -> None:

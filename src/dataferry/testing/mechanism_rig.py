@@ -56,6 +56,10 @@ class Quirk(StrEnum):
     NO_CONTENT_LANGUAGE = "the content language is lost"
     LOST_UPLOADS_CRASH = "using an upload that is gone is an internal error"
     NO_UPLOAD_TIMES = "uploads do not carry the time they were begun"
+    NO_USER_METADATA = "there is no user metadata"
+    NO_ATTRIBUTES = "attributes that a source has are of the server's own making"
+    LOCKS_BROKEN_WRITES = "what broke off stays locked for a moment"
+    NO_VERSION_OF_WRITES = "a write does not say what version it made"
 
 
 class MechanismRig(ABC):
@@ -111,8 +115,8 @@ class MechanismRig(ABC):
         """Replace an object of a source behind the mechanism's back, so that its version changes."""
 
     @abstractmethod
-    def missing_root(self) -> Endpoint:
-        """Return a place whose bucket, container or root does not exist."""
+    def missing_root(self) -> Endpoint | None:
+        """Return a place whose bucket, container or root does not exist; None if there are no roots."""
 
     def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
         """Make a source that suffers from a fault of ``source_faults``."""
@@ -197,7 +201,13 @@ def read(
 
 
 def find_one(source: Source, name: str) -> ObjectInfo:
-    """Return one listed object by its name."""
+    """Return one listed object by its name.
+
+    A source that can't list is one object; its readers find others beside it by name.
+    """
+    if Capability.LIST not in source.capabilities:
+        with closing(source.reader()) as reader:
+            return reader.stat(ObjectInfo(name=name, key=name, size_bytes=None))
     return next(info for info in source.list() if info.name == name)
 
 

@@ -50,7 +50,8 @@ class WritingCases(MechanismCases):
         info = writer.stat(key)
         assert info is not None
         assert size_bytes == info.size_bytes
-        assert receipt.etag == info.validator
+        if Quirk.NO_VERSION_OF_WRITES not in rig.quirks:
+            assert receipt.etag == info.validator
 
     @pytest.mark.parametrize("name", ODD_NAMES)
     def test_odd_names_are_written(self, rig: MechanismRig, name: str) -> None:
@@ -110,6 +111,8 @@ class WritingCases(MechanismCases):
         body.cancel()
         body.cancel()
         assert rig.contents(place) == {"x": b"before"}
+        if Quirk.LOCKS_BROKEN_WRITES in rig.quirks:
+            return
         put(writer, key, b"after")
         assert rig.contents(place) == {"x": b"after"}
 
@@ -178,7 +181,10 @@ class WritingCases(MechanismCases):
 
     def test_a_missing_root_is_named(self, rig: MechanismRig) -> None:
         """A bucket, container or root that is not there is BucketNotFoundError, and is not made."""
-        sink = self.sink(rig, rig.missing_root())
+        missing = rig.missing_root()
+        if missing is None:
+            pytest.skip(f"{rig.mechanism.name} has no roots")
+        sink = self.sink(rig, missing)
         with pytest.raises(BucketNotFoundError):
             sink.probe()
         with pytest.raises(BucketNotFoundError):

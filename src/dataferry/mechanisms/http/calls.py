@@ -1,0 +1,303 @@
+"""Requests to one place, and where its redirects lead.
+
+A client belongs to one worker thread; ``abort`` may come from any. It keeps two connections: one to the
+place's origin, one to where it was last redirected. An idle connection that the server has closed is dialled
+anew once, without a word; everything else is an error for the engine to judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import select
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+from urllib.parse import urljoin
+
+from dataferry.domain.errors import (
+    AddressError,
+    ConnectionFailedError,
+    DataFerryError,
+    ProtocolError,
+    StallError,
+)
+from dataferry.domain.location import Provenance
+from dataferry.mechanisms.http.address import Headers, Origin, Place, Url, parse_url
+from dataferry.mechanisms.http.errors import error_of
+from dataferry.mechanisms.http.headers import retry_after
+from dataferry.net.connections import Network, PinnedConnection, PinnedResponse
+
+MAX_REDIRECTS = 5
+MAX_DRAIN_BYTES = 64 * 1024
+# A reply that is no data must be whole within so many stall time-outs.
+_REPLY_STALLS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OK = range(200, 300)
+_ALWAYS_SENT = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "DataFerry"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hop:
+    """One request of a chain: its URL, whose word that is, and the credentials that go there."""
+
+    url: Url
+    provenance: Provenance
+    headers: Headers = field(default=(), repr=False)
+
+
+class Client:
+    """Requests to one place.
+
+    Args:
+        place: The URL and its credentials.
+        network: Dials.
+    """
+
+    def __init__(self, place: Place, network: Network) -> None:
+        self.place = place
+        self._network = network
+        self._lock = threading.Lock()
+        self._shut = False
+        self._home = self._connection(place.url.origin, place.provenance)
+        self._away: PinnedConnection | None = None
+        self._away_to: tuple[Origin, Provenance] | None = None
+
+    def where(self, key: str) -> str:
+        """Name an object for people, without its query."""
+        return str(self.place.at(key))
+
+    def ask(
+        self, method: str, key: str, headers: Mapping[str, str], *, follow: bool = True
+    ) -> PinnedResponse:
+        """Send a GET or HEAD, follow its redirects, and return the reply with its body unread.
+
+        Headers that an address brought replace ours of the same name; those of ``_OURS`` it can't bring.
+
+        Raises:
+            StorageError: There is no reply, or the redirects are too many or lead where they must not.
+        """
+        place = self.place
+        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        operation = f"http.{method}"
+        for _ in range(MAX_REDIRECTS + 1):
+            connection = self._to(hop)
+            response = self._exchange(connection, operation, method, hop, headers)
+            if not follow or response.status not in _REDIRECTS:
+                return response
+            location = response.headers.get("Location")
+            self.discard(response, connection)
+            hop = self._next(operation, hop, location)
+        raise ProtocolError(f"{self.where(key)}: more than {MAX_REDIRECTS} redirects", operation=operation)
+
+    def refuse(self, method: str, key: str, response: PinnedResponse, *, writing: bool = False) -> NoReturn:
+        """Raise what a reply says that is none of success."""
+        seconds = retry_after(response.headers)
+        self.discard(response)
+        raise error_of(
+            operation=f"http.{method}",
+            where=self.where(key),
+            status=response.status,
+            retry_after_s=seconds,
+            key=key if writing else None,
+        )
+
+    def begin(self, method: str, key: str, *, length_bytes: int, headers: Mapping[str, str]) -> None:
+        """Send the head of a write; the body follows by ``send`` and the reply by ``answer``."""
+        place = self.place
+        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        try:
+            self._head(self._home, method, hop, {**headers, "Content-Length": str(length_bytes)})
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            self._failed(f"http.{method}", self._home, exc)
+
+    def send(self, method: str, key: str, data: memoryview) -> None:
+        """Send bytes of a body.
+
+        Raises:
+            StorageError: What the server said, if it answered instead of reading on; else what failed.
+        """
+        try:
+            self._home.sock.sendall(data)
+        except (OSError, AttributeError) as exc:
+            self._refused_early(method, key)
+            self._failed(f"http.{method}", self._home, exc)
+
+    def answer(self, method: str, key: str) -> PinnedResponse:
+        """Read the reply of what ``begin`` began; its body is of no interest.
+
+        Raises:
+            StorageError: It is none of success. A redirect is none: writes are not sent elsewhere.
+        """
+        try:
+            response = self._home.getresponse()
+        except (OSError, http.client.HTTPException) as exc:
+            self._failed(f"http.{method}", self._home, exc)
+        if response.status not in _OK:
+            self.refuse(method, key, response, writing=True)
+        self.discard(response)
+        return response
+
+    def discard(self, response: PinnedResponse, connection: PinnedConnection | None = None) -> None:
+        """Read a little of a body that is of no interest, so that the connection is good; else drop it."""
+        try:
+            response.limit(_REPLY_STALLS)
+            response.read(MAX_DRAIN_BYTES)
+        except (OSError, http.client.HTTPException, ValueError):
+            self.drop()
+        if not response.isclosed():
+            response.close()
+            if connection is None:
+                self.drop()
+            else:
+                connection.close()
+
+    def drop(self) -> None:
+        """Close the connections; the next request dials anew."""
+        self._home.close()
+        if self._away is not None:
+            self._away.close()
+
+    def abort(self) -> None:
+        """Make a blocked call fail at once, and all later ones. Any thread."""
+        with self._lock:
+            self._shut = True
+            away = self._away
+        self._home.shut()
+        if away is not None:
+            away.shut()
+
+    def _connection(self, origin: Origin, provenance: Provenance) -> PinnedConnection:
+        return self._network.connect(
+            scheme=origin.scheme, host=origin.host, port=origin.port, provenance=provenance
+        )
+
+    def _to(self, hop: _Hop) -> PinnedConnection:
+        """Return the connection for a hop."""
+        origin = hop.url.origin
+        if origin == self.place.url.origin:
+            return self._home
+        if self._away is None or self._away_to != (origin, hop.provenance):
+            if self._away is not None:
+                self._away.close()
+            with self._lock:
+                self._away = self._connection(origin, hop.provenance)
+                self._away_to = (origin, hop.provenance)
+                if self._shut:
+                    self._away.shut()
+        return self._away
+
+    def _next(self, operation: str, hop: _Hop, location: str | None) -> _Hop:
+        """Return where a redirect leads.
+
+        Another host is a place from outside, whoever named the first one. Another origin gets no credentials,
+        and so does the first one again once the chain has left it: a stranger chose that path.
+
+        Raises:
+            ProtocolError: It leads nowhere, or from https to http.
+        """
+        try:
+            url = parse_url(
+                urljoin(f"{hop.url.origin.url}{hop.url.target}", (location or "").partition("#")[0])
+            )
+        except (AddressError, ValueError):
+            url = None
+        if url is None or not location:
+            raise ProtocolError(f"{hop.url}: a redirect to no usable URL", operation=operation)
+        if hop.url.origin.scheme == "https" and url.origin.scheme != "https":
+            raise ProtocolError(
+                f"{hop.url}: a redirect from https to http is not followed", operation=operation
+            )
+        same_host = url.origin.host.lower() == self.place.url.origin.host.lower()
+        return _Hop(
+            url=url,
+            provenance=hop.provenance if same_host else Provenance.EXTERNAL,
+            headers=hop.headers if url.origin == hop.url.origin else (),
+        )
+
+    def _exchange(
+        self,
+        connection: PinnedConnection,
+        operation: str,
+        method: str,
+        hop: _Hop,
+        headers: Mapping[str, str],
+    ) -> PinnedResponse:
+        """Send a request and read the reply's head; once more if an idle connection turned out dead."""
+        for attempt in (1, 2):
+            reused = connection.sock is not None
+            try:
+                self._head(connection, method, hop, headers)
+                return connection.getresponse()
+            except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected) as exc:
+                # A fresh connection that is closed at once is a failure; an old one was idle for too long.
+                if attempt == 2 or not reused or connection.is_shut:  # noqa: PLR2004
+                    self._failed(operation, connection, exc)
+                connection.close()
+            except (OSError, http.client.HTTPException, ValueError) as exc:
+                self._failed(operation, connection, exc)
+        raise AssertionError(operation)
+
+    def _head(self, connection: PinnedConnection, method: str, hop: _Hop, headers: Mapping[str, str]) -> None:
+        """Send a request's head, dialling first where needed."""
+        if _is_answered(connection):
+            connection.close()  # nothing is due on an idle connection: it was closed, or is out of step
+        sent = {name.lower(): (name, value) for name, value in {**_ALWAYS_SENT, **headers}.items()}
+        sent |= {name.lower(): (name, value) for name, value in hop.headers}
+        try:
+            connection.putrequest(method, hop.url.target, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", hop.url.origin.authority)
+            for name, value in sent.values():
+                connection.putheader(name, value)
+            connection.endheaders()
+        except DataFerryError:
+            connection.close()  # not dialled: the request it had begun must not be in the way of the next
+            raise
+
+    def _refused_early(self, method: str, key: str) -> None:
+        """Raise what the server answered before it had read the body, if it did."""
+        if not _is_answered(self._home):
+            return
+        try:
+            response = self._home.getresponse()
+            if response.status not in _OK:
+                self.refuse(method, key, response, writing=True)
+        except (OSError, http.client.HTTPException):
+            return
+        finally:
+            self.drop()
+
+    def _failed(self, operation: str, connection: PinnedConnection, exc: Exception) -> NoReturn:
+        """Translate what broke on the wire; the connection is of no use after it.
+
+        The cause of an answer that is no HTTP is left out: it quotes the server, which may quote us.
+        """
+        shut = connection.is_shut
+        self.drop()
+        server = f"{connection.host}:{connection.port}"
+        if isinstance(exc, DataFerryError):
+            raise exc
+        if shut:
+            raise ConnectionFailedError("stopped: the connection was shut down", operation=operation) from exc
+        if isinstance(exc, TimeoutError):
+            raise StallError(f"{server}: no byte for {connection.timeout:g} s", operation=operation) from exc
+        if isinstance(exc, ValueError):
+            raise ProtocolError(
+                f"{server}: a header has characters that it can't have", operation=operation
+            ) from None
+        if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
+            raise ProtocolError(f"{server}: the answer is no HTTP/1.1", operation=operation) from None
+        raise ConnectionFailedError(f"{server}: {type(exc).__name__}", operation=operation) from exc
+
+
+def _is_answered(connection: PinnedConnection) -> bool:
+    """Say if there is something to read, or the other side has closed."""
+    sock = connection.sock
+    if sock is None or sock.fileno() < 0:
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    return True
