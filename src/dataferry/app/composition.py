@@ -42,6 +42,7 @@ from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.sweep import Sweep
 from dataferry.mechanisms.registry import Registry
@@ -155,59 +156,30 @@ class Service:
             profiles=lambda: registry.profile_names,
         )
         self._open.callback(client.close)
-        schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
-        attempts = Attempts(
+        shared = Shared(
             store=store,
             catalogue=catalogue,
             resolver=resolver,
             preparations=preparations,
             network=network,
-            schedule=schedule,
+            schedule=RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff),
             policy=policy,
             clock=clock,
         )
+        attempts = Attempts(shared)
         self._executor = EmbeddedExecutor(
             attempts, concurrency=settings.engine.flow_concurrency, owner_of=attempts.owner
         )
-        self._outbox = OutboxSender(
-            store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
-        )
-        self._registrar = Registrar(
-            store=store, client=client, catalogue=catalogue, policy=policy, clock=clock
-        )
+        self._outbox = OutboxSender(shared, client)
+        self._registrar = Registrar(shared, client)
         self._journal = Journal(store)
-        self._sweep = Sweep(
-            store=store,
-            executor=self._executor,
-            attempts=attempts,
-            resolver=resolver,
-            network=network,
-            clock=clock,
-            interval_s=policy.sweep_interval_s,
-        )
-        signaling = Signaling(
-            store=store,
-            catalogue=catalogue,
-            resolver=resolver,
-            preparations=preparations,
-            executor=self._executor,
-            schedule=schedule,
-            policy=policy,
-            clock=clock,
-        )
-        management = Management(
-            store=store,
-            executor=self._executor,
-            schedule=schedule,
-            policy=policy,
-            preparations=preparations,
-        )
+        self._sweep = Sweep(shared, self._executor, attempts)
         self._closing = threading.Event()
         self._started = threading.Event()
         self.application: FastAPI = create_application(
             Services(
-                signaling=signaling,
-                management=management,
+                signaling=Signaling(shared, self._executor),
+                management=Management(shared, self._executor),
                 catalogue=catalogue,
                 registry=registry,
                 store=store,

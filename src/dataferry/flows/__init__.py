@@ -4,6 +4,6 @@
 what of them takes long), ``management`` the operator's. ``catalogue`` is what is configured; ``resolution``
 turns datasets, landing zones and metadata into places; ``grants`` hands out addresses. ``attempts`` runs one
 attempt, ``outbox`` delivers callbacks, ``registration`` introduces us to control planes, ``sweep`` finds what
-should run and does not, ``journal`` writes each step into the log. ``writing``
-is how all of them write a flow's row.
+should run and does not, ``journal`` writes each step into the log. ``shared`` is what they all work with,
+``writing`` is how they write a flow's row.
 """

@@ -11,20 +11,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import DataFerryError, DuplicateProcessError, InputError
 from dataferry.domain.execution import Executor
 from dataferry.domain.location import ControlPlane, Retries
 from dataferry.domain.profile import Direction
-from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import Answer, Caller, FlowRequest
-from dataferry.flows.policy import FlowPolicy
-from dataferry.flows.preparation import Preparations, Prepared
-from dataferry.flows.resolution import Own, Resolver
+from dataferry.flows.preparation import Prepared
+from dataferry.flows.resolution import Own
+from dataferry.flows.shared import Shared
 from dataferry.flows.turns import Turns
 from dataferry.flows.writing import wants_run
-from dataferry.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +35,13 @@ class Acceptance:
     """Takes in new flows.
 
     Args:
-        store: Where flows are.
-        catalogue: Who may call.
-        resolver: Finds this side's end.
-        preparations: Does what takes long.
-        executor: Is woken for flows that have work.
-        policy: Bounds.
-        clock: Time.
+        shared: The parts of this data plane.
+        executor: Runs and stops attempts.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalogue: Catalogue,
-        resolver: Resolver,
-        preparations: Preparations,
-        executor: Executor,
-        policy: FlowPolicy,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._resolver = resolver
-        self._preparations = preparations
+    def __init__(self, shared: Shared, executor: Executor) -> None:
+        self._shared = shared
         self._executor = executor
-        self._policy = policy
-        self._clock = clock
         self._turns = Turns()
 
     def take(self, caller: Caller, request: FlowRequest, role: Role) -> Answer:
@@ -74,9 +51,9 @@ class Acceptance:
             DuplicateProcessError: The process has a flow already, and this is not its message again.
             NotFoundError, InputError, ...: It can't be; nothing is left behind.
         """
-        plane = self._catalogue.control_plane(caller.control_plane_id)
+        plane = self._shared.catalogue.control_plane(caller.control_plane_id)
         scope = (caller.control_plane_id, caller.participant_context_id, request.process_id)
-        with self._turns.of(*scope, timeout_s=self._policy.duplicate_wait_s):
+        with self._turns.of(*scope, timeout_s=self._shared.policy.duplicate_wait_s):
             present = self._present(caller, request)
             if present is not None:
                 return repeated(present, request, plane)
@@ -96,7 +73,7 @@ class Acceptance:
         return first_answer(flow)
 
     def _present(self, caller: Caller, request: FlowRequest) -> DataFlow | None:
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             return tx.flows.by_process(
                 caller.control_plane_id, caller.participant_context_id, request.process_id
             )
@@ -109,12 +86,12 @@ class Acceptance:
         Source: Data Plane Signaling, "Start": for pull an address with the start is an error; "Push Protocol
         Messaging": for push it says where to send.
         """
-        mechanism, profile = self._resolver.profile(request.profile)
+        mechanism, profile = self._shared.resolver.profile(request.profile)
         address = request.data_address if role is Role.PROVIDER else None
         if role is Role.PROVIDER and profile.direction is Direction.PULL and address is not None:
             raise InputError("a start of a pull transfer must not have a dataAddress: this side hands it out")
-        own = self._resolver.own(request, role, plane)
-        now = self._clock.now()
+        own = self._shared.resolver.own(request, role, plane)
+        now = self._shared.clock.now()
         draft = DataFlow(
             id=uuid4(),
             data_flow_id=request.process_id,
@@ -150,18 +127,18 @@ class Acceptance:
     def _check_ends(self, draft: DataFlow) -> None:
         """Refuse places that are malformed, and a push that nobody says where to send to."""
         if draft.owns_address:
-            self._resolver.granted(draft)
+            self._shared.resolver.granted(draft)
             return
-        ends = self._resolver.ends(draft)
+        ends = self._shared.resolver.ends(draft)
         if draft.role is Role.PROVIDER and ends.sink is None:
             raise InputError("a start of a push transfer needs a dataAddress that says where to send to")
 
     def _prepare(self, draft: DataFlow, own: Own) -> Prepared | _Later:
         """Prepare within the wait; what is wrong for good is raised, what may pass is left for later."""
-        wait_s = self._policy.prepare_wait_s if own.prepare_wait_s is None else own.prepare_wait_s
+        wait_s = self._shared.policy.prepare_wait_s if own.prepare_wait_s is None else own.prepare_wait_s
         if wait_s <= 0:
             return _Later(why="preparation is asynchronous here by configuration")
-        work: Future[Prepared] = self._preparations.begin(draft)
+        work: Future[Prepared] = self._shared.preparations.begin(draft)
         try:
             return work.result(timeout=wait_s)
         except TimeoutError:
@@ -177,7 +154,7 @@ class Acceptance:
 
     def _insert(self, flow: DataFlow, why_later: str | None) -> DataFlow:
         """Write the new row, and its first event, in one transaction."""
-        with self._store.transaction() as tx:
+        with self._shared.store.transaction() as tx:
             taken = tx.flows.data_flow_id_taken(
                 flow.control_plane_id, flow.participant_context_id, flow.data_flow_id
             )

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import (
     ConfigError,
@@ -28,15 +27,13 @@ from dataferry.domain.location import ControlPlane
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
-from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.observing import FlowObserver
-from dataferry.flows.policy import FlowPolicy
-from dataferry.flows.preparation import Preparations, Prepared
-from dataferry.flows.resolution import Place, Resolver
-from dataferry.flows.retries import Destinations, RetrySchedule
+from dataferry.flows.preparation import Prepared
+from dataferry.flows.resolution import Place
+from dataferry.flows.retries import Destinations
+from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
-from dataferry.net.connections import Network
-from dataferry.store.store import Store, Transaction
+from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.attempts")
@@ -52,46 +49,21 @@ class Attempts:
     """Runs attempts, in whatever thread the executor gives.
 
     Args:
-        store: Where flows and the ledger are.
-        catalogue: Knows what a control plane wants after a failure.
-        resolver: Finds both ends anew.
-        preparations: Does what prepare and start left for later.
-        network: How stores are reached.
-        schedule: When a failed attempt is tried again.
-        policy: Bounds.
-        clock: Time.
+        shared: The parts of this data plane.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalogue: Catalogue,
-        resolver: Resolver,
-        preparations: Preparations,
-        network: Network,
-        schedule: RetrySchedule,
-        policy: FlowPolicy,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._catalogue = catalogue
-        self._resolver = resolver
-        self._preparations = preparations
-        self._network = network
-        self._schedule = schedule
-        self._policy = policy
-        self._clock = clock
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._destinations = Destinations()
 
     def is_due(self, flow_id: UUID) -> bool:
         """Return whether an attempt may be made now, or one that failed is still to be waited for."""
-        return self._schedule.is_due(flow_id)
+        return self._shared.schedule.is_due(flow_id)
 
     def owner(self, flow_id: UUID) -> str:
         """Return which control plane's a flow is, for executors that are fair; empty if nobody can tell."""
         try:
-            with self._store.snapshot() as tx:
+            with self._shared.store.snapshot() as tx:
                 return tx.flows.get(flow_id).control_plane_id
         except DataFerryError:
             return ""
@@ -104,16 +76,16 @@ class Attempts:
             stop: Ends it early; the row says then whether it is to go on later.
         """
         try:
-            if not self._schedule.is_due(flow_id):
+            if not self._shared.schedule.is_due(flow_id):
                 return
             flow = self._queued(flow_id)
             if flow is not None and flow.state in {State.PREPARING, State.STARTING}:
                 self._claimed(flow_id, self._prepare)
-                flow = self._queued(flow_id) if self._schedule.is_due(flow_id) else None
+                flow = self._queued(flow_id) if self._shared.schedule.is_due(flow_id) else None
             if flow is not None and self._has_destination(flow):
                 self._claimed(flow_id, lambda claimed: self._move(claimed, stop))
         except NotFoundError:
-            self._schedule.forget(flow_id)
+            self._shared.schedule.forget(flow_id)
         except Exception:  # noqa: BLE001 - a thread's boundary
             _log.exception("attempt failed", flow_id=str(flow_id))
         finally:
@@ -121,28 +93,28 @@ class Attempts:
 
     def _queued(self, flow_id: UUID) -> DataFlow | None:
         """Return the flow if there is something to do for it."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             flow = tx.flows.get(flow_id)
         return flow if flow.run is Run.QUEUED else None
 
     def _has_destination(self, flow: DataFlow) -> bool:
         """Claim the flow's destination; False if another flow is writing there (rule 9)."""
         try:
-            sink = self._resolver.ends(flow).sink
+            sink = self._shared.resolver.ends(flow).sink
         except DataFerryError:
             return True  # the attempt meets it again, and records it
         holder = None if sink is None else self._destinations.take(flow.id, sink.endpoint.identity)
         if holder is None:
             return True
         if self._destinations.is_news(flow.id, holder):
-            with self._store.transaction() as tx:
+            with self._shared.store.transaction() as tx:
                 other = tx.flows.get(holder).data_flow_id
                 tx.events.add(flow.id, "waiting", f"flow {other} is writing to the same destination")
         return False
 
     def _claimed(self, flow_id: UUID, work: Callable[[DataFlow], None]) -> None:
         """Claim the row and work; whatever goes wrong ends in the row."""
-        with self._store.transaction() as tx:
+        with self._shared.store.transaction() as tx:
             flow = tx.flows.claim(flow_id)
         if flow is None:
             return
@@ -161,40 +133,44 @@ class Attempts:
 
     def _prepare(self, flow: DataFlow) -> None:
         """Do what prepare or start left for later."""
-        prepared = self._preparations.run(flow)
-        self._schedule.forget(flow.id)
+        prepared = self._shared.preparations.run(flow)
+        self._shared.schedule.forget(flow.id)
         self._record(flow, lambda tx, row: _ready(tx, row, prepared))
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""
         result = self._transfer(flow, stop)
         if result.is_complete:
-            self._schedule.forget(flow.id)
+            self._shared.schedule.forget(flow.id)
             self._record(flow, lambda tx, row: completed(tx, row, result))
         else:
             self._went_wrong(flow, objects_error(result))
 
     def _transfer(self, flow: DataFlow, stop: Stop) -> Result:
         """Open both ends and hand them to the engine."""
-        ends = self._resolver.ends(flow)
+        ends = self._shared.resolver.ends(flow)
         source_place = _known(ends.source, flow, "where the data is")
         sink_place = _known(ends.sink, flow, "where the data goes")
-        bounds = [b for b in (ends.bandwidth_bytes_per_s, self._policy.limits.bandwidth_bytes_per_s) if b]
-        source = source_place.mechanism.open_source(source_place.endpoint, self._network)
+        shared, policy = self._shared, self._shared.policy
+        bounds = [b for b in (ends.bandwidth_bytes_per_s, policy.limits.bandwidth_bytes_per_s) if b]
+        source = source_place.mechanism.open_source(source_place.endpoint, shared.network)
         try:
-            sink = sink_place.mechanism.open_sink(sink_place.endpoint, self._network)
+            sink = sink_place.mechanism.open_sink(sink_place.endpoint, shared.network)
             try:
-                observer = FlowObserver(self._store, flow.id, self._clock, self._policy.progress_interval_s)
                 transfer = Transfer(
                     id=str(flow.id),
                     epoch=flow.epoch,
                     source=source,
                     sink=sink,
-                    limits=replace(self._policy.limits, bandwidth_bytes_per_s=min(bounds, default=None)),
-                    overwrite=self._policy.overwrite,
+                    limits=replace(policy.limits, bandwidth_bytes_per_s=min(bounds, default=None)),
+                    overwrite=policy.overwrite,
                 )
-                with observer:
-                    return run(transfer, self._store.ledger, stop=stop, observer=observer, clock=self._clock)
+                with FlowObserver(
+                    shared.store, flow.id, shared.clock, policy.progress_interval_s
+                ) as observer:
+                    return run(
+                        transfer, shared.store.ledger, stop=stop, observer=observer, clock=shared.clock
+                    )
             finally:
                 sink.close()
         finally:
@@ -204,7 +180,7 @@ class Attempts:
         """Try again later where that can help and has not been done too often; else the run failed."""
         passing = error.retry is not RetryClass.PERMANENT or isinstance(error, EgressDeniedError)
         at_least_s = error.retry_after_s or 0.0
-        delay_s = self._schedule.again_in_s(flow.id, at_least_s=at_least_s) if passing else None
+        delay_s = self._shared.schedule.again_in_s(flow.id, at_least_s=at_least_s) if passing else None
         if delay_s is None:
             self._fail(flow, error)
             return
@@ -216,13 +192,13 @@ class Attempts:
         self._record(flow, again)
 
     def _fail(self, flow: DataFlow, error: DataFerryError) -> None:
-        self._schedule.forget(flow.id)
+        self._shared.schedule.forget(flow.id)
         plane = self._plane(flow)
         self._record(flow, lambda tx, row: failed(tx, row, error, plane))
 
     def _plane(self, flow: DataFlow) -> ControlPlane | None:
         try:
-            return self._catalogue.control_plane(flow.control_plane_id)
+            return self._shared.catalogue.control_plane(flow.control_plane_id)
         except NotFoundError:
             return None
 
@@ -233,15 +209,15 @@ class Attempts:
             ours = row.epoch == flow.epoch and row.run is Run.RUNNING
             return decide(tx, row) if ours else row
 
-        done = change(self._store, by_id(flow.id), if_ours)
+        done = change(self._shared.store, by_id(flow.id), if_ours)
         return done.after if done.changed else None
 
     def _clean_if_terminated(self, flow_id: UUID) -> None:
         """Hand over what a worker began between the terminate and its own end."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             state = tx.flows.get(flow_id).state
         if state is State.TERMINATED:
-            self._store.ledger.abandon_all(str(flow_id))
+            self._shared.store.ledger.abandon_all(str(flow_id))
 
 
 def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:

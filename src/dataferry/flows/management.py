@@ -10,12 +10,10 @@ from dataferry.domain.errors import ConflictError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.progress import Progress
-from dataferry.flows.policy import FlowPolicy
-from dataferry.flows.preparation import Preparations
-from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, terminated, wants_run
 from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
-from dataferry.store.store import Store, Transaction
+from dataferry.store.store import Transaction
 
 OPERATOR = "operator"
 
@@ -35,27 +33,13 @@ class Management:
     ``NotFoundError`` if none.
 
     Args:
-        store: Where flows are.
+        shared: The parts of this data plane.
         executor: Runs and stops attempts.
-        schedule: When failed attempts are tried again.
-        policy: Bounds.
-        preparations: Takes grants back; None leaves them to expire.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        executor: Executor,
-        schedule: RetrySchedule,
-        policy: FlowPolicy,
-        preparations: Preparations | None = None,
-    ) -> None:
-        self._preparations = preparations
-        self._store = store
+    def __init__(self, shared: Shared, executor: Executor) -> None:
+        self._shared = shared
         self._executor = executor
-        self._schedule = schedule
-        self._policy = policy
 
     def list(
         self,
@@ -67,7 +51,7 @@ class Management:
         control_plane_id: str | None = None,
     ) -> tuple[Sequence[FlowView], str | None]:
         """Return a page of flows, newest first, and the cursor of the next page."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             flows, cursor = tx.flows.list(
                 after=after, limit=limit, state=state, run=run, control_plane_id=control_plane_id
             )
@@ -76,12 +60,12 @@ class Management:
 
     def get(self, any_id: str) -> DataFlow:
         """Return one flow."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             return tx.flows.resolve(any_id)
 
     def view(self, any_id: str) -> FlowView:
         """Return one flow and how far it is."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             flow = tx.flows.resolve(any_id)
             return FlowView(flow=flow, progress=tx.progress.get(flow.id))
 
@@ -90,21 +74,21 @@ class Management:
     ) -> Sequence[ObjectRow]:
         """Return a page of a flow's objects, by ordinal."""
         flow = self.get(any_id)
-        return self._store.ledger.objects(str(flow.id), after_ordinal=after, limit=limit, state=state)
+        return self._shared.store.ledger.objects(str(flow.id), after_ordinal=after, limit=limit, state=state)
 
     def events(self, any_id: str, *, after: int = 0, limit: int = 100) -> Sequence[FlowEvent]:
         """Return a page of a flow's events, oldest first."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             return tx.events.list(tx.flows.resolve(any_id).id, after, limit)
 
     def events_since(self, after: int, limit: int = 100) -> Sequence[FlowEvent]:
         """Return events of all flows that are newer than ``after``, oldest first."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             return tx.events.since(after, limit)
 
     def last_event_id(self) -> int:
         """Return the id of the newest event: where a new listener begins."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             return tx.events.last_id()
 
     def pause(self, any_id: str, reason: str | None = None, *, actor: str = OPERATOR) -> DataFlow:
@@ -122,7 +106,7 @@ class Management:
             return replace(flow, run=Run.HELD)
 
         done = self._changed(any_id, decide)
-        self._executor.stop(done.id, timeout_s=self._policy.stop_wait_s)
+        self._executor.stop(done.id, timeout_s=self._shared.policy.stop_wait_s)
         return done
 
     def unpause(self, any_id: str, *, actor: str = OPERATOR) -> DataFlow:
@@ -178,18 +162,18 @@ class Management:
             return after
 
         flow = self._changed(any_id, decide)
-        self._schedule.forget(flow.id)
-        self._executor.stop(flow.id, timeout_s=self._policy.terminate_wait_s)
-        self._store.ledger.abandon_all(str(flow.id))
-        if self._preparations is not None and flow.owns_address and flow.outgoing_address is not None:
-            self._preparations.begin_revoke(flow)
+        self._shared.schedule.forget(flow.id)
+        self._executor.stop(flow.id, timeout_s=self._shared.policy.terminate_wait_s)
+        self._shared.store.ledger.abandon_all(str(flow.id))
+        if flow.owns_address and flow.outgoing_address is not None:
+            self._shared.preparations.begin_revoke(flow)
         return flow
 
     def outbox(
         self, any_id: str | None = None, *, state: OutboxState | None = None, limit: int = 100
     ) -> Sequence[OutboxMessage]:
         """Return callbacks, of one flow or all."""
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             flow_id = None if any_id is None else tx.flows.resolve(any_id).id
             return tx.outbox.list(flow_id, state, limit)
 
@@ -200,16 +184,16 @@ class Management:
             NotFoundError: There is no such message.
             ConflictError: It is not dead.
         """
-        with self._store.transaction() as tx:
+        with self._shared.store.transaction() as tx:
             return tx.outbox.retry(message_id)
 
     def _changed(self, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow:
         """Find the flow once, by whatever id, and change it."""
-        return change(self._store, by_id(self.get(any_id).id), decide).after
+        return change(self._shared.store, by_id(self.get(any_id).id), decide).after
 
     def _submitted(self, flow: DataFlow) -> DataFlow:
         if flow.run is Run.QUEUED:
-            self._schedule.forget(flow.id)
+            self._shared.schedule.forget(flow.id)
             self._executor.submit(flow.id)
         return flow
 

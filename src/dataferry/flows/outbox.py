@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import (
     ConfigError,
@@ -23,13 +22,11 @@ from dataferry.domain.errors import (
     UnauthorizedError,
 )
 from dataferry.domain.location import ControlPlane
-from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import Callback, ControlPlaneClient
 from dataferry.flows.periodic import Periodic
-from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.shared import Shared
 from dataferry.flows.writing import TERMINATE_VIA_MANAGEMENT_API
 from dataferry.store.records import OutboxMessage
-from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.outbox")
@@ -43,27 +40,13 @@ class OutboxSender:
     """Sends what is due, in a thread that it owns.
 
     Args:
-        store: Where the outbox is.
+        shared: The parts of this data plane.
         client: How control planes are called.
-        catalogue: Where control planes are.
-        policy: Back-off and bounds.
-        clock: Time.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        client: ControlPlaneClient,
-        catalogue: Catalogue,
-        policy: FlowPolicy,
-        clock: Clock,
-    ) -> None:
-        self._store = store
+    def __init__(self, shared: Shared, client: ControlPlaneClient) -> None:
+        self._shared = shared
         self._client = client
-        self._catalogue = catalogue
-        self._policy = policy
-        self._clock = clock
         # Control planes that did not answer: how often in a row, and until when they are left alone.
         self._silent: dict[str, tuple[int, float]] = {}
         self._pool = ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="outbox")
@@ -88,9 +71,9 @@ class OutboxSender:
         Control planes are served side by side. One that does not answer is left alone for a while, with all
         its messages, so that it delays the others by one time-out only.
         """
-        now = self._clock.monotonic()
+        now = self._shared.clock.monotonic()
         silent = [plane for plane, (_, until) in self._silent.items() if until > now]
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             due = [
                 (message, tx.flows.get(message.flow_id)) for message in tx.outbox.due(BATCH, without=silent)
             ]
@@ -105,7 +88,7 @@ class OutboxSender:
         """Send the messages of one control plane, one after the other."""
         for message, flow in messages:
             try:
-                self._send(self._catalogue.control_plane(flow.control_plane_id), message, flow)
+                self._send(self._shared.catalogue.control_plane(flow.control_plane_id), message, flow)
             except ConnectionFailedError as exc:
                 self._not_sent(message, exc)
                 if message.kind != TERMINATE_VIA_MANAGEMENT_API:  # that is another place
@@ -119,14 +102,14 @@ class OutboxSender:
                 self._not_sent(message, DataFerryError(f"internal fault ({type(exc).__name__})"))
             else:
                 self._silent.pop(flow.control_plane_id, None)
-                with self._store.transaction() as tx:
+                with self._shared.store.transaction() as tx:
                     tx.outbox.sent(message.message_id)
 
     def _leave_alone(self, plane: str) -> None:
         """Send nothing to a control plane for a while; only its own batch, in one thread, gets here."""
         failures = self._silent.get(plane, (0, 0.0))[0] + 1
-        delay_s = self._policy.callback_backoff.delay_s(failures)
-        self._silent[plane] = (failures, self._clock.monotonic() + delay_s)
+        delay_s = self._shared.policy.callback_backoff.delay_s(failures)
+        self._silent[plane] = (failures, self._shared.clock.monotonic() + delay_s)
 
     def _send(self, plane: ControlPlane, message: OutboxMessage, flow: DataFlow) -> None:
         if message.kind == TERMINATE_VIA_MANAGEMENT_API:
@@ -152,21 +135,23 @@ class OutboxSender:
     def _not_sent(self, message: OutboxMessage, error: DataFerryError) -> None:
         """Try again later, or give up; a conflict that stays is taken as "I know already"."""
         failures = message.attempts + 1
-        age_s = (self._clock.now() - message.created_at).total_seconds()
+        age_s = (self._shared.clock.now() - message.created_at).total_seconds()
         patient = error.is_temporary or isinstance(error, NotFoundError | UnauthorizedError)
-        with self._store.transaction() as tx:
-            if isinstance(error, ConflictError) and failures >= self._policy.callback_refusals:
+        with self._shared.store.transaction() as tx:
+            if isinstance(error, ConflictError) and failures >= self._shared.policy.callback_refusals:
                 tx.outbox.sent(message.message_id)
                 tx.events.add(message.flow_id, "callback", f"{message.kind}: {error}; taken as known already")
-            elif age_s > self._policy.callback_lifetime_s or (
-                failures >= self._policy.callback_refusals
+            elif age_s > self._shared.policy.callback_lifetime_s or (
+                failures >= self._shared.policy.callback_refusals
                 and not patient
                 and not isinstance(error, ConfigError)
             ):
                 tx.outbox.dead(message.message_id, error=str(error))
                 tx.events.add(message.flow_id, "callback", f"{message.kind} was given up: {error}")
             else:
-                delay_s = self._policy.callback_backoff.delay_s(failures)
-                delay_s = max(delay_s, min(error.retry_after_s or 0.0, self._policy.callback_backoff.most_s))
-                retry_at = self._clock.now() + timedelta(seconds=delay_s)
+                delay_s = self._shared.policy.callback_backoff.delay_s(failures)
+                delay_s = max(
+                    delay_s, min(error.retry_after_s or 0.0, self._shared.policy.callback_backoff.most_s)
+                )
+                retry_at = self._shared.clock.now() + timedelta(seconds=delay_s)
                 tx.outbox.later(message.message_id, error=str(error), retry_at=retry_at)

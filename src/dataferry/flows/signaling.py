@@ -9,62 +9,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dataferry.domain.address import DataAddress
-from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import ConflictError, TransitionError
 from dataferry.domain.execution import Executor
 from dataferry.flows.acceptance import Acceptance, first_answer
-from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import Answer, Caller, FlowRequest
-from dataferry.flows.policy import FlowPolicy
-from dataferry.flows.preparation import Preparations
-from dataferry.flows.resolution import Resolver
-from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.shared import Shared
 from dataferry.flows.writing import Change, change, knows_source, terminated, wants_run
-from dataferry.store.store import Store, Transaction
+from dataferry.store.store import Transaction
 
 
 class Signaling:
     """What a control plane may ask of its data flows; everything is looked up in the caller's scope.
 
     Args:
-        store: Where flows are.
-        catalogue: Who may call.
-        resolver: Finds places.
-        preparations: Does what takes long.
+        shared: The parts of this data plane.
         executor: Runs and stops attempts.
-        schedule: When failed attempts are tried again.
-        policy: Bounds.
-        clock: Time.
     """
 
-    def __init__(
-        self,
-        *,
-        store: Store,
-        catalogue: Catalogue,
-        resolver: Resolver,
-        preparations: Preparations,
-        executor: Executor,
-        schedule: RetrySchedule,
-        policy: FlowPolicy,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._resolver = resolver
-        self._preparations = preparations
+    def __init__(self, shared: Shared, executor: Executor) -> None:
+        self._shared = shared
         self._executor = executor
-        self._schedule = schedule
-        self._policy = policy
-        self._acceptance = Acceptance(
-            store=store,
-            catalogue=catalogue,
-            resolver=resolver,
-            preparations=preparations,
-            executor=executor,
-            policy=policy,
-            clock=clock,
-        )
+        self._acceptance = Acceptance(shared, executor)
 
     def prepare(self, caller: Caller, request: FlowRequest) -> Answer:
         """Make a consumer's flow; for push the answer has the address to send to."""
@@ -80,7 +46,7 @@ class Signaling:
         Raises:
             NotFoundError: There is none in the caller's scope.
         """
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             flow = _found(caller, any_id)(tx)
         return Answer(flow=flow, later=first_answer(flow).later)
 
@@ -113,8 +79,8 @@ class Signaling:
     def _check_address(self, flow: DataFlow, address: DataAddress | None) -> None:
         """Refuse a malformed address before anything is written."""
         if address is not None:
-            mechanism, _ = self._resolver.profile(flow.profile)
-            self._resolver.at_address(mechanism, address)
+            mechanism, _ = self._shared.resolver.profile(flow.profile)
+            self._shared.resolver.at_address(mechanism, address)
 
     @staticmethod
     def _with_address(tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:
@@ -143,7 +109,7 @@ class Signaling:
             return after
 
         done = self._changed(caller, any_id, decide)
-        self._stop(done.after, self._policy.stop_wait_s)
+        self._stop(done.after, self._shared.policy.stop_wait_s)
         return Answer(flow=done.after)
 
     def resume(self, caller: Caller, any_id: str, data_address: DataAddress | None = None) -> Answer:
@@ -158,7 +124,7 @@ class Signaling:
 
         Source: Data Plane Signaling, "Data Flow Suspension/Resumption".
         """
-        with self._store.snapshot() as tx:
+        with self._shared.store.snapshot() as tx:
             seen = _found(caller, any_id)(tx)
         fresh = self._fresh_grant(seen)
 
@@ -184,9 +150,9 @@ class Signaling:
         """Grant anew where this side owns the address: the old one may have expired meanwhile."""
         if not flow.owns_address or flow.state is not State.SUSPENDED:
             return None
-        work = self._preparations.begin_grant(flow)
+        work = self._shared.preparations.begin_grant(flow)
         try:
-            return work.result(timeout=self._policy.duplicate_wait_s)
+            return work.result(timeout=self._shared.policy.duplicate_wait_s)
         except TimeoutError:
             work.cancel()
             raise ConflictError("a fresh data address could not be made in time") from None
@@ -208,10 +174,10 @@ class Signaling:
             return after
 
         done = self._changed(caller, any_id, decide)
-        self._schedule.forget(done.after.id)
+        self._shared.schedule.forget(done.after.id)
         if done.changed:
-            self._stop(done.after, self._policy.terminate_wait_s)
-            self._store.ledger.abandon_all(str(done.after.id))
+            self._stop(done.after, self._shared.policy.terminate_wait_s)
+            self._shared.store.ledger.abandon_all(str(done.after.id))
             self._revoke(done.after)
         return Answer(flow=done.after)
 
@@ -245,14 +211,14 @@ class Signaling:
     def _changed(
         self, caller: Caller, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]
     ) -> Change:
-        return change(self._store, _found(caller, any_id), decide)
+        return change(self._shared.store, _found(caller, any_id), decide)
 
     def _answer(self, done: Change, *, with_address: bool = False) -> Answer:
         """Wake the executor if there is work, and answer."""
         flow = done.after
         if flow.run is Run.QUEUED:
             if done.changed:
-                self._schedule.forget(flow.id)
+                self._shared.schedule.forget(flow.id)
             self._executor.submit(flow.id)
         address = flow.outgoing_address if with_address and flow.owns_address else None
         return Answer(flow=flow, data_address=address)
@@ -260,7 +226,7 @@ class Signaling:
     def _stop(self, flow: DataFlow, timeout_s: float) -> None:
         """Stop the flow's threads; one that hangs is noted: it has no connection any more to write with."""
         if flow.moves_bytes and not self._executor.stop(flow.id, timeout_s=timeout_s):
-            with self._store.transaction() as tx:
+            with self._shared.store.transaction() as tx:
                 tx.events.add(
                     flow.id,
                     "stopping",
@@ -270,7 +236,7 @@ class Signaling:
     def _revoke(self, flow: DataFlow) -> None:
         """Take a grant back, without making the caller wait for it."""
         if flow.owns_address and flow.outgoing_address is not None:
-            self._preparations.begin_revoke(flow)
+            self._shared.preparations.begin_revoke(flow)
 
 
 def _found(caller: Caller, any_id: str) -> Callable[[Transaction], DataFlow]:

@@ -28,6 +28,7 @@ from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -152,13 +153,20 @@ def plane(
         preparations = Preparations(resolver, Grants(resolver, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
-        rooms: dict[str, Any] = {"store": store, "policy": policy, "schedule": schedule}
-        doing = rooms | {"preparations": preparations, "clock": clock}
-        attempts = Attempts(catalogue=catalogue, resolver=resolver, network=network, **doing)
-        executor = EmbeddedExecutor(attempts)
+        shared = Shared(
+            store=store,
+            catalogue=catalogue,
+            resolver=resolver,
+            preparations=preparations,
+            network=network,
+            schedule=schedule,
+            policy=policy,
+            clock=clock,
+        )
+        executor = EmbeddedExecutor(Attempts(shared))
         services = Services(
-            signaling=Signaling(catalogue=catalogue, resolver=resolver, executor=executor, **doing),
-            management=Management(executor=executor, **rooms),
+            signaling=Signaling(shared, executor),
+            management=Management(shared, executor),
             catalogue=catalogue,
             registry=registry,
             store=store,

@@ -32,6 +32,7 @@ from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
+from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.sweep import Sweep
 from dataferry.mechanisms.registry import Registry
@@ -158,7 +159,7 @@ class World:
         self.resolver = Resolver(self.catalogue, self.registry)
         self.preparations = Preparations(self.resolver, Grants(self.resolver, ttl_s=60), self.network)
         self.schedule = RetrySchedule(self.clock, most=policy.run_retries, backoff=policy.run_backoff)
-        self.attempts = Attempts(
+        self.shared = Shared(
             store=self.store,
             catalogue=self.catalogue,
             resolver=self.resolver,
@@ -168,35 +169,16 @@ class World:
             policy=policy,
             clock=self.clock,
         )
+        self.attempts = Attempts(self.shared)
         self.working = working
         self.embedded = EmbeddedExecutor(self.attempts, concurrency=2)
         self.idle = Idle()
         self.executor = self.embedded if working else self.idle
-        self.signaling = Signaling(
-            store=self.store,
-            catalogue=self.catalogue,
-            resolver=self.resolver,
-            preparations=self.preparations,
-            executor=self.executor,
-            schedule=self.schedule,
-            policy=policy,
-            clock=self.clock,
-        )
-        self.management = Management(
-            store=self.store, executor=self.executor, schedule=self.schedule, policy=policy
-        )
-        common: dict[str, Any] = {"store": self.store, "client": self.notebook, "catalogue": self.catalogue}
-        self.outbox = OutboxSender(**common, policy=policy, clock=self.clock)
-        self.registrar = Registrar(**common, policy=policy, clock=self.clock)
-        self.sweep = Sweep(
-            store=self.store,
-            executor=self.executor,
-            attempts=self.attempts,
-            resolver=self.resolver,
-            network=self.network,
-            clock=self.clock,
-            interval_s=policy.sweep_interval_s,
-        )
+        self.signaling = Signaling(self.shared, self.executor)
+        self.management = Management(self.shared, self.executor)
+        self.outbox = OutboxSender(self.shared, self.notebook)
+        self.registrar = Registrar(self.shared, self.notebook)
+        self.sweep = Sweep(self.shared, self.executor, self.attempts)
         if working:
             self.embedded.start()
             self.sweep.start()

@@ -1,0 +1,39 @@
+"""What all use cases work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataferry.domain.clock import Clock
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.policy import FlowPolicy
+from dataferry.flows.preparation import Preparations
+from dataferry.flows.resolution import Resolver
+from dataferry.flows.retries import RetrySchedule
+from dataferry.net.connections import Network
+from dataferry.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """The parts of this data plane that its use cases share; the composition root makes them once.
+
+    Attributes:
+        store: Where flows, their events and their ledger are.
+        catalogue: Who may call, and what is configured.
+        resolver: Finds places.
+        preparations: Does what prepare and start need to find out.
+        network: How stores are reached.
+        schedule: When failed attempts are tried again.
+        policy: Bounds.
+        clock: Time.
+    """
+
+    store: Store
+    catalogue: Catalogue
+    resolver: Resolver
+    preparations: Preparations
+    network: Network
+    schedule: RetrySchedule
+    policy: FlowPolicy
+    clock: Clock
