@@ -15,6 +15,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.domain.errors import AddressError, ConfigError, InputError, NotFoundError, UnsupportedError
 from dataferry.domain.location import ControlPlane, LandingZone, Location, LocationRef
+from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import FlowRequest
@@ -193,8 +194,10 @@ class Resolver:
         """Return the place of ours that the other side is to be given access to.
 
         Raises:
-            UnsupportedError: It is of another mechanism than the profile: no address of it can be given.
+            UnsupportedError: The mechanism hands nothing out, or the place is of another mechanism than the
+                profile: no address of it can be given.
         """
+        self._refuse_ungranted(flow)
         ends = self.ends(flow)
         place = ends.sink if flow.direction is Direction.PUSH else ends.source
         if place is None:
@@ -205,6 +208,24 @@ class Resolver:
                 f"{place.mechanism.name} location: use a location of type {flow.mechanism}"
             )
         return place
+
+    def _refuse_ungranted(self, flow: DataFlow) -> None:
+        """Refuse a profile in which this side would have to hand out what its mechanism can't."""
+        mechanism = self._registry.get(flow.mechanism)
+        if Capability.GRANT in mechanism.source_capabilities | mechanism.sink_capabilities:
+            return
+        sent = "receive" if flow.direction is Direction.PUSH else "offer"
+        able = [
+            profile.url
+            for other in self._registry.all()
+            if Capability.GRANT in other.source_capabilities | other.sink_capabilities
+            for profile in other.profiles
+            if profile.direction is flow.direction
+        ]
+        raise UnsupportedError(
+            f"to {sent} data by {flow.profile} this side would have to hand out an address, and "
+            f"{mechanism.name} can't; take one of these profiles: {', '.join(able) or 'none is installed'}"
+        )
 
     def _bandwidth(self, flow: DataFlow) -> int | None:
         """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""

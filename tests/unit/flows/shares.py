@@ -74,8 +74,8 @@ class Share:
         Profile(url=PULL, direction=Direction.PULL, aliases=("Share-PULL",)),
     )
     url_schemes: tuple[str, ...] = ("share",)
-    source_capabilities: frozenset[Capability] = FILES.source_capabilities
-    sink_capabilities: frozenset[Capability] = FILES.sink_capabilities
+    source_capabilities: frozenset[Capability] = FILES.source_capabilities | {Capability.GRANT}
+    sink_capabilities: frozenset[Capability] = FILES.sink_capabilities | {Capability.GRANT}
     location_schema: Mapping[str, Any] = field(
         default_factory=lambda: {
             "type": "object",
