@@ -11,6 +11,11 @@ from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_u
 from dataferry.domain.errors import InputError
 from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
 
+_FOR = (
+    "Control planes that it is there for, patterns of their ids with `*`; for others it is as if it did not"
+    " exist. Empty: all."
+)
+
 
 class ParticipantSettings(Section):
     """``[[participants]]``: a participant whose data this plane moves."""
@@ -152,6 +157,7 @@ class DatasetSettings(Section):
         default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
     )
     labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
+    control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
 
     @field_validator("source")
     @classmethod
@@ -193,6 +199,7 @@ class LandingZoneSettings(Section):
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
     )
+    control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
 
     @field_validator("sink", "source")
     @classmethod

@@ -32,9 +32,10 @@ from dataferry.domain.errors import ConfigError, InputError
 from dataferry.domain.location import ControlPlane, Location
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
-from dataferry.flows.catalogue import Catalogue, Configured, check_settings
+from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.grants import Grants
 from dataferry.flows.journal import Journal
+from dataferry.flows.location_settings import check_settings
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
 from dataferry.flows.policy import FlowPolicy

@@ -109,6 +109,7 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
             prepare_wait_s=dataset.prepare_wait_s,
             bandwidth_bytes_per_s=dataset.bandwidth_bytes_per_s,
             labels=dataset.labels,
+            control_planes=dataset.control_planes,
         )
         for dataset in settings.datasets
     )
@@ -126,6 +127,7 @@ def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
             source=zone.source,
             prepare_wait_s=zone.prepare_wait_s,
             bandwidth_bytes_per_s=zone.bandwidth_bytes_per_s,
+            control_planes=zone.control_planes,
         )
         for zone in settings.landing_zones
     )

@@ -67,6 +67,8 @@ class Dataset:
         source: ``location:path``; ``{datasetId}`` in it stands for the id that matched.
         prepare_wait_s: How long a start may take before it is answered with 202; None: as ``[engine]`` says.
         bandwidth_bytes_per_s: A bound for each of its flows; None is none.
+        control_planes: Ids of control planes that it is there for, with ``*``; empty is all. For
+            others it is as if it did not exist.
     """
 
     match: str
@@ -74,6 +76,7 @@ class Dataset:
     prepare_wait_s: float | None = None
     bandwidth_bytes_per_s: int | None = None
     labels: tuple[str, ...] = ()
+    control_planes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class LandingZone:
         source: A fallback ``location:path`` for control planes that convey no address.
         prepare_wait_s: As of a dataset.
         bandwidth_bytes_per_s: As of a dataset.
+        control_planes: As of a dataset.
     """
 
     name: str
@@ -98,6 +102,7 @@ class LandingZone:
     source: str | None = None
     prepare_wait_s: float | None = None
     bandwidth_bytes_per_s: int | None = None
+    control_planes: tuple[str, ...] = ()
 
 
 class Retries(StrEnum):

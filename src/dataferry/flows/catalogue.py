@@ -11,11 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-import jsonschema
-
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
-from dataferry.flows.matching import matches, specificity, zone_rank, zone_serves
+from dataferry.flows.location_settings import check_settings, secret_names
+from dataferry.flows.matching import is_for, matches, specificity, zone_rank, zone_serves
 from dataferry.mechanisms.base import Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.store.records import Registration
@@ -87,7 +86,7 @@ class Catalogue:
 
     def location_view(self, location: Location) -> dict[str, Any]:
         """Return a location as it may be shown: secrets are ``***``."""
-        secret = _secret_names(self._registry.get(location.mechanism))
+        secret = secret_names(self._registry.get(location.mechanism))
         shown = {name: HIDDEN if name in secret else value for name, value in location.settings.items()}
         return {"name": location.name, "type": location.mechanism, **shown}
 
@@ -111,7 +110,7 @@ class Catalogue:
 
     def _with_kept_secrets(self, location: Location, mechanism: Mechanism) -> Mapping[str, Any]:
         """Fill in the secrets that the caller was shown as ``***`` and sends back."""
-        hidden = [name for name in _secret_names(mechanism) if location.settings.get(name) == HIDDEN]
+        hidden = [name for name in secret_names(mechanism) if location.settings.get(name) == HIDDEN]
         if not hidden:
             return location.settings
         present = next((e.value for e in self.locations() if e.value.name == location.name), None)
@@ -144,13 +143,17 @@ class Catalogue:
             rows = tx.catalogue.datasets()
         return _merged(self._datasets, rows, lambda entry: entry.match)
 
-    def dataset_for(self, dataset_id: str) -> Dataset:
-        """Return the dataset that serves an id: the most specific one that matches.
+    def dataset_for(self, dataset_id: str, control_plane_id: str) -> Dataset:
+        """Return the dataset that serves an id: of those for the control plane, the most specific.
 
         Raises:
             NotFoundError: None does.
         """
-        found = [e.value for e in self.datasets() if matches(e.value.match, dataset_id)]
+        found = [
+            e.value
+            for e in self.datasets()
+            if matches(e.value.match, dataset_id) and is_for(e.value.control_planes, control_plane_id)
+        ]
         if not found:
             raise NotFoundError(f"no dataset matches {dataset_id[:200]!r}")
         return max(found, key=lambda entry: specificity(entry.match))
@@ -190,9 +193,9 @@ class Catalogue:
         return _merged(self._zones, rows, lambda entry: entry.name)
 
     def landing_zone_for(
-        self, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+        self, control_plane_id: str, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
     ) -> LandingZone:
-        """Return the landing zone of a flow: of those that match all they ask for, the most demanding one.
+        """Return the landing zone of a control plane's flow: of those that serve it, the most demanding one.
 
         Raises:
             NotFoundError: None matches.
@@ -200,7 +203,8 @@ class Catalogue:
         found = [
             e.value
             for e in self.landing_zones()
-            if zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
+            if is_for(e.value.control_planes, control_plane_id)
+            and zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
         ]
         if not found:
             raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
@@ -330,40 +334,6 @@ class Catalogue:
             self.location(ref.location)
         except NotFoundError as exc:
             raise InputError(f"{text!r}: there is no location {ref.location!r}") from exc
-
-
-def check_settings(mechanism: Mechanism, location: Location) -> None:
-    """Check a location's settings against its mechanism's schema; the message shows no value.
-
-    Raises:
-        InputError: They do not fit.
-    """
-    validator = jsonschema.Draft202012Validator(dict(mechanism.location_schema))
-    for error in validator.iter_errors(dict(location.settings)):
-        where = ".".join(str(step) for step in error.absolute_path) or _unknown(error) or "settings"
-        wanted = error.schema.get("description") if isinstance(error.schema, dict) else None
-        what = f"must be: {wanted}" if wanted else f"does not satisfy {error.validator}"
-        raise InputError(f"location {location.name}: {where} {what}")
-    # Any path that can be one everywhere: it is the settings that are looked at.
-    mechanism.at_location(location, "any")
-
-
-def _unknown(error: jsonschema.ValidationError) -> str:
-    """Name the settings that are missing or not known, which the path of the error does not."""
-    schema, instance = error.schema, error.instance
-    if not isinstance(schema, dict) or not isinstance(instance, dict):
-        return ""
-    if error.validator == "required":
-        return ", ".join(name for name in schema.get("required", ()) if name not in instance)
-    if error.validator == "additionalProperties":
-        return ", ".join(name for name in instance if name not in schema.get("properties", {}))
-    return ""
-
-
-def _secret_names(mechanism: Mechanism) -> frozenset[str]:
-    """Return which of a mechanism's settings are secrets: those its schema marks ``writeOnly``."""
-    properties = mechanism.location_schema.get("properties", {})
-    return frozenset(name for name, schema in properties.items() if schema.get("writeOnly"))
 
 
 def _check_name(name: str) -> None:

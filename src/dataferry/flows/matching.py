@@ -20,6 +20,11 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return ("*" not in pattern, len(pattern.replace("*", "")))
 
 
+def is_for(patterns: Sequence[str], control_plane_id: str) -> bool:
+    """Return whether a dataset or landing zone is there for a control plane; no pattern is all."""
+    return not patterns or any(matches(pattern, control_plane_id) for pattern in patterns)
+
+
 def zone_serves(
     zone: LandingZone, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
 ) -> bool:

@@ -92,7 +92,7 @@ class Resolver:
         """Metadata first, where the control plane may name locations; then the dataset."""
         if self._named(request, plane, "source") is not None:
             return Own()
-        dataset = self._catalogue.dataset_for(request.dataset_id)
+        dataset = self._catalogue.dataset_for(request.dataset_id, plane.id)
         return Own(
             source_ref=dataset_source(dataset.source, request.dataset_id),
             prepare_wait_s=dataset.prepare_wait_s,
@@ -102,7 +102,7 @@ class Resolver:
         """As for a provider; a landing zone may also name a fallback source."""
         named = self._named(request, plane, "destination") is not None
         try:
-            zone = self._zone(request.profile, request.labels, request.dataset_id)
+            zone = self._zone(plane.id, request.profile, request.labels, request.dataset_id)
         except NotFoundError:
             if named:
                 return Own()
@@ -119,10 +119,12 @@ class Resolver:
             prepare_wait_s=zone.prepare_wait_s,
         )
 
-    def _zone(self, profile: str, labels: tuple[str, ...], dataset_id: str) -> LandingZone:
+    def _zone(
+        self, control_plane_id: str, profile: str, labels: tuple[str, ...], dataset_id: str
+    ) -> LandingZone:
         _, found = self._registry.by_profile(profile)
         return self._catalogue.landing_zone_for(
-            profile_names=found.names, labels=labels, dataset_id=dataset_id
+            control_plane_id, profile_names=found.names, labels=labels, dataset_id=dataset_id
         )
 
     def _named(self, request: FlowRequest, plane: ControlPlane, end: str) -> Place | None:
@@ -229,10 +231,11 @@ class Resolver:
 
     def _bandwidth(self, flow: DataFlow) -> int | None:
         """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""
+        plane_id = flow.control_plane_id
         try:
             if flow.role is Role.PROVIDER:
-                return self._catalogue.dataset_for(flow.dataset_id).bandwidth_bytes_per_s
-            return self._zone(flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
+                return self._catalogue.dataset_for(flow.dataset_id, plane_id).bandwidth_bytes_per_s
+            return self._zone(plane_id, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
 

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from dataferry.app.settings import Settings
-from dataferry.app.wiring import Locations, api_keys, control_planes, database_file, key_file
+from dataferry.app.wiring import (
+    Locations,
+    api_keys,
+    control_planes,
+    database_file,
+    datasets,
+    key_file,
+    landing_zones,
+)
 from dataferry.domain.errors import ConfigError
 from dataferry.mechanisms.registry import Registry
 
@@ -85,3 +93,13 @@ def test_two_control_planes_may_not_have_the_same_token() -> None:
     planes = [{"id": name, "token": "the same token for both"} for name in ("a", "b")]
     with pytest.raises(ConfigError, match="same token"):
         control_planes(Settings.model_validate({"control_planes": planes}))
+
+
+def test_datasets_and_zones_say_for_whom_they_are() -> None:
+    """``control_planes`` reaches the catalogue; without it they are for all."""
+    settings = settings_of(
+        datasets=[{"id": "d", "source": "a:x", "control_planes": ["one"]}, {"id": "e", "source": "a:x"}],
+        landing_zones=[{"name": "z", "sink": "a:y", "control_planes": ["t*"]}],
+    )
+    assert [entry.control_planes for entry in datasets(settings)] == [("one",), ()]
+    assert [entry.control_planes for entry in landing_zones(settings)] == [("t*",)]

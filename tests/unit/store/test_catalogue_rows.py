@@ -44,7 +44,9 @@ def test_locations(store: Store) -> None:
 
 def test_datasets_and_landing_zones(store: Store) -> None:
     """Datasets and landing zones come back as they were."""
-    dataset = Dataset(match="plant-*", source="a:x/{datasetId}", labels=("l",), prepare_wait_s=1.5)
+    dataset = Dataset(
+        match="plant-*", source="a:x/{datasetId}", labels=("l",), prepare_wait_s=1.5, control_planes=("a*",)
+    )
     zone = LandingZone(name="z", sink="a:y", profiles=("p",), labels=("l", "m"), source="b:c")
     with store.transaction() as transaction:
         catalogue = transaction.catalogue

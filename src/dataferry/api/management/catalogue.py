@@ -51,6 +51,9 @@ class DatasetBody(Body):
     prepare_wait_s: float | None = Field(default=None, ge=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
     labels: list[Text] = Field(default_factory=list, max_length=100)
+    control_planes: list[Text] = Field(
+        default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
+    )
 
 
 class LandingZoneBody(Body):
@@ -65,6 +68,9 @@ class LandingZoneBody(Body):
     source: Text | None = None
     prepare_wait_s: float | None = Field(default=None, ge=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
+    control_planes: list[Text] = Field(
+        default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
+    )
 
 
 class LocationBody(BaseModel):
@@ -218,8 +224,8 @@ def show_dataset(request: Request, match: Name) -> dict[str, Any]:
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
 def put_dataset(request: Request, match: Name, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
-    given = body.model_dump() | {"labels": tuple(body.labels)}
-    services_of(request).catalogue.put_dataset(Dataset(match=match, **given))
+    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes")}
+    services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
     return show_dataset(request, match)
 
 
@@ -248,7 +254,7 @@ def show_landing_zone(request: Request, name: Name) -> dict[str, Any]:
 @router.put("/landing-zones/{name}", summary="Create or replace a landing zone")
 def put_landing_zone(request: Request, name: Name, body: LandingZoneBody) -> dict[str, Any]:
     """Write a landing zone."""
-    lists = {key: tuple(getattr(body, key)) for key in ("profiles", "labels", "datasets")}
+    lists = {key: tuple(getattr(body, key)) for key in ("profiles", "labels", "datasets", "control_planes")}
     services_of(request).catalogue.put_landing_zone(LandingZone(name=name, **(body.model_dump() | lists)))
     return show_landing_zone(request, name)
 
