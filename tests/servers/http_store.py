@@ -9,7 +9,8 @@
         assert [request.method for request in server.requests] == ["GET"]
 
 ``ETag`` is strong unless ``etags`` says ``weak`` or is None. ``ranges=False`` knows no ranges; a server that
-does says so unless ``says_ranges`` is False. ``chunked`` sends bodies without a length. What is PUT or POSTed
+does says so unless ``says_ranges`` is False. ``if_match`` and ``conditional_writes``
+say which conditions are looked at. ``chunked`` sends bodies without a length. What is PUT or POSTed
 is kept once it is whole; what a POST brings is also in ``posted``.
 """
 
@@ -99,6 +100,7 @@ class HttpStore:
         self.says_ranges = True
         self.chunked = False
         self.refuse_head: int | None = None
+        self.if_match = True
         self.conditional_writes = True
         self.released = threading.Event()
         self._injections: list[_Injection] = []
@@ -259,7 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(404)
             return
         etag = '"another"' if self._is(Fault.IGNORE_CONDITION) else f'"{kept.etag}"'
-        if self.headers.get("If-Match", etag) != etag and not self._is(Fault.IGNORE_CONDITION):
+        obeys = self.store.if_match and not self._is(Fault.IGNORE_CONDITION)
+        if obeys and self.headers.get("If-Match", etag) != etag:
             self._status(412)
             return
         body, headers = kept.body, {**self._etag(kept), **kept.headers}
