@@ -11,16 +11,21 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
 from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError, DataFerryError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
+from dataferry.net.heads import closes, read_head
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # A reply's head must be whole within so many stall time-outs: a byte now and then is no stall.
 HEAD_STALLS = 2
+# A small object comes with its head in one read.
+READ_AHEAD_BYTES = 32 * 1024
+BODYLESS = frozenset({*range(100, 200), 204, 304})  # statuses whose replies have no body
 
 
 class Network:
@@ -179,6 +184,10 @@ class _TimedReader(io.RawIOBase):
         self._sock = sock
         self.deadline: float | None = None
 
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Return a buffer on top: all that ``http.client`` wants of a socket."""
+        return io.BufferedReader(self, READ_AHEAD_BYTES)
+
     def readable(self) -> bool:
         """Yes."""
         return True
@@ -213,20 +222,37 @@ class PinnedResponse(http.client.HTTPResponse):
     """A reply whose head must come in time, and whose body can be made to."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self._timed = _TimedReader(self.fp.detach(), sock)
+        self._timed = _TimedReader(sock.makefile("rb", buffering=0), sock)
         self._stall_s = sock.gettimeout()
-        self.fp = io.BufferedReader(self._timed)
+        self._is_bodyless = options.get("method") == "HEAD"
+        super().__init__(cast("socket.socket", self._timed), *args, **options)
 
     def begin(self) -> None:
         """Read the head.
 
         Raises:
             TimeoutError: It is not whole in time.
+            HTTPException: It is no head, or longer than allowed.
         """
         self.limit(HEAD_STALLS)
-        super().begin()
+        self.version, self.status, self.reason, self.headers = read_head(self.fp)
         self._timed.deadline = None
+        self.code, self.msg = self.status, self.headers
+        self.chunked = (self.headers.get("transfer-encoding") or "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = None if self.chunked else self._announced()
+        if self._is_bodyless or self.status in BODYLESS:
+            self.length = 0
+        endless = self.length is None and not self.chunked
+        self.will_close = endless or closes(self.version, self.headers)
+
+    def _announced(self) -> int | None:
+        """Return the body's length; None if it goes on until the connection ends."""
+        try:
+            length = int(self.headers.get("content-length") or "-1")
+        except ValueError:
+            return None
+        return None if length < 0 else length
 
     def limit(self, stalls: float) -> None:
         """Let reading end with ``TimeoutError`` after so many stall time-outs from now."""
@@ -252,6 +278,49 @@ class PinnedConnection(http.client.HTTPConnection):
         self._tls = tls
         self._timeout_s = timeout_s
         self._handle = SocketHandle()
+        self._holds = False
+        self._held = b""
+
+    def send_head(
+        self, method: str, target: str, headers: Mapping[str, str], *, with_body: bool = False
+    ) -> None:
+        """Send the head of a request.
+
+        Args:
+            method: E.g. ``GET``.
+            target: Path and query, encoded.
+            headers: All of them, ``Host`` included.
+            with_body: It goes out with the next bytes that are sent: a small object is one packet less.
+
+        Raises:
+            ValueError: Something has characters that a head can't have.
+            OSError, DataFerryError: It can't be sent; the connection is of no use any more.
+        """
+        self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            self.putheader(name, value)
+        self._holds = with_body
+        self.endheaders()
+
+    def send(self, data: Any) -> None:
+        """Send bytes, after the head that is held back."""
+        if self._holds:
+            if self.sock is None:
+                self.connect()
+            self._holds, self._held = False, data
+            return
+        held, self._held = self._held, b""
+        if held and len(data) <= READ_AHEAD_BYTES:
+            super().send(b"".join((held, data)))
+            return
+        if held:
+            super().send(held)
+        super().send(data)
+
+    def close(self) -> None:
+        """Close it; the next request dials anew."""
+        self._holds, self._held = False, b""
+        super().close()
 
     def connect(self) -> None:
         """Dial, and wrap in TLS where the scheme says so.
@@ -285,6 +354,8 @@ class PinnedConnection(http.client.HTTPConnection):
 
     def getresponse(self) -> PinnedResponse:
         """Read the head of the reply."""
+        if self._held:
+            self.send(b"")
         return cast("PinnedResponse", super().getresponse())
 
     @property

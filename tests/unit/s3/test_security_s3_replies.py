@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dataferry.domain.address import DataAddress
-from dataferry.domain.errors import DataFerryError, ProtocolError, StallError
+from dataferry.domain.errors import ConnectionFailedError, DataFerryError, ProtocolError, StallError
 from dataferry.domain.objects import ObjectInfo
 from dataferry.mechanisms.s3 import MECHANISM, source
 from dataferry.mechanisms.s3.attributes import strong_etag
@@ -238,4 +238,4 @@ def test_interim_replies_without_end_are_ended(server: HostileS3) -> None:
         while True:
             sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
-    assert isinstance(failure(server, answer), StallError)
+    assert isinstance(failure(server, answer), ConnectionFailedError)

@@ -62,6 +62,7 @@ class Client:
     def __init__(self, place: Place, network: Network, *, timeout_s: float | None = None) -> None:
         self.place = place
         self.clock_skew = timedelta()
+        self._date: str | None = None
         self._signer = Signer(place.server.region)
         self._connection: PinnedConnection = network.connect(
             scheme=place.server.scheme,
@@ -128,7 +129,7 @@ class Client:
         """Send a PUT's head; the body follows by ``send`` and the reply by ``answer``."""
         sent = {**(headers or {}), "Content-Length": str(length_bytes)}
         try:
-            self._head("PUT", key, query, sent, payload_sha256)
+            self._head("PUT", key, query, sent, payload_sha256, with_body=True)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             self._failed(operation, exc)
 
@@ -139,8 +140,10 @@ class Client:
             StorageError: What the server said, if it answered instead of reading on; else what failed.
         """
         try:
-            self._connection.sock.sendall(data)
-        except (OSError, AttributeError) as exc:
+            if self._connection.sock is None:
+                raise http.client.NotConnected
+            self._connection.send(data)
+        except (OSError, http.client.HTTPException) as exc:
             self._refused_early(operation, key)
             self._failed(operation, exc)
 
@@ -211,7 +214,7 @@ class Client:
         for attempt in (1, 2):
             reused = self._connection.sock is not None
             try:
-                self._head(method, key, query, headers, digest)
+                self._head(method, key, query, headers, digest, with_body=bool(body))
                 if body:
                     self._connection.send(body)
                 return self._connection.getresponse()
@@ -224,7 +227,16 @@ class Client:
                 self._failed(operation, exc)
         raise AssertionError(operation)
 
-    def _head(self, method: str, key: str, query: Query, headers: Mapping[str, str], digest: str) -> None:
+    def _head(
+        self,
+        method: str,
+        key: str,
+        query: Query,
+        headers: Mapping[str, str],
+        digest: str,
+        *,
+        with_body: bool = False,
+    ) -> None:
         """Sign and send a request's head, dialling first where needed."""
         if self.is_answered():
             self.drop()  # nothing is due on an idle connection: it was closed, or is out of step
@@ -239,14 +251,9 @@ class Client:
             now=datetime.now(UTC),
             payload_sha256=digest,
         )
-        connection = self._connection
+        target = f"{path}?{text}" if text else path
         try:
-            connection.putrequest(
-                method, f"{path}?{text}" if text else path, skip_host=True, skip_accept_encoding=True
-            )
-            for name, value in signed.items():
-                connection.putheader(name, value)
-            connection.endheaders()
+            self._connection.send_head(method, target, signed, with_body=with_body)
         except DataFerryError:
             self.drop()  # not dialled: the request it had begun must not be in the way of the next
             raise
@@ -293,7 +300,11 @@ class Client:
 
     def _note_clock(self, response: http.client.HTTPResponse) -> None:
         """Remember how far the server's clock is from ours: times of its listings are its own."""
-        stamp = http_date(response.headers.get("Date"))
+        said = response.headers.get("Date")
+        if said == self._date:
+            return  # the same second
+        self._date = said
+        stamp = http_date(said)
         if stamp is not None:
             self.clock_skew = stamp - datetime.now(UTC)
 
