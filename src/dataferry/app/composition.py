@@ -90,6 +90,16 @@ def flow_policy(settings: Settings) -> FlowPolicy:
     )
 
 
+def most_of_one(settings: Settings, control_planes: int) -> int:
+    """Return how many flows of one control plane may be at work, when there are so many control planes."""
+    engine = settings.engine
+    if engine.flow_concurrency_per_control_plane is not None:
+        return engine.flow_concurrency_per_control_plane
+    if control_planes > 1:
+        return max(1, engine.flow_concurrency - 1)
+    return engine.flow_concurrency
+
+
 def secret_values(settings: Settings, given: Configured, registry: Registry) -> SecretValues:
     """Return every secret of the configuration, for the logs to leave out."""
     values = SecretValues(key for _, key in api_keys(settings))
@@ -169,7 +179,10 @@ class Service:
         )
         attempts = Attempts(shared)
         self._executor = EmbeddedExecutor(
-            attempts, concurrency=settings.engine.flow_concurrency, owner_of=attempts.owner
+            attempts,
+            concurrency=settings.engine.flow_concurrency,
+            owner_of=attempts.owner,
+            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes())),
         )
         self._outbox = OutboxSender(shared, client)
         self._registrar = Registrar(shared, client)

@@ -192,6 +192,13 @@ class EngineSettings(Section):
         description="Flows that move bytes at once in this process; others wait in the queue. Memory is this"
         " times `workers` MiB.",
     )
+    flow_concurrency_per_control_plane: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Of these, how many may be of one control plane. None: all but one where there is more"
+        " than one control plane, so that nobody's long flows keep the others out; else all.",
+    )
     overwrite: Overwrite = Field(
         default=Overwrite.IF_DIFFERENT,
         description="Where the destination has an object of that name: `if-different` skips an equal one (the"

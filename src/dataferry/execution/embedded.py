@@ -34,7 +34,8 @@ class EmbeddedExecutor:
     """Runs a bounded number of flows at once; the others wait.
 
     Whose flows are fewest at work goes first, so that nobody who queues a thousand flows, or some that hang,
-    keeps the others out; of equals, and of one owner's, whoever came first.
+    keeps the others out; of equals, and of one owner's, whoever came first. That alone would not help against
+    long flows, which give no place back: so one owner has at most ``most_of_one`` places.
 
     A flow is in the queue or at work at most once. Nothing is remembered beyond the process: the row is.
 
@@ -42,15 +43,24 @@ class EmbeddedExecutor:
         attempts: Does the work.
         concurrency: How many flows at once; each has the engine's threads of its own.
         owner_of: Whose a flow is, e.g. its control plane's id; called without locks held.
+        most_of_one: How many flows of one owner at once; asked, without locks held, with every flow that is
+            submitted, as owners come and go. None: no bound of its own.
     """
 
     def __init__(
-        self, attempts: Work, *, concurrency: int = 4, owner_of: Callable[[UUID], str] = lambda _: ""
+        self,
+        attempts: Work,
+        *,
+        concurrency: int = 4,
+        owner_of: Callable[[UUID], str] = lambda _: "",
+        most_of_one: Callable[[], int | None] = lambda: None,
     ) -> None:
         self._attempts = attempts
         self._concurrency = concurrency
         self._condition = Condition()
         self._owner_of = owner_of
+        self._ask_most_of_one = most_of_one
+        self._most_of_one = concurrency
         self._queue: OrderedDict[UUID, str] = OrderedDict()
         self._running: dict[UUID, _Running] = {}
         self._threads: list[Thread] = []
@@ -70,7 +80,11 @@ class EmbeddedExecutor:
         if self._is_known(flow_id):
             return
         owner = self._owner_of(flow_id)
+        most_of_one = self._ask_most_of_one() or self._concurrency
         with self._condition:
+            if most_of_one != self._most_of_one:
+                self._most_of_one = most_of_one
+                self._condition.notify_all()
             # Somebody else may have submitted it meanwhile.
             if not self._is_known(flow_id):
                 self._queue[flow_id] = owner
@@ -116,7 +130,7 @@ class EmbeddedExecutor:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _loop(self) -> None:
-        """One thread: take the oldest flow, work, and the next."""
+        """One thread: take a flow, work, and the next."""
         while (taken := self._take()) is not None:
             flow_id, running = taken
             try:
@@ -127,22 +141,25 @@ class EmbeddedExecutor:
     def _take(self) -> tuple[UUID, _Running] | None:
         """Wait for a flow; None when closed."""
         with self._condition:
-            self._condition.wait_for(lambda: self._closed or self._queue)
-            if self._closed:
-                return None
             flow_id = self._next()
+            while not self._closed and flow_id is None:
+                self._condition.wait()
+                flow_id = self._next()
+            if self._closed or flow_id is None:
+                return None
             running = self._running[flow_id] = _Running(owner=self._queue.pop(flow_id))
             return flow_id, running
 
-    def _next(self) -> UUID:
-        """Choose: the first one of the owner of whom the fewest are at work."""
+    def _next(self) -> UUID | None:
+        """Choose: the first one of the owner of whom the fewest are at work; None if nobody may have more."""
         at_work = Counter(running.owner for running in self._running.values())
         first: dict[str, UUID] = {}
         for flow_id, owner in self._queue.items():
             if not at_work[owner]:
                 return flow_id
-            first.setdefault(owner, flow_id)
-        return first[min(first, key=lambda owner: at_work[owner])]
+            if at_work[owner] < self._most_of_one:
+                first.setdefault(owner, flow_id)
+        return first[min(first, key=lambda owner: at_work[owner])] if first else None
 
     def _ended(self, flow_id: UUID, running: _Running) -> None:
         with self._condition:

@@ -49,3 +49,48 @@ def test_another_owners_flow_begins_next() -> None:
     finally:
         work.gate.release(20)
         assert executor.close()
+
+
+def test_long_flows_of_one_owner_leave_a_place_to_others() -> None:
+    """None of the greedy one's flows ends, and still the other's begins; theirs follow."""
+    greedy, modest = [uuid4() for _ in range(5)], uuid4()
+    work = Gated()
+    executor = EmbeddedExecutor(
+        work,
+        concurrency=3,
+        owner_of=lambda flow_id: "modest" if flow_id == modest else "greedy",
+        most_of_one=lambda: 2,
+    )
+    executor.start()
+    try:
+        for flow_id in greedy:
+            executor.submit(flow_id)
+        until(lambda: len(work.began) == 2)
+        executor.submit(modest)
+        until(lambda: len(work.began) == 3)
+        assert work.began == [*greedy[:2], modest]
+        work.gate.release(20)
+        until(lambda: len(work.began) == 6)
+        assert work.began[3:] == greedy[2:]
+    finally:
+        work.gate.release(20)
+        assert executor.close()
+
+
+def test_the_bound_of_one_owner_follows_how_many_there_are() -> None:
+    """What has come to be allowed is used at once: nothing waits beside a free place."""
+    bound = [1]
+    flows = [uuid4() for _ in range(3)]
+    work = Gated()
+    executor = EmbeddedExecutor(work, concurrency=3, most_of_one=lambda: bound[0])
+    executor.start()
+    try:
+        executor.submit(flows[0])
+        executor.submit(flows[1])
+        until(lambda: len(work.began) == 1)
+        bound[0] = 3
+        executor.submit(flows[2])
+        until(lambda: len(work.began) == 3)
+    finally:
+        work.gate.release(20)
+        assert executor.close()
