@@ -42,6 +42,7 @@ from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
 from dataferry.flows.resolution import Resolver
+from dataferry.flows.retention import Retention
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
@@ -187,6 +188,7 @@ class Service:
         self._outbox = OutboxSender(shared, client)
         self._registrar = Registrar(shared, client)
         self._journal = Journal(store)
+        self._retention = Retention(store, clock, days=settings.store.retention_days)
         self._sweep = Sweep(shared, self._executor, attempts)
         self._closing = threading.Event()
         self._started = threading.Event()
@@ -225,7 +227,8 @@ class Service:
 
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
-        for part in (self._journal, self._outbox, self._executor, self._sweep, self._registrar):
+        parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        for part in parts:
             part.start()
             self._open.callback(part.close)
         self._started.set()

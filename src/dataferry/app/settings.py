@@ -91,6 +91,14 @@ class StoreSettings(Section):
         description="SQLAlchemy URL of the database. SQLite in the working directory: nothing to install, and"
         " one process is all that it serves.",
     )
+    retention_days: int = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="Days after its last change that a flow in a final state is kept, with its events,"
+        " callbacks and objects; then its process id may be used again. A quarter is long enough to ask"
+        " questions in. 0: for ever.",
+    )
 
 
 class SecretsSettings(Section):

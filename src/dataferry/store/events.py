@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from dataferry.domain.clock import Clock
 from dataferry.store import pages
@@ -14,6 +14,8 @@ from dataferry.store.records import FlowEvent
 from dataferry.store.schema import events
 
 MAX_REASON_CHARS = 4_000
+# Of a flow; a control plane may suspend and resume it as often as it likes.
+MAX_EVENTS = 1_000
 # Methods named `list` hide the type from annotations in their classes.
 FlowEvents = list[FlowEvent]
 
@@ -26,7 +28,7 @@ class EventRepository:
         self._clock = clock
 
     def add(self, flow_id: UUID, kind: str, reason: str, *, actor: str = "dataferry") -> int:
-        """Write an event; return its id.
+        """Write an event, and forget the flow's oldest ones beyond ``MAX_EVENTS``; return its id.
 
         Args:
             flow_id: Whose it is.
@@ -45,7 +47,11 @@ class EventRepository:
             )
             .returning(events.c.id)
         )
-        return int(written.scalar_one())
+        event_id = int(written.scalar_one())
+        of_flow = events.c.flow_id == flow_id
+        surplus = select(events.c.id).where(of_flow).order_by(events.c.id.desc()).offset(MAX_EVENTS).limit(1)
+        self._connection.execute(delete(events).where(of_flow, events.c.id <= surplus.scalar_subquery()))
+        return event_id
 
     def list(self, flow_id: UUID, after: int = 0, limit: int = 100) -> FlowEvents:
         """Return a flow's events with ids above ``after``, oldest first."""

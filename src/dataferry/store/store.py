@@ -20,6 +20,7 @@ from dataferry.store.events import EventRepository
 from dataferry.store.flows import FlowRepository
 from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
+from dataferry.store.retention import RetentionRepository
 from dataferry.store.service_ledger import service_ledger
 
 
@@ -34,6 +35,7 @@ class Transaction:
         self.catalogue = CatalogueRepository(connection, sealer, clock)
         self.control_planes = ControlPlaneRepository(connection, sealer, clock)
         self.api_keys = ApiKeyRepository(connection)
+        self.retention = RetentionRepository(connection)
 
 
 class Store:
