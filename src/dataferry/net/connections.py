@@ -18,7 +18,7 @@ from typing import Any, cast
 from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError, DataFerryError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
-from dataferry.net.heads import closes, read_head
+from dataferry.net.heads import closes, read_head, write_fields
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # A reply's head must be whole within so many stall time-outs: a byte now and then is no stall.
@@ -278,6 +278,7 @@ class PinnedConnection(http.client.HTTPConnection):
         self._tls = tls
         self._timeout_s = timeout_s
         self._handle = SocketHandle()
+        self._fields = b""
         self._holds = False
         self._held = b""
 
@@ -296,19 +297,21 @@ class PinnedConnection(http.client.HTTPConnection):
             ValueError: Something has characters that a head can't have.
             OSError, DataFerryError: It can't be sent; the connection is of no use any more.
         """
+        fields = write_fields(headers)
         self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            self.putheader(name, value)
-        self._holds = with_body
+        self._fields, self._holds = fields, with_body
         self.endheaders()
 
     def send(self, data: Any) -> None:
         """Send bytes, after the head that is held back."""
-        if self._holds:
-            if self.sock is None:
-                self.connect()
-            self._holds, self._held = False, data
-            return
+        if self._fields:
+            # The request line and the blank line, from ``endheaders``: the fields go between them.
+            data, self._fields = data[:-2] + self._fields + data[-2:], b""
+            if self._holds:
+                if self.sock is None:
+                    self.connect()
+                self._holds, self._held = False, data
+                return
         held, self._held = self._held, b""
         if held and len(data) <= READ_AHEAD_BYTES:
             super().send(b"".join((held, data)))
@@ -319,7 +322,7 @@ class PinnedConnection(http.client.HTTPConnection):
 
     def close(self) -> None:
         """Close it; the next request dials anew."""
-        self._holds, self._held = False, b""
+        self._fields, self._holds, self._held = b"", False, b""
         super().close()
 
     def connect(self) -> None:

@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.1 reply, read within bounds.
+"""The heads of HTTP/1.1: a reply's is read within bounds, a request's fields are written.
 
 The standard library reads it with its parser for mail, which takes as long as all else about a small object.
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, overload
 
 MAX_LINE_BYTES = 65_536
@@ -19,6 +19,7 @@ MAX_INTERIM_REPLIES = 10
 CONTINUE = 100
 _ENDS = frozenset({"\r\n", "\n"})
 _FOLD = re.compile(r"\r?\n[ \t]+")  # a folded line goes on with the last one
+_FIELDS = re.compile(r"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
 _FIELD = re.compile(r"^([^\s:]+):[ \t]*([^\r\n]*?)[ \t]*\r?\n", re.MULTILINE)
 
 
@@ -89,6 +90,18 @@ def read_head(file: io.BufferedReader) -> tuple[int, int, str, Headers]:
         if status != CONTINUE:
             return version, status, reason, headers
     raise http.client.HTTPException("too many interim replies")
+
+
+def write_fields(headers: Mapping[str, str]) -> bytes:
+    """Write the fields of a request's head.
+
+    Raises:
+        ValueError: A name or value has characters that it can't have, such as the end of a line.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or not _FIELDS.fullmatch(text):
+        raise ValueError("a header has characters that it can't have")
+    return text.encode("latin-1")
 
 
 def closes(version: int, headers: Headers) -> bool:

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from dataferry.net import heads
-from dataferry.net.heads import Headers, closes, read_head
+from dataferry.net.heads import Headers, closes, read_head, write_fields
 
 
 def read(text: str) -> tuple[int, int, str, Headers]:
@@ -73,6 +73,32 @@ def test_what_is_no_head_is_refused(text: str, error: type[Exception]) -> None:
     """Broken, ambiguous and endless heads are errors, never guessed at."""
     with pytest.raises(error):
         read(text)
+
+
+def test_fields_are_written_as_given() -> None:
+    """Each on a line of its own, Latin-1 included."""
+    assert (
+        write_fields({"Host": "a", "x-amz-meta-n": "gr\xfc\tx"}) == b"Host: a\r\nx-amz-meta-n: gr\xfc\tx\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("a", "b\r\nInjected: c"),
+        ("a", "b\nInjected: c"),
+        ("a", "b\rc"),
+        ("a", "b\0"),
+        ("a", "\u20ac"),
+        ("a: b\r\nc", "d"),
+        ("a b", "c"),
+        ("", "c"),
+    ],
+)
+def test_no_field_can_hold_another(name: str, value: str) -> None:
+    """What would end a line, or is no name, is refused."""
+    with pytest.raises(ValueError, match=r"can't|encode"):
+        write_fields({"Host": "a", name: value})
 
 
 @pytest.mark.parametrize(
