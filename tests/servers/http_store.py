@@ -10,7 +10,8 @@
 
 ``ETag`` is strong unless ``etags`` says ``weak`` or is None. ``ranges=False`` knows no ranges; a server that
 does says so unless ``says_ranges`` is False. ``if_match`` and ``conditional_writes``
-say which conditions are looked at. ``chunked`` sends bodies without a length. What is PUT or POSTed
+say which conditions are looked at. ``raw`` answers GETs
+of a path with exactly these bytes. ``chunked`` sends bodies without a length. What is PUT or POSTed
 is kept once it is whole; what a POST brings is also in ``posted``.
 """
 
@@ -46,6 +47,7 @@ class Fault(StrEnum):
     SHIFT_RANGE = "shift range"
     IGNORE_CONDITION = "ignore condition"  # another version answers, whatever was asked for
     STALL_WRITE = "stall write"  # the body is not read
+    HANG_UP = "hang up"  # the connection closes without an answer
     GARBAGE = "garbage"  # an answer that is no HTTP
     CLOSE_IDLE = "close idle"  # a right answer, then the connection closes without a word
 
@@ -93,6 +95,7 @@ class HttpStore:
         self.token = token
         self.objects: dict[str, Kept] = {}
         self.redirects: dict[str, tuple[int, str]] = {}
+        self.raw: dict[str, bytes] = {}
         self.posted: list[bytes] = []
         self.requests: list[Request] = []
         self.etags: str | None = "strong"
@@ -199,8 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _is(self, *faults: Fault) -> bool:
         return self.fault is not None and self.fault.fault in faults
 
-    def _answer(self) -> None:
-        writes = self.command in {"PUT", "POST"}
+    def _instead(self) -> None:
+        """Do what a fault does in the place of an answer."""
+        if self._is(Fault.HANG_UP):
+            raise _HungUpError
+        if self.name in self.store.raw and self.command == "GET":
+            self.wfile.write(self.store.raw[self.name])
+            raise _HungUpError
         if self._is(Fault.STALL_WRITE):
             self.store.released.wait(_HANG_S)
             raise _HungUpError
@@ -210,6 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is(Fault.REFUSE):
             self._status(self.fault.status if self.fault else 500)
             raise _HungUpError
+
+    def _answer(self) -> None:
+        self._instead()
+        writes = self.command in {"PUT", "POST"}
         body = self._body() if writes else b""
         if self._is(Fault.STATUS) and self.fault is not None:
             more = {} if self.fault.retry_after is None else {"Retry-After": self.fault.retry_after}

@@ -23,6 +23,7 @@ from dataferry.domain.errors import (
     AccessDeniedError,
     AddressError,
     BucketNotFoundError,
+    ConnectionFailedError,
     DataFerryError,
     EgressDeniedError,
     ObjectNotFoundError,
@@ -195,14 +196,53 @@ def test_the_whole_may_answer_a_range_of_all(store: HttpStore, reader: HttpReade
 
 
 @pytest.mark.parametrize(
-    "content_range", ["bytes 0-3/9", "bytes 1-4/*", "bytes */9", "items 0-4/9", "bytes 0-4/5x"]
+    "content_range",
+    [
+        "bytes 1-5/9",
+        "bytes 0-3/9",
+        "bytes 0-5/9",
+        "bytes */9",
+        "items 0-4/9",
+        "bytes 0-4/9x",
+        "bytes 00-04",
+        "",
+    ],
 )
 def test_another_range_than_asked_for_is_refused(
     store: HttpStore, reader: HttpReader, content_range: str
 ) -> None:
-    """A 206 is compared with what was asked, exactly."""
-    store.ranges = False
-    store.objects["/d/x.bin"].headers["Content-Range"] = content_range
+    """A 206 is compared with what was asked, exactly, whatever bytes come with it."""
+    for length in (b"Content-Length: 5\r\n", b""):
+        store.raw["/d/x.bin"] = (
+            f"HTTP/1.1 206 Partial\r\nContent-Range: {content_range}\r\n".encode() + length + b"\r\n12345"
+        )
+        with pytest.raises(WrongRangeError):
+            read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None), offset_bytes=0, length_bytes=5)
+
+
+def test_the_end_of_a_range_is_not_the_range(store: HttpStore, reader: HttpReader) -> None:
+    """A reply that begins later than asked for is refused, though it ends where it should."""
+    head = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 1-4/9\r\nContent-Length: 4\r\n\r\n"
+    store.raw["/d/x.bin"] = head + b"2345"
+    with pytest.raises(WrongRangeError):
+        read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None), offset_bytes=0, length_bytes=5)
+
+
+@pytest.mark.parametrize("total", ["9", "*"])
+def test_the_range_asked_for_is_taken(store: HttpStore, reader: HttpReader, total: str) -> None:
+    """Also from a server that does not know the size."""
+    head = f"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/{total}\r\nContent-Length: 5\r\n\r\n"
+    store.raw["/d/x.bin"] = head.encode() + b"12345"
+    info = ObjectInfo(name="x", key="x.bin", size_bytes=None)
+    assert read(reader, info, offset_bytes=0, length_bytes=5) == b"12345"
+    with pytest.raises(WrongRangeError):
+        read(reader, info)
+
+
+def test_a_range_with_more_bytes_than_it_has_is_refused(store: HttpStore, reader: HttpReader) -> None:
+    """A body in chunks that goes on behind its range is not taken."""
+    head = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-4/9\r\nTransfer-Encoding: chunked\r\n\r\n"
+    store.raw["/d/x.bin"] = head + b"6\r\n123456\r\n0\r\n\r\n"
     with pytest.raises(WrongRangeError):
         read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None), offset_bytes=0, length_bytes=5)
 
@@ -227,15 +267,31 @@ def test_a_reply_never_names_the_object(store: HttpStore) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Transfer-Encoding": "gzip, chunked"}, {"Content-Length": "7"}, {"Transfer-Encoding": "chunked"}],
+    [
+        *(
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: gzip",
+            "Content-Length: 5\r\nContent-Length: 7",
+        ),
+        *("Transfer-Encoding: chunked\r\nContent-Length: 5", "Content-Length: 5, 5", "Content-Length: -5"),
+        *("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Content-Length: 5x"),
+    ],
 )
-def test_a_reply_with_two_lengths_is_refused(
-    store: HttpStore, reader: HttpReader, headers: dict[str, str]
+def test_a_reply_whose_end_is_not_plain_is_refused(
+    store: HttpStore, reader: HttpReader, headers: str
 ) -> None:
     """A body whose end two readers could see at different places is not read."""
-    store.objects["/d/x.bin"].headers |= headers
+    store.raw["/d/x.bin"] = f"HTTP/1.1 200 OK\r\n{headers}\r\n\r\n5\r\n12345\r\n0\r\n\r\n".encode()
     with pytest.raises(ProtocolError):
         read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None))
+
+
+def test_more_headers_than_a_bound_are_refused(store: HttpStore, reader: HttpReader) -> None:
+    """A head without an end is no reply."""
+    for lines in (b"X: y\r\n" * 200, b"X: " + b"y" * 100_000 + b"\r\n"):
+        store.raw["/d/x.bin"] = b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n"
+        with pytest.raises(ProtocolError):
+            read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None))
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -439,6 +495,27 @@ def test_a_connection_that_died_idle_is_dialled_anew(store: HttpStore, reader: H
     store.inject("GET", Fault.CLOSE_IDLE, times=3)
     for _ in range(4):
         assert read(reader, info) == DATA
+
+
+def test_a_connection_that_dies_with_a_request_is_dialled_anew_once(
+    store: HttpStore, reader: HttpReader
+) -> None:
+    """An idle connection may end just then; a fresh one that ends is a fault."""
+    info = looked_up(place(store))
+    assert read(reader, info) == DATA
+    store.inject("GET", Fault.HANG_UP)
+    assert read(reader, info) == DATA
+    store.inject("GET", Fault.HANG_UP, times=2)
+    with pytest.raises(ConnectionFailedError):
+        read(reader, info)
+
+
+def test_more_bytes_than_said_are_not_sent(store: HttpStore, writer: HttpWriter) -> None:
+    """They would be the beginning of another request."""
+    body = writer.put("x", length_bytes=5, attributes=Attributes())
+    body.send(memoryview(b"1234"))
+    with pytest.raises(ProtocolError):
+        body.send(memoryview(b"5DELETE / HTTP/1.1"))
 
 
 def test_a_changed_object_is_noticed_by_if_range_too(store: HttpStore, reader: HttpReader) -> None:
