@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check bench format lock clean
+.PHONY: help setup demo test check bench conformance format lock clean
 
 help:  ## list the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## make .venv with .venv/bin/dataferry in it
 
@@ -34,6 +34,9 @@ check: setup  ## lint, types, import contracts, docs
 
 bench: setup  ## speed, processor time and memory beside rclone and boto3
 	@$(BIN)/python bench/compare.py
+
+conformance: setup  ## the protocol's own conformance kit against a real plane (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.interop.tck.conformance
 
 format:  ## let ruff lay out the code
 	@$(BIN)/ruff format src tests bench

@@ -1,0 +1,99 @@
+"""Run the conformance kit of Data Plane Signaling against a real ``dataferry serve``.
+
+``make conformance`` starts this. It starts two S3 servers, a plane, and the place where the kit's data goes;
+runs every data plane test that the kit has; prints ``N passed, N failed``; and writes
+docs/reference/conformance.md. Exit code 0 only if all passed; 2 if the kit could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.interop.tck import configuration, report
+from tests.interop.tck.forwarding_sink import ForwardingSink
+from tests.interop.tck.kit import Kit, KitError, Outcome
+from tests.servers.plane import TOKEN
+from tests.servers.s3_client import s3_client
+
+from dataferry.demo.planes import PlaneProcess
+from dataferry.demo.processes import free_port
+from dataferry.demo.servers import JuiceFs
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "conformance.md"
+# The kit's own: how long it waits for a state or a callback.
+WAIT_S = 15
+
+
+def outcomes(directory: Path, kit: Kit) -> list[Outcome]:
+    """Run the kit against a plane; what was started is ended.
+
+    Args:
+        directory: For servers, the plane and their logs.
+        kit: Resolved.
+    """
+    with ExitStack() as stack:
+        provider = stack.enter_context(JuiceFs(directory / "provider"))
+        consumer = stack.enter_context(JuiceFs(directory / "consumer"))
+        _fill(provider, consumer)
+        kit_port = free_port()
+        sink = stack.enter_context(ForwardingSink(kit_port))
+        plane = stack.enter_context(
+            PlaneProcess("plane", directory / "plane", configuration.settings(provider, consumer, sink.url))
+        )
+        return kit.run(
+            {
+                "dataspacetck.dps.dataplane.url": f"{plane.url}/api/v1",
+                "dataspacetck.dps.dataplane.authorization": f"Bearer {TOKEN}",
+                "dataspacetck.dps.default.wait": str(WAIT_S),
+                "dataspacetck.callback.address": sink.url,
+                "dataspacetck.host": "127.0.0.1",
+                "dataspacetck.port": str(kit_port),
+                "dataspacetck.debug": "true",
+                "dataspacetck.ansi": "false",
+                **configuration.choices(),
+            }
+        )
+
+
+def _fill(provider: JuiceFs, consumer: JuiceFs) -> None:
+    """Make the buckets, and the object that all datasets are."""
+    client = s3_client(provider)
+    client.create_bucket(Bucket=configuration.SOURCE_BUCKET)
+    body = bytes(range(256)) * (configuration.OBJECT_BYTES // 256)
+    client.put_object(Bucket=configuration.SOURCE_BUCKET, Key="data.bin", Body=body)
+    s3_client(consumer).create_bucket(Bucket=configuration.LANDING_BUCKET)
+
+
+def main() -> int:
+    """Run, print and write; return the exit code."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "--kit-from", default="Maven Central", help="where the kit came from, for the page (%(default)s)"
+    )
+    kit_from = options.parse_args().kit_from
+    directory = Path(tempfile.mkdtemp(prefix="dataferry-conformance-"))
+    kit = Kit(directory / "kit")
+    try:
+        kit.resolve()
+        found = outcomes(directory, kit)
+    except KitError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - the command's output
+        return 2
+    found = report.complete(found, configuration.TESTS)
+    PAGE.write_text(report.page(found, kit_from=kit_from))
+    for one in found:
+        print(f"{one.status:7} {one.title}")  # noqa: T201
+        if not one.passed:
+            print(f"        {one.reason}")  # noqa: T201
+    passed = sum(one.passed for one in found)
+    print(f"logs: {directory}")  # noqa: T201
+    print(f"{passed} passed, {len(found) - passed} failed")  # noqa: T201
+    return 0 if passed == len(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The page that tells what the conformance kit found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tests.interop.tck.kit import Outcome, version
+
+# Why a test fails that is known to: what the product does not have yet. It is run all the same.
+NOT_YET = {
+    "dp_c_http_pull_02_01": "There is no setting yet that requires token renewal of a data address.",
+    "dp_p_http_pull_01_01": "There is no gateway yet: http-pull can't be granted, nor its token renewed.",
+    "dp_p_http_pull_02_01": "As DP_P_HTTP_PULL:01-01.",
+    "dp_p_http_pull_02_02": "As DP_P_HTTP_PULL:01-01.",
+}
+
+_HEAD = """# Conformance
+
+What the conformance kit of Data Plane Signaling finds wrong with DataFerry. Written by `make conformance`,
+which runs every data plane test of the kit against a real `dataferry serve`; none is excluded.
+
+{state}
+
+| | |
+|---|---|
+| kit | `org.eclipse.dataspacetck.dps:dps-tck` {kit}, from {kit_from} |
+| specification | Data Plane Signaling {specification} |
+| tests | {passed} passed, {failed} failed |
+
+| test | what it verifies | | why it fails |
+|---|---|---|---|
+"""
+
+_TAIL = """
+The kit lets its user choose dataset, profile and agreement of each test. Tests of signaling use `s3-pull` and
+`s3-push`, except those of a push's provider: the address that they bring is always HTTP. How the plane is
+configured is in `tests/interop/tck/configuration.py`. `make conformance` needs Java 17, and Maven, which
+fetches the kit from Maven Central.
+"""
+
+
+def complete(outcomes: Iterable[Outcome], tests: Iterable[str]) -> list[Outcome]:
+    """Return the outcomes, and a failure for each test that should have run and did not."""
+    found = list(outcomes)
+    ran = {one.test for one in found}
+    missing = [
+        Outcome(test=test, status="failed", title=test, reason="the kit did not run it")
+        for test in tests
+        if test not in ran
+    ]
+    return found + missing
+
+
+def page(outcomes: Sequence[Outcome], *, kit_from: str) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        outcomes: Of every test.
+        kit_from: Where the kit came from.
+    """
+    passed = sum(one.passed for one in outcomes)
+    failed = len(outcomes) - passed
+    head = _HEAD.format(
+        state="**This is not complete yet**: not all tests pass." if failed else "All tests pass.",
+        kit=version("kit"),
+        kit_from=kit_from,
+        specification=version("specification"),
+        passed=passed,
+        failed=failed,
+    )
+    return head + "".join(map(_row, outcomes)) + _TAIL
+
+
+def _row(one: Outcome) -> str:
+    name = one.title.partition(": ")[0]
+    why = "" if one.passed else NOT_YET.get(one.test, one.reason[:300])
+    about = one.title.partition(": ")[2]
+    return f"| {name} | {_cell(about)} | {one.status} | {_cell(why)} |\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
