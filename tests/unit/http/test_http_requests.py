@@ -286,6 +286,19 @@ def test_a_reply_whose_end_is_not_plain_is_refused(
         read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None))
 
 
+def test_an_early_hint_is_no_reply_to_the_next_request(store: HttpStore, reader: HttpReader) -> None:
+    """A reply before the reply is refused, and what follows it answers nothing else."""
+    info = looked_up(place(store))
+    for status in (b"103 Early Hints", b"101 Switching Protocols"):
+        store.raw["/d/x.bin"] = (
+            b"HTTP/1.1 %b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12345" % status
+        )
+        with pytest.raises(ProtocolError):
+            read(reader, info)
+    store.raw.clear()
+    assert read(reader, info) == DATA
+
+
 def test_more_headers_than_a_bound_are_refused(store: HttpStore, reader: HttpReader) -> None:
     """A head without an end is no reply."""
     for lines in (b"X: y\r\n" * 200, b"X: " + b"y" * 100_000 + b"\r\n"):

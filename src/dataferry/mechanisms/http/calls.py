@@ -13,6 +13,7 @@ import select
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import urljoin
 
@@ -146,6 +147,8 @@ class Client:
             response.read(MAX_DRAIN_BYTES)
         except (OSError, http.client.HTTPException, ValueError):
             self.drop()
+        if response.status < HTTPStatus.OK:
+            self.drop()  # the reply proper is still to come, for a request that has its answer
         if not response.isclosed():
             response.close()
             if connection is None:
