@@ -7,6 +7,7 @@ from fastapi import FastAPI
 import dataferry
 from dataferry.api import health, problems
 from dataferry.api.access import AccessLog
+from dataferry.api.admission import Admission
 from dataferry.api.bodies import JsonBodies
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
@@ -56,6 +57,7 @@ def create_application(services: Services) -> FastAPI:
     problems.install(application)
     # The first to be added is the innermost.
     application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
+    application.add_middleware(Admission, per_caller=services.max_requests_per_caller)
     application.add_middleware(AccessLog)
     application.include_router(health.router)
     application.include_router(signaling.verbs, prefix=services.signaling_path)

@@ -36,6 +36,7 @@ class Services:
             control plane has a token.
         api_keys: Of operators; none configured: only this machine may call.
         max_body_bytes: Bound of a request's body.
+        max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
         max_event_streams: How many clients may follow ``/management/events`` at once.
         event_interval_s: How often a stream looks for news: what a person sees as live.
         keep_alive_s: A silent stream says something this often, so that proxies keep it open.
@@ -54,6 +55,7 @@ class Services:
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     max_body_bytes: int = MAX_BODY_BYTES
+    max_requests_per_caller: int = 40
     max_event_streams: int = 32
     event_interval_s: float = 0.5
     keep_alive_s: float = 15.0

@@ -206,6 +206,7 @@ class Service:
                 anonymous_control_plane_id=_anonymous(given),
                 api_keys=ApiKeys(_operators(settings)),
                 max_body_bytes=settings.server.max_body_bytes,
+                max_requests_per_caller=max(1, settings.server.request_threads // 4),
                 closing=self._closing,
             )
         )

@@ -1,12 +1,13 @@
 """HTTP connections that must make progress: whoever sends no whole request head in time is let go.
 
 uvicorn drops connections that idle between requests, but waits for ever for the first request, and for the
-rest of a head that was begun.
+rest of a head that was begun. Nor does it bound how many connections there are, other than by answering 503.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -17,9 +18,11 @@ class PatientProtocol(H11Protocol):
 
     Attributes:
         head_timeout_s: From the connection's beginning, or the first byte of a later request.
+        max_connections: Most connections of all peers together.
     """
 
     head_timeout_s: ClassVar[float] = 30.0
+    max_connections: ClassVar[int] = 512
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -29,6 +32,37 @@ class PatientProtocol(H11Protocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self._look()
+        if len(self.connections) > self.max_connections:
+            self._make_room()
+
+    @property
+    def idle_since(self) -> float | None:
+        """The loop's time at which its clock began to run; None while a request is answered, or if closed."""
+        if self._head_timer is None or self.transport.is_closing():
+            return None
+        return self._head_timer.when() - self.head_timeout_s
+
+    @property
+    def peer(self) -> str:
+        """The address of the other side."""
+        return self.client[0] if self.client else ""
+
+    def _make_room(self) -> None:
+        """Close what has idled longest, of the peer that has the most connections that idle.
+
+        Clients must be ready for the end of an idle connection; requests that are being answered stay. If all
+        are, it is this connection, which has asked nothing yet, that goes.
+        """
+        idle = [
+            protocol
+            for protocol in self.connections
+            if isinstance(protocol, PatientProtocol) and protocol.idle_since is not None
+        ]
+        of_peer = Counter(protocol.peer for protocol in idle)
+        most = max(of_peer.values())
+        crowd = [protocol for protocol in idle if of_peer[protocol.peer] == most]
+        oldest = min(crowd, key=lambda protocol: protocol.idle_since or 0.0)
+        oldest.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import anyio.to_thread
 import uvicorn
 
 from dataferry import __version__
@@ -28,14 +29,16 @@ class _Server(uvicorn.Server):
     """A uvicorn that says when it is ready, and tells the service when it begins to end."""
 
     def __init__(
-        self, config: uvicorn.Config, *, ready: Callable[[], None], ending: Callable[[], None]
+        self, config: uvicorn.Config, *, threads: int, ready: Callable[[], None], ending: Callable[[], None]
     ) -> None:
         super().__init__(config)
+        self._threads = threads
         self._ready = ready
         self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads
         await super().startup(sockets)
         if self.started:
             self._ready()
@@ -76,11 +79,16 @@ def _run(service: Service, settings: Settings, listener: socket.socket, port: in
         )
         sys.stderr.flush()
 
+    class Protocol(PatientProtocol):
+        """With the configured bound."""
+
+        max_connections = settings.server.max_connections
+
     server = _Server(
         uvicorn.Config(
             service.application,
             # By name, whatever else is installed: others have no bounds on heads.
-            http=PatientProtocol,
+            http=Protocol,
             ws="none",
             log_config=None,
             access_log=False,
@@ -89,6 +97,7 @@ def _run(service: Service, settings: Settings, listener: socket.socket, port: in
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=KEEP_ALIVE_S,
         ),
+        threads=settings.server.request_threads,
         ready=ready,
         ending=service.closing,
     )

@@ -60,6 +60,21 @@ class ServerSettings(Section):
         " memory"
         " without refusing a real one.",
     )
+    request_threads: int = Field(
+        default=160,
+        ge=4,
+        le=1024,
+        description="Requests that are worked on at once; further ones wait, and are never refused. One"
+        " caller has at most a quarter of them, so that a slow store of one control plane does not keep the"
+        " others waiting.",
+    )
+    max_connections: int = Field(
+        default=512,
+        ge=16,
+        le=65_536,
+        description="Connections held open. One more closes the one that has idled longest, of the peer that"
+        " has the most. Half of the 1,024 files that many systems let a process have.",
+    )
 
     @field_validator("public_url")
     @classmethod

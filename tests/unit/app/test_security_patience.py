@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -30,18 +31,27 @@ class Hasty(PatientProtocol):
     head_timeout_s = HEAD_S
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Where a server with this protocol listens."""
+@contextlib.contextmanager
+def serving(protocol: type[PatientProtocol]) -> Iterator[int]:
+    """Serve with a protocol; gives the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(_application, http=Hasty, ws="none", lifespan="off", log_config=None)
+            uvicorn.Config(_application, http=protocol, ws="none", lifespan="off", log_config=None)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Where a server that does not wait for long listens."""
+    with serving(Hasty) as port:
+        yield port
 
 
 def _connect(port: int) -> socket.socket:
@@ -79,3 +89,25 @@ def test_a_connection_that_works_is_kept(port: int) -> None:
             sock.sendall(REQUEST)
             assert sock.recv(4096).startswith(b"HTTP/1.1 204")
             time.sleep(HEAD_S / 10)
+
+
+class Narrow(PatientProtocol):
+    """Has room for few."""
+
+    max_connections = 4
+
+
+def test_one_connection_too_many_closes_the_one_that_idles_longest() -> None:
+    """Whoever connects can ask, however many idle; those that idle in order of age make room."""
+    with serving(Narrow) as port, ExitStack() as held:
+        idle = [held.enter_context(_connect(port)) for _ in range(4)]
+        for sock in idle[:2]:
+            sock.sendall(REQUEST)
+            assert sock.recv(4096).startswith(b"HTTP/1.1 204")
+        for _ in range(2):
+            late = held.enter_context(_connect(port))
+            late.sendall(REQUEST)
+            assert late.recv(4096).startswith(b"HTTP/1.1 204")
+        assert [sock.recv(4096) for sock in idle[2:]] == [b"", b""]
+        idle[0].sendall(REQUEST)
+        assert idle[0].recv(4096).startswith(b"HTTP/1.1 204")
