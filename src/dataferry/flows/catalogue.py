@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
-from dataferry.flows.location_settings import check_settings, secret_names
+from dataferry.flows.location_settings import check_settings, moved_settings, secret_names
 from dataferry.flows.matching import is_for, matches, specificity, zone_rank, zone_serves
 from dataferry.mechanisms.base import Mechanism
 from dataferry.mechanisms.registry import Registry
@@ -94,7 +94,7 @@ class Catalogue:
         """Create or replace a location; a secret given as ``***`` keeps its present value.
 
         Raises:
-            InputError: Its name or settings are wrong.
+            InputError: Its name or settings are wrong, or a kept secret would go to another place.
             ForbiddenError: It stands in the configuration.
         """
         _check_name(location.name)
@@ -116,6 +116,9 @@ class Catalogue:
         present = next((e.value for e in self.locations() if e.value.name == location.name), None)
         if present is None or present.mechanism != location.mechanism:
             raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
+        moved = moved_settings(mechanism, present, location)
+        if moved:
+            raise InputError(f"{', '.join(hidden)}: give it again, as {', '.join(moved)} has changed")
         return {**location.settings, **{name: present.settings.get(name) for name in hidden}}
 
     def delete_location(self, name: str) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import jsonschema
 
 from dataferry.domain.errors import InputError
 from dataferry.domain.location import Location
 from dataferry.mechanisms.base import Mechanism
+
+# Mechanisms of others may call it any of these.
+_PLACE = re.compile(r"url|uri|endpoint|host|server|address(?!ing)|port\b|proxy|root")
 
 
 def check_settings(mechanism: Mechanism, location: Location) -> None:
@@ -41,3 +47,25 @@ def secret_names(mechanism: Mechanism) -> frozenset[str]:
     """Return which of a mechanism's settings are secrets: those its schema marks ``writeOnly``."""
     properties = mechanism.location_schema.get("properties", {})
     return frozenset(name for name, schema in properties.items() if schema.get("writeOnly"))
+
+
+def moved_settings(mechanism: Mechanism, present: Location, wanted: Location) -> list[str]:
+    """Return which settings differ that say where a location is, and so where its secrets are sent."""
+    properties: dict[str, Any] = dict(mechanism.location_schema.get("properties", {}))
+    return [
+        name
+        for name, schema in properties.items()
+        if _is_place(name, schema) and _value(present, name, schema) != _value(wanted, name, schema)
+    ]
+
+
+def _is_place(name: str, schema: dict[str, Any]) -> bool:
+    """Return whether a setting says where: by its name, or as it is a URL or a path."""
+    if schema.get("writeOnly"):
+        return False
+    return _PLACE.search(name) is not None or schema.get("pattern", "").startswith(("^http", "^/"))
+
+
+def _value(location: Location, name: str, schema: dict[str, Any]) -> Any:
+    """Return a setting, or its default."""
+    return location.settings.get(name, schema.get("default"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
@@ -303,6 +303,13 @@ def show_mechanism(request: Request, name: Name) -> dict[str, Any]:
 # -- control planes
 
 _SECRETS = ("token", "callback_token", "management_key")
+_PLACES = ("endpoint", "registration_url", "management_url")
+# What says where each is sent: a registration repeats the token that we are called with.
+_SENT_TO = {
+    "token": ("endpoint", "registration_url", "register", "registration"),
+    "callback_token": ("endpoint", "registration_url"),
+    "management_key": ("management_url",),
+}
 
 
 def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, Any]:
@@ -335,7 +342,7 @@ def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dic
     """Write a control plane on the operator's word; a secret sent as ``***`` keeps its present value."""
     services = services_of(request)
     given = body.model_dump(by_alias=True)
-    for field in ("endpoint", "registration_url", "management_url"):
+    for field in _PLACES:
         if given[field] is not None:
             plain_http_url(given[field], field)
     hidden = [key for key in _SECRETS if given[key] == HIDDEN]
@@ -343,10 +350,25 @@ def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dic
         present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
         if present is None:
             raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
+        _refuse_moved(hidden, given, present)
         given |= {key: getattr(present, key) for key in hidden}
     _refuse_shared_token(services, id, given["token"])
     services.catalogue.put_control_plane(ControlPlane(id=id, provenance=Provenance.OPERATOR, **given))
     return show_control_plane(request, id)
+
+
+def _refuse_moved(hidden: Sequence[str], given: Mapping[str, Any], present: ControlPlane) -> None:
+    """Refuse to send a secret that nobody gave again to another place.
+
+    Raises:
+        InputError: That would happen.
+    """
+    for key in hidden:
+        if key == "token" and not given["register"]:
+            continue
+        for place in _SENT_TO[key]:
+            if getattr(present, key) and given[place] != getattr(present, place):
+                raise InputError(f"{key}: must be given again with another {place}: it would be sent there")
 
 
 def _refuse_shared_token(services: Services, id: str, token: str | None) -> None:
