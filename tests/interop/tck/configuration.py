@@ -25,6 +25,8 @@ S3_PUSH = "https://w3id.org/dspace-sig/profile/s3-push"
 READY = "conformance-ready"
 SHORT = "conformance-short"
 DEFERRED = "conformance-deferred"
+# No test of the kit sees ``errored``: the rig asks for what is not there.
+MISSING = "conformance-missing"
 
 SOURCE_BUCKET = "conformance-source"
 LANDING_BUCKET = "conformance-landing"
@@ -62,6 +64,7 @@ def settings(provider: S3Server, consumer: S3Server, callbacks_url: str) -> dict
                 "endpoint": callbacks_url,
                 "token": TOKEN,
                 "callback_token": CALLBACK_TOKEN,
+                "register": True,
             }
         ],
         "locations": {
@@ -72,6 +75,7 @@ def settings(provider: S3Server, consumer: S3Server, callbacks_url: str) -> dict
             _dataset(READY),
             _dataset(SHORT, bandwidth_bytes_per_s=BYTES_PER_S),
             _dataset(DEFERRED, bandwidth_bytes_per_s=BYTES_PER_S, prepare_wait_s=0),
+            {"id": MISSING, "source": f"source:{SOURCE_BUCKET}/missing.bin", "prepare_wait_s": 0},
         ],
         "landing_zones": [
             _zone(READY),

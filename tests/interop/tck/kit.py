@@ -66,6 +66,21 @@ class Kit:
         """What the kit printed, exchanges included."""
         return self._directory / "kit.log"
 
+    @property
+    def archive(self) -> Path:
+        """The kit's own jar, once it is resolved.
+
+        Raises:
+            KitError: The classpath has none.
+        """
+        found = [path for path in self._classpath() if re.match(r"dps-tck-.*\.jar$", Path(path).name)]
+        if not found:
+            raise KitError("the kit is not on the classpath that Maven gave")
+        return Path(found[0])
+
+    def _classpath(self) -> list[str]:
+        return (self._directory / "classpath").read_text().strip().split(os.pathsep)
+
     def resolve(self) -> None:
         """Fetch the kit and compile the program that runs it.
 
@@ -99,7 +114,7 @@ class Kit:
         settings.touch(mode=0o600)
         lines = {**properties, "dataferry.outcomes": str(outcomes)}.items()
         settings.write_text("".join(f"{name}={value}\n" for name, value in lines))
-        classpath = f"{self._directory}/classes:{(self._directory / 'classpath').read_text().strip()}"
+        classpath = os.pathsep.join([str(self._directory / "classes"), *self._classpath()])
         with self.output.open("wb") as output:
             try:
                 done = subprocess.run(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from tests.interop.tck.kit import Outcome, version
+from tests.interop.tck.schemas import Checked
 
 # Why a test fails that is known to: what the product does not have yet. It is run all the same.
 NOT_YET = {
@@ -38,6 +40,17 @@ configured is in `tests/interop/tck/configuration.py`. `make conformance` needs 
 fetches the kit from Maven Central.
 """
 
+_MESSAGES = """
+## Messages and their schemas
+
+Every message that passed between the plane and its control plane in this run, held against the JSON Schemas
+that the specification publishes. What the plane sends must be as published. What it accepts may differ where
+control planes in use do: a missing `@type` in a data address, for one.
+
+| message | | number | |
+|---|---|---|---|
+"""
+
 
 def complete(outcomes: Iterable[Outcome], tests: Iterable[str]) -> list[Outcome]:
     """Return the outcomes, and a failure for each test that should have run and did not."""
@@ -51,11 +64,12 @@ def complete(outcomes: Iterable[Outcome], tests: Iterable[str]) -> list[Outcome]
     return found + missing
 
 
-def page(outcomes: Sequence[Outcome], *, kit_from: str) -> str:
+def page(outcomes: Sequence[Outcome], checked: Sequence[Checked], *, kit_from: str) -> str:
     """Return the page in Markdown.
 
     Args:
         outcomes: Of every test.
+        checked: Every message that was held against its schema.
         kit_from: Where the kit came from.
     """
     passed = sum(one.passed for one in outcomes)
@@ -68,7 +82,19 @@ def page(outcomes: Sequence[Outcome], *, kit_from: str) -> str:
         passed=passed,
         failed=failed,
     )
-    return head + "".join(map(_row, outcomes)) + _TAIL
+    return head + "".join(map(_row, outcomes)) + _TAIL + _messages(checked)
+
+
+def _messages(checked: Sequence[Checked]) -> str:
+    """Count the messages, and name every way in which some differ from their schema."""
+    rows = []
+    for theirs, what in sorted({(not one.ours, one.what) for one in checked}):
+        alike = [one for one in checked if (not one.ours, one.what) == (theirs, what)]
+        # Which entry of a list it was is no matter.
+        faults = sorted({re.sub(r"\[\d+\]", "[]", fault) for one in alike for fault in one.faults})
+        side = "accepted" if theirs else "sent"
+        rows.append(f"| {what} | {side} | {len(alike)} | {_cell('; '.join(faults)) or 'as published'} |\n")
+    return _MESSAGES + "".join(rows)
 
 
 def _row(one: Outcome) -> str:
