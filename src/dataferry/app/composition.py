@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fastapi import FastAPI
 
@@ -29,13 +29,13 @@ from dataferry.app.wiring import (
 )
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import ConfigError, InputError
-from dataferry.domain.location import ControlPlane, Location
+from dataferry.domain.location import ControlPlane
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.grants import Grants
 from dataferry.flows.journal import Journal
-from dataferry.flows.location_settings import check_settings
+from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
 from dataferry.flows.policy import FlowPolicy
@@ -107,7 +107,7 @@ def secret_values(settings: Settings, given: Configured, registry: Registry) -> 
     for plane in given.control_planes:
         values.add(plane.token, plane.callback_token, plane.management_key)
     for location in given.locations:
-        values.add(*_secrets_of(location, registry))
+        values.add(*secrets_of(location, registry.get(location.mechanism)))
     return values
 
 
@@ -118,15 +118,6 @@ def _operators(settings: Settings) -> Iterator[ApiKey]:
     for configured_key in settings.auth.api_keys:
         if configured_key.sha256 is not None:
             yield ApiKey(name=configured_key.name, digest=bytes.fromhex(configured_key.sha256))
-
-
-def _secrets_of(location: Location, registry: Registry) -> Iterator[str]:
-    """The values that the mechanism's schema marks as secret."""
-    properties: dict[str, Any] = registry.get(location.mechanism).location_schema.get("properties", {})
-    for name, schema in properties.items():
-        value = location.settings.get(name)
-        if schema.get("writeOnly") and isinstance(value, str):
-            yield value
 
 
 class Service:
@@ -154,10 +145,13 @@ class Service:
         network = network_of(settings)
         self._lock_database(settings)
         store = Store.open(
-            settings.store.url, sealer=Sealer(load_or_create_key(key_file(settings))), clock=clock
+            settings.store.url,
+            sealer=Sealer(load_or_create_key(key_file(settings))),
+            clock=clock,
+            secrets=self.secrets,
         )
         self._open.callback(store.close)
-        catalogue = Catalogue(store, registry, given)
+        catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
         preparations = Preparations(resolver, Grants(resolver, ttl_s=policy.grant_ttl_s), network)
         self._open.callback(preparations.close)

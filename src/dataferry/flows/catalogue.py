@@ -13,10 +13,11 @@ from typing import Any, Generic, TypeVar
 
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
-from dataferry.flows.location_settings import check_settings, moved_settings, secret_names
+from dataferry.flows.location_settings import check_settings, moved_settings, secret_names, secrets_of
 from dataferry.flows.matching import is_for, matches, specificity, zone_rank, zone_serves
 from dataferry.mechanisms.base import Mechanism
 from dataferry.mechanisms.registry import Registry
+from dataferry.secrets.redaction import SecretValues
 from dataferry.store.records import Registration
 from dataferry.store.store import Store
 
@@ -51,10 +52,19 @@ class Catalogue:
         store: Where entries made over the API are kept.
         registry: The mechanisms, whose schemas decide what a location may hold.
         configured: What the configuration file holds.
+        secrets: Told of the secrets of locations that are read and written, for the logs to leave out.
     """
 
-    def __init__(self, store: Store, registry: Registry, configured: Configured | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        configured: Configured | None = None,
+        *,
+        secrets: SecretValues | None = None,
+    ) -> None:
         self._store = store
+        self._secrets = secrets or SecretValues()
         self._registry = registry
         given = configured or Configured()
         self._locations = {entry.name: entry for entry in given.locations}
@@ -82,7 +92,13 @@ class Catalogue:
             found = tx.catalogue.location(name)
         if found is None:
             raise NotFoundError(f"there is no location {name[:100]!r}")
+        self._remember(found)
         return found
+
+    def _remember(self, location: Location) -> None:
+        """Have the logs leave out a location's secrets."""
+        if location.mechanism in self._registry.names:
+            self._secrets.remember(*secrets_of(location, self._registry.get(location.mechanism)))
 
     def location_view(self, location: Location) -> dict[str, Any]:
         """Return a location as it may be shown: secrets are ``***``."""
@@ -104,6 +120,7 @@ class Catalogue:
         except ConfigError as exc:
             raise InputError(str(exc)) from exc
         kept = replace(location, settings=self._with_kept_secrets(location, mechanism))
+        self._remember(kept)
         check_settings(mechanism, kept)
         with self._store.transaction() as tx:
             tx.catalogue.put_location(kept)

@@ -49,6 +49,12 @@ def secret_names(mechanism: Mechanism) -> frozenset[str]:
     return frozenset(name for name, schema in properties.items() if schema.get("writeOnly"))
 
 
+def secrets_of(location: Location, mechanism: Mechanism) -> tuple[str, ...]:
+    """Return the values of a location's secrets."""
+    values = (location.settings.get(name) for name in secret_names(mechanism))
+    return tuple(value for value in values if isinstance(value, str))
+
+
 def moved_settings(mechanism: Mechanism, present: Location, wanted: Location) -> list[str]:
     """Return which settings differ that say where a location is, and so where its secrets are sent."""
     properties: dict[str, Any] = dict(mechanism.location_schema.get("properties", {}))

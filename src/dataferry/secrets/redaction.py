@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib import parse
 
 MASK = "***"
 # Shorter values would cut ordinary words out of the logs, and are no secrets worth the name.
 MIN_SECRET_CHARS = 6
+# Of values that came by; more are let go, as every line is searched for every one: some 0.1 ms for all.
+MAX_REMEMBERED = 512
+MIN_STRANGERS_CHARS = 8
+MAX_STRANGERS_CHARS = 4096
+
+_SECRET = re.compile(
+    r"(?i)secret|token|passw|credential|signature|authorization|auth_?code|(api|access|private|account|shared)[-_]?key"
+)
+_PLACE_OR_KIND = re.compile(r"(?i)(ur[il]|endpoint|type|name|expir\w*)$")
 
 _HEADERS = re.compile(
     r"""(?isx)
@@ -45,20 +56,25 @@ def redact_patterns(text: str) -> str:
 class SecretValues:
     """The secrets that this process knows; ``redact`` is what logging runs every record through.
 
+    Those of the configuration stay; those that come by, in addresses and over the API, stay until others came
+    by more recently: an attempt at a flow reads its row, and with it come its secrets again.
+
     Thread-safe. ``repr`` shows how many there are, not which.
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
-        self._spellings: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._kept: set[str] = set()
+        self._remembered: OrderedDict[str, set[str]] = OrderedDict()
+        # Not one pattern: it would be compiled anew with every secret, and tries its branches at every place.
+        self._longest_first: tuple[str, ...] = ()
         self.add(*values)
 
     def __repr__(self) -> str:
-        return f"SecretValues({len(self._spellings)} spellings)"
+        return f"SecretValues({len(self._longest_first)} spellings)"
 
     def add(self, *values: str | None) -> None:
-        """Register secrets in all their spellings; None and short ones are passed over."""
+        """Register secrets for good, in all their spellings; None and short ones are passed over."""
         spellings = {
             spelling
             for value in values
@@ -66,18 +82,64 @@ class SecretValues:
             for spelling in _spellings(value)
         }
         with self._lock:
-            if spellings <= self._spellings:
-                return
-            self._spellings |= spellings
-            # Longest first: a secret that begins with another one must go as a whole.
-            ordered = sorted(self._spellings, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+            if not spellings <= self._kept:
+                self._kept |= spellings
+                self._order()
+
+    def remember(self, *values: str | None) -> None:
+        """Register secrets that came by; the ones that came by longest ago are forgotten.
+
+        Passed over are None, short ones, which strangers could cut words out of the logs with, and very long
+        ones.
+        """
+        with self._lock:
+            changed = False
+            for value in values:
+                if value is None or not MIN_STRANGERS_CHARS <= len(value) <= MAX_STRANGERS_CHARS:
+                    continue
+                if value in self._remembered:
+                    self._remembered.move_to_end(value)
+                    continue
+                self._remembered[value] = _spellings(value)
+                changed = True
+            while len(self._remembered) > MAX_REMEMBERED:
+                self._remembered.popitem(last=False)
+            if changed:
+                self._order()
+
+    def _order(self) -> None:
+        """Longest first: a secret that begins with another one must go as a whole."""
+        every = self._kept.union(*self._remembered.values())
+        self._longest_first = tuple(sorted(every, key=len, reverse=True))
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every registered secret and everything that looks like one masked."""
-        pattern = self._pattern
-        masked = text if pattern is None else pattern.sub(MASK, text)
+        masked = text
+        for spelling in self._longest_first:
+            if spelling in masked:
+                masked = masked.replace(spelling, MASK)
         return redact_patterns(masked)
+
+
+def secrets_in(value: Any) -> Iterator[str]:
+    """Yield the texts in a JSON value whose names say that they are secrets, at any depth.
+
+    A name is a key of an object, or the ``name`` beside a ``value``, as DataAddresses have it.
+    """
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            named = [*item.items(), (item.get("name"), item.get("value"))]
+            yield from (text for name, text in named if isinstance(text, str) and _is_secret(name))
+            pending.extend(item.values())
+
+
+def _is_secret(name: object) -> bool:
+    """Return whether a name is that of a secret; what says where one is had is none."""
+    return isinstance(name, str) and bool(_SECRET.search(name)) and not _PLACE_OR_KIND.search(name)
 
 
 def redact(text: str, values: SecretValues | None = None) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.location import ControlPlane
+from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.records import Registration
 from dataferry.store.schema import control_planes, registrations
@@ -22,8 +23,9 @@ MAX_ERROR_CHARS = 2_000
 class ControlPlaneRepository:
     """Control planes (their tokens sealed), and registrations, which configured ones have too."""
 
-    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock, secrets: SecretValues) -> None:
         self._connection = connection
+        self._secrets = secrets
         self._sealer = sealer
         self._clock = clock
 
@@ -31,6 +33,7 @@ class ControlPlaneRepository:
         """Add a control plane, or write it over the one with that id."""
         settings = asdict(control_plane)
         tokens = {name: settings.pop(name) for name in _SECRETS}
+        self._secrets.remember(*tokens.values())
         values = {
             "settings": settings,
             "secrets_sealed": self._sealer.seal(json.dumps(tokens), purpose=_purpose(control_plane.id)),
@@ -95,6 +98,7 @@ class ControlPlaneRepository:
     def _control_plane(self, row: Any) -> ControlPlane:
         """Read a row with its seal opened."""
         tokens = json.loads(self._sealer.open(row["secrets_sealed"], purpose=_purpose(row["id"])))
+        self._secrets.remember(*tokens.values())
         stored = {**row["settings"], **tokens}
         known = {field.name: field.default for field in fields(ControlPlane)}
         return ControlPlane(

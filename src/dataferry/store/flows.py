@@ -17,6 +17,7 @@ from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
 from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFoundError, StaleVersionError
 from dataferry.domain.profile import Direction
+from dataferry.secrets.redaction import SecretValues, secrets_in
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import pages
 from dataferry.store.schema import flows, objects
@@ -39,8 +40,9 @@ _FIXED = ("id", "control_plane_id", "participant_context_id", "process_id", "cre
 class FlowRepository:
     """Data flows, sealed where they hold credentials."""
 
-    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock, secrets: SecretValues) -> None:
         self._connection = connection
+        self._secrets = secrets
         self._sealer = sealer
         self._clock = clock
 
@@ -297,13 +299,18 @@ class FlowRepository:
 
     def _seal(self, id: UUID, column: str, value: Any) -> str | None:
         """Seal a JSON value for its place; None stays None."""
-        return None if value is None else self._sealer.seal(json.dumps(value), purpose=f"flows.{column}:{id}")
+        if value is None:
+            return None
+        self._secrets.remember(*secrets_in(value))
+        return self._sealer.seal(json.dumps(value), purpose=f"flows.{column}:{id}")
 
     def _open(self, id: UUID, column: str, sealed: str | None) -> Any:
         """Open what ``_seal`` made."""
-        return (
-            None if sealed is None else json.loads(self._sealer.open(sealed, purpose=f"flows.{column}:{id}"))
-        )
+        if sealed is None:
+            return None
+        value = json.loads(self._sealer.open(sealed, purpose=f"flows.{column}:{id}"))
+        self._secrets.remember(*secrets_in(value))
+        return value
 
     def _seal_address(self, id: UUID, column: str, address: DataAddress | None) -> str | None:
         """Seal an address in its wire shape."""

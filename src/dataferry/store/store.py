@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.ledger import Ledger
+from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import upgrading
 from dataferry.store.api_keys import ApiKeyRepository
@@ -27,13 +28,13 @@ from dataferry.store.service_ledger import service_ledger
 class Transaction:
     """The repositories within one transaction; made by ``Store.transaction``."""
 
-    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock) -> None:
-        self.flows = FlowRepository(connection, sealer, clock)
+    def __init__(self, connection: Connection, sealer: Sealer, clock: Clock, secrets: SecretValues) -> None:
+        self.flows = FlowRepository(connection, sealer, clock, secrets)
         self.outbox = OutboxRepository(connection, clock)
         self.events = EventRepository(connection, clock)
         self.progress = ProgressRepository(connection, clock)
         self.catalogue = CatalogueRepository(connection, sealer, clock)
-        self.control_planes = ControlPlaneRepository(connection, sealer, clock)
+        self.control_planes = ControlPlaneRepository(connection, sealer, clock, secrets)
         self.api_keys = ApiKeyRepository(connection)
         self.retention = RetentionRepository(connection)
 
@@ -41,21 +42,25 @@ class Transaction:
 class Store:
     """The service's database. Thread-safe; each transaction belongs to the thread that opened it."""
 
-    def __init__(self, database: Database, *, sealer: Sealer, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, *, sealer: Sealer, clock: Clock, secrets: SecretValues | None = None
+    ) -> None:
         self._database = database
         self._sealer = sealer
         self._clock = clock
+        self._secrets = secrets or SecretValues()
         self._ledger: Ledger | None = None  # made when asked for: it has a thread
         self._ledger_made = threading.Lock()
 
     @classmethod
-    def open(cls, url: str, *, sealer: Sealer, clock: Clock) -> Store:
+    def open(cls, url: str, *, sealer: Sealer, clock: Clock, secrets: SecretValues | None = None) -> Store:
         """Open a database; on SQLite its schema is brought up to date first.
 
         Args:
             url: E.g. ``sqlite:///dataferry.db`` or ``postgresql+psycopg://…``.
             sealer: With the key that the database's secrets are sealed with.
             clock: Where its times come from.
+            secrets: Told of the credentials that are read and written, for the logs to leave out.
 
         Raises:
             ConfigError: It can't be opened, or is another database, or its schema is behind (advice
@@ -70,7 +75,7 @@ class Store:
         except BaseException:
             database.close()
             raise
-        return cls(database, sealer=sealer, clock=clock)
+        return cls(database, sealer=sealer, clock=clock, secrets=secrets)
 
     @classmethod
     def upgrade_url(cls, url: str) -> None:
@@ -103,13 +108,13 @@ class Store:
             RuntimeError: One is open in this thread already.
         """
         with self._database.write() as connection:
-            yield Transaction(connection, self._sealer, self._clock)
+            yield Transaction(connection, self._sealer, self._clock, self._secrets)
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
         """Open a transaction that only reads: it sees one moment and never waits for writers."""
         with self._database.read() as connection:
-            yield Transaction(connection, self._sealer, self._clock)
+            yield Transaction(connection, self._sealer, self._clock, self._secrets)
 
     @property
     def ledger(self) -> Ledger:

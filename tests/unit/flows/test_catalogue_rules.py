@@ -9,8 +9,9 @@ from tests.unit.flows.world import PULL, PUSH, World
 
 from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, Provenance
-from dataferry.flows.catalogue import HIDDEN
+from dataferry.flows.catalogue import HIDDEN, Catalogue
 from dataferry.flows.matching import matches
+from dataferry.secrets.redaction import MASK, SecretValues
 
 
 def place(still: World, name: str = "new", **settings: str) -> Location:
@@ -182,3 +183,12 @@ def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
     plane = still.catalogue.control_plane("row")
     assert (plane.endpoint, plane.token, plane.callback_token) == ("http://there", "secret-token", "c")
     assert (plane.provenance, plane.may_name_locations) == (Provenance.EXTERNAL, True)
+
+
+def test_secrets_of_locations_are_left_out_of_logs(still: World) -> None:
+    """When they are written over the API, and when a process that did not write them reads them."""
+    writing, reading = SecretValues(), SecretValues()
+    Catalogue(still.store, still.registry, secrets=writing).put_location(place(still, password="hunter22"))
+    assert writing.redact("hunter22") == MASK
+    Catalogue(still.store, still.registry, secrets=reading).location("new")
+    assert reading.redact("hunter22") == MASK

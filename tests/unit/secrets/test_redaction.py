@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataferry.secrets.redaction import MASK, SecretValues, redact
+from dataferry.secrets.redaction import MASK, MAX_REMEMBERED, SecretValues, redact, secrets_in
 
 SECRET = 'p/a+s"s w\\rd=1'
 SIGNATURE = "f00dfeedf00dfeed"
@@ -96,3 +96,33 @@ def test_json_stays_json(value: str) -> None:
     """A line of JSON with a header in it can still be read after it was masked."""
     line = json.dumps({"headers": {"Authorization": value, "Host": "h"}, "n": 1})
     assert json.loads(redact(line))["n"] == 1
+
+
+def test_what_came_by_is_remembered_up_to_a_bound() -> None:
+    """The ones that came by longest ago go first; what was configured stays."""
+    values = SecretValues(["configured-secret"])
+    values.remember("first-secret", "second-secret", None, "short")
+    for number in range(MAX_REMEMBERED - 2):
+        values.remember(f"secret-number-{number}")
+    values.remember("first-secret")
+    values.remember("one-secret-too-many")
+    line = "configured-secret first-secret second-secret one-secret-too-many short"
+    assert values.redact(line) == f"{MASK} {MASK} second-secret {MASK} short"
+
+
+def test_secrets_are_found_by_their_names() -> None:
+    """In DataAddresses and in objects of any depth; places, kinds and ordinary values are none."""
+    value = {
+        "endpoint": "https://store.example",
+        "endpointProperties": [
+            {"@type": "EndpointProperty", "name": "secretAccessKey", "value": "one"},
+            {"name": "https://w3id.org/edc/v0.0.1/ns/accessKeyId", "value": "two"},
+            {"name": "region", "value": "eu"},
+            {"name": "tokenUrl", "value": "https://t.example"},
+        ],
+        "metadata": {
+            "destinationDataAddress": {"sessionToken": "three", "bucket": "b", "authType": "bearer"}
+        },
+        "token": 7,
+    }
+    assert {"one", "two", "three"} == set(secrets_in(value))
