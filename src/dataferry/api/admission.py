@@ -7,12 +7,13 @@ body is read, and costs no thread; an answer 503 would make control planes give 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import anyio
-from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dataferry.api.authorization import caller_key
 
 # They hold no thread, or are the way to find out why others wait.
 WITHOUT_TURN = frozenset({"/healthz", "/readyz", "/management/events"})
@@ -43,7 +44,7 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in WITHOUT_TURN:
             await self._app(scope, receive, send)
             return
-        key = _key(scope)
+        key = caller_key(HTTPConnection(scope))
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = _Caller(anyio.Semaphore(self._per_caller))
@@ -55,12 +56,3 @@ class Admission:
             caller.requests -= 1
             if not caller.requests:
                 del self._callers[key]
-
-
-def _key(scope: Scope) -> bytes:
-    """Name the caller; hashed, so that no credential is kept."""
-    headers = Headers(scope=scope)
-    credentials = headers.get("x-api-key") or headers.get("authorization")
-    peer = scope["client"][0] if scope.get("client") else ""
-    text = f"credentials {credentials}" if credentials else f"peer {peer}"
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()

@@ -2,7 +2,8 @@
 
 Without tokens two control planes can't be told apart, so then there is exactly one, and only this machine
 may call. "This machine" means more than the address of the peer: a proxy on it, or a web page in a browser
-on it, speaks for others, so forwarded requests, foreign ``Host`` and foreign ``Origin`` do not count.
+on it, speaks for others, so forwarded requests, foreign ``Host``, foreign ``Origin`` and what a browser says
+another site made it fetch do not count.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ from dataferry.domain.errors import UnauthorizedError
 from dataferry.domain.location import ControlPlane
 
 LOCAL_OPERATOR = "operator"
+# By its own word, e.g. an image of a page, which has no ``Origin``. "none" is what a person typed.
+OWN_FETCHES = frozenset({"same-origin", "none"})
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
 def is_local(connection: HTTPConnection) -> bool:
-    """True if the request comes from this machine, and from nobody else through it."""
+    """True if the request comes from this machine, and from nobody else through it.
+
+    Source: W3C Fetch Metadata Request Headers, "Sec-Fetch-Site".
+    """
     peer = connection.client
     if peer is None or not _is_loopback(peer.host):
         return False
@@ -32,6 +38,8 @@ def is_local(connection: HTTPConnection) -> bool:
         return False
     host = connection.headers.get("host", "")
     if not _is_loopback(urlsplit(f"//{host}").hostname or ""):
+        return False
+    if connection.headers.get("sec-fetch-site", "none") not in OWN_FETCHES:
         return False
     origin = connection.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == host
@@ -49,6 +57,14 @@ def bearer_token(connection: HTTPConnection) -> str | None:
 def is_same(one: str, other: str) -> bool:
     """Compare two secrets without telling by the time how much of them agrees."""
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+def caller_key(connection: HTTPConnection) -> bytes:
+    """Name a caller, known or not, to count by: its credentials hashed, or its address if it shows none."""
+    headers = connection.headers
+    credentials = headers.get("x-api-key") or headers.get("authorization")
+    peer = connection.client.host if connection.client else ""
+    return _digest(f"credentials {credentials}" if credentials else f"peer {peer}")
 
 
 def control_plane_of_token(token: str, control_planes: Iterable[ControlPlane]) -> ControlPlane | None:

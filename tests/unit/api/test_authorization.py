@@ -45,6 +45,10 @@ def connection(peer: str | None = "127.0.0.1", **headers: str) -> HTTPConnection
         (connection(x_forwarded_for="127.0.0.1"), False),
         (connection(forwarded="for=127.0.0.1"), False),
         (connection(via="1.1 proxy"), False),
+        (connection(sec_fetch_site="none"), True),
+        (connection(sec_fetch_site="same-origin"), True),
+        (connection(sec_fetch_site="same-site"), False),
+        (connection(sec_fetch_site="cross-site"), False),
     ],
 )
 def test_only_this_machine_itself_is_local(request_: HTTPConnection, local: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from dataferry.api.authorization import caller_key
 from dataferry.api.management.views import event_view, progress_view
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
@@ -32,22 +34,32 @@ MAX_FLOWS = 100
 
 
 class Streams:
-    """Counts open streams against their bound. Thread-safe.
+    """Counts open streams against their bounds. Thread-safe.
 
     Args:
-        bound: Most streams at once.
+        bound: Most streams at once; one caller has at most half of them.
     """
 
     def __init__(self, bound: int) -> None:
-        self._free = threading.BoundedSemaphore(bound)
+        self._bound = bound
+        self._of_one = max(1, bound // 2)
+        self._open: Counter[bytes] = Counter()
+        self._lock = threading.Lock()
 
-    def enter(self) -> bool:
-        """Take a place; False if there is none."""
-        return self._free.acquire(blocking=False)
+    def enter(self, caller: bytes) -> bool:
+        """Take a place; False if there is none for that caller."""
+        with self._lock:
+            if self._open.total() >= self._bound or self._open[caller] >= self._of_one:
+                return False
+            self._open[caller] += 1
+            return True
 
-    def leave(self) -> None:
+    def leave(self, caller: bytes) -> None:
         """Give it back."""
-        self._free.release()
+        with self._lock:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
 
 
 class EventStream(StreamingResponse):
@@ -55,23 +67,25 @@ class EventStream(StreamingResponse):
 
     Args:
         streams: Where it has a place.
+        caller: Whose place it is.
         frames: What it says.
     """
 
-    def __init__(self, streams: Streams, frames: AsyncIterator[str]) -> None:
+    def __init__(self, streams: Streams, caller: bytes, frames: AsyncIterator[str]) -> None:
         super().__init__(
             frames,
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
         self._streams = streams
+        self._caller = caller
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the client leaves or the service ends."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.leave()
+            self._streams.leave(self._caller)
 
 
 class News:
@@ -129,21 +143,22 @@ async def follow(
 ) -> Response:
     """Stream ``flow`` events (with ids) and ``progress`` of running flows until the client leaves."""
     services = services_of(request)
-    streams = request.app.state.streams
-    if not streams.enter():
+    streams: Streams = request.app.state.streams
+    caller = caller_key(request)
+    if not streams.enter(caller):
         return problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "too_many_streams",
-            f"{services.max_event_streams} clients follow already",
+            f"of {services.max_event_streams} places to follow from, none is free for this caller",
             instance=request.url.path,
             headers={"Retry-After": "30"},
         )
     try:
         start = await _start(services, last_event_id, after)
     except BaseException:
-        streams.leave()
+        streams.leave(caller)
         raise
-    return EventStream(streams, _frames(services, News(services.management, start)))
+    return EventStream(streams, caller, _frames(services, News(services.management, start)))
 
 
 async def _start(services: Services, last_event_id: str | None, after: int | None) -> int:
