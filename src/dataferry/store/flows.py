@@ -30,7 +30,7 @@ Ids = list[UUID]
 _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
     "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id",
-    "dataset_id", "callback_address", "claims", "source_ref", "sink_ref", "request_digest", "reason",
+    "dataset_id", "callback_address", "source_ref", "sink_ref", "request_digest", "reason",
     "error_kind", "error", "created_at", "updated_at",
 )  # fmt: skip
 # What identifies a flow: never changed by a save.
@@ -275,6 +275,7 @@ class FlowRepository:
             "state": flow.state.value,
             "run": flow.run.value,
             "labels": list(flow.labels),
+            "claims_sealed": self._seal(flow.id, "claims", flow.claims or None),
             "metadata_sealed": self._seal(flow.id, "metadata", flow.metadata or None),
             "incoming_address_sealed": self._seal_address(flow.id, "incoming_address", flow.incoming_address),
             "outgoing_address_sealed": self._seal_address(flow.id, "outgoing_address", flow.outgoing_address),
@@ -292,6 +293,7 @@ class FlowRepository:
             state=State(row["state"]),
             run=Run(row["run"]),
             labels=tuple(row["labels"]),
+            claims=self._open(flow_id, "claims", row["claims_sealed"]) or {},
             metadata=self._open(flow_id, "metadata", row["metadata_sealed"]) or {},
             incoming_address=self._open_address(flow_id, "incoming_address", row["incoming_address_sealed"]),
             outgoing_address=self._open_address(flow_id, "outgoing_address", row["outgoing_address_sealed"]),

@@ -87,7 +87,7 @@ flows = Table(
     Column("agreement_id", Text, nullable=False),
     Column("dataset_id", Text, nullable=False),
     Column("callback_address", Text),
-    Column("claims", Json, nullable=False),
+    Column("claims_sealed", Text),
     Column("metadata_sealed", Text),
     Column("labels", Json, nullable=False),
     Column("incoming_address_sealed", Text),

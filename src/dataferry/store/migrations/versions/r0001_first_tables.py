@@ -120,7 +120,7 @@ def _flows() -> None:
         sa.Column("agreement_id", sa.Text(), nullable=False),
         sa.Column("dataset_id", sa.Text(), nullable=False),
         sa.Column("callback_address", sa.Text(), nullable=True),
-        sa.Column("claims", sa.Text(), nullable=False),
+        sa.Column("claims_sealed", sa.Text(), nullable=True),
         sa.Column("metadata_sealed", sa.Text(), nullable=True),
         sa.Column("labels", sa.Text(), nullable=False),
         sa.Column("incoming_address_sealed", sa.Text(), nullable=True),
