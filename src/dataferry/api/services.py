@@ -32,6 +32,7 @@ class Services:
         network: How the API itself reaches a location that an operator wants tried.
         data_plane_id: What we call ourselves.
         signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
+        public_path: What a proxy in front puts before every path, e.g. ``/ferry``; empty if nothing.
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
             control plane has a token.
         api_keys: Of operators; none configured: only this machine may call.
@@ -52,6 +53,7 @@ class Services:
     network: Network = field(default_factory=Network)
     data_plane_id: str = "dataferry"
     signaling_path: str = "/api/v1"
+    public_path: str = ""
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     max_body_bytes: int = MAX_BODY_BYTES

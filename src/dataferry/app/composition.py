@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -197,6 +198,7 @@ class Service:
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
                 data_plane_id=settings.server.dataplane_id,
                 signaling_path=settings.server.signaling_path,
+                public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
                 api_keys=ApiKeys(_operators(settings)),
                 max_body_bytes=settings.server.max_body_bytes,

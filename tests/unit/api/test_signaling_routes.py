@@ -83,6 +83,14 @@ def test_what_takes_long_is_answered_with_202_and_where_to_ask(s3_api: Plane) ->
     assert status.json() == {"dataFlowId": "slow process/1", "state": "STARTING"}
 
 
+def test_where_to_ask_is_right_behind_a_proxy_that_adds_a_path(tmp_path: Path) -> None:
+    """Location is what the control plane has to call: with what the proxy takes off before it comes to us."""
+    with plane(tmp_path, public_path="/ferry") as api:
+        answer = api.signal("start", message("proxied-1", datasetId="slow-1"))
+    assert answer.status_code == 202
+    assert answer.headers["location"] == "/ferry/api/v1/dataflows/proxied-1/status"
+
+
 def test_the_older_dialect_is_understood_and_answered(api: Plane) -> None:
     """A message with transferType is answered with dataplaneId, and so are its status and later verbs."""
     body = message("rc2-1", transferType="AmazonS3-PULL", callbackAddress="http://cp.example/callbacks")

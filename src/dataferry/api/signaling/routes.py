@@ -239,5 +239,6 @@ def _answer(services: Services, answer: Answer, dialect: Dialect | None = None) 
     )
     if not answer.later:
         return JSONResponse(content)
-    location = f"{services.signaling_path}/dataflows/{quote(answer.flow.data_flow_id, safe='')}/status"
+    base = services.public_path + services.signaling_path
+    location = f"{base}/dataflows/{quote(answer.flow.data_flow_id, safe='')}/status"
     return JSONResponse(content, status_code=202, headers={"Location": location})
