@@ -15,6 +15,7 @@ from dataferry.api.application import create_application
 from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
@@ -143,7 +144,7 @@ class Service:
         given = configured(settings, registry)
         self.secrets = secret_values(settings, given, registry)
         policy = flow_policy(settings)
-        network = network_of(settings)
+        network = network_of(settings, DiscreetGuard)
         self._lock_database(settings)
         store = Store.open(
             settings.store.url,

@@ -20,13 +20,13 @@ from dataferry.secrets.references import resolve
 SQLITE = "sqlite:///"
 
 
-def network_of(settings: Settings) -> Network:
-    """The one way out, with the egress policy."""
+def network_of(settings: Settings, guard: type[EgressGuard] = EgressGuard) -> Network:
+    """The one way out, with the egress policy, which ``guard`` enforces."""
     egress = settings.egress
     policy = EgressPolicy(
         allow=egress.allow, deny=egress.deny, allow_private_networks=egress.allow_private_networks
     )
-    return Network(EgressGuard(policy), stall_timeout_s=settings.engine.stall_timeout_s)
+    return Network(guard(policy), stall_timeout_s=settings.engine.stall_timeout_s)
 
 
 def engine_limits(settings: Settings) -> EngineLimits:
