@@ -9,6 +9,7 @@ code 0 only if all passed and no message of ours differs from its schema; 2 if t
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -44,6 +45,9 @@ def run(directory: Path, kit: Kit) -> tuple[list[Outcome], list[Exchange]]:
         kit: Resolved.
     """
     with ExitStack() as stack:
+        for name in ("provider", "consumer"):
+            # The logs of the kit and the plane stay; what the S3 servers stored need not.
+            stack.callback(shutil.rmtree, directory / name, ignore_errors=True)
         provider = stack.enter_context(JuiceFs(directory / "provider"))
         consumer = stack.enter_context(JuiceFs(directory / "consumer"))
         _fill(provider, consumer)
@@ -66,6 +70,8 @@ def run(directory: Path, kit: Kit) -> tuple[list[Outcome], list[Exchange]]:
                 **configuration.choices(),
             }
         )
+        if set(sink.received) != {configuration.OBJECT_BYTES}:
+            raise KitError(f"not the dataset arrived at the sink, but objects of {set(sink.received)} bytes")
         _say_the_rest(relay, sink)
         return found, [*relay.exchanges, *sink.exchanges]
 
