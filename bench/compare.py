@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -264,6 +265,7 @@ def _asked() -> argparse.Namespace:
 def main() -> None:
     """Compare, print the table, and write it down."""
     asked = _asked()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
     where = machine()
     contestants = [it for it in CONTESTANTS if it.name in {*asked.tools, BASELINE}]
     loads = [
