@@ -23,11 +23,14 @@ class Profile:
     Attributes:
         url: E.g. ``https://w3id.org/dspace-sig/profile/s3-push``; the ``endpointType`` of its addresses.
         aliases: Other spellings that control planes use, e.g. EDC's ``AmazonS3-PUSH``.
+        own_addresses_only: Whether a flow that names the URL, not an alias, takes no address of another
+            ``endpointType``: a published profile that says so would else be got round.
     """
 
     url: str
     direction: Direction
     aliases: tuple[str, ...] = ()
+    own_addresses_only: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -163,7 +163,7 @@ class Resolver:
         if flow.role is Role.CONSUMER and flow.direction is Direction.PUSH:
             return None
         if flow.role is Role.CONSUMER and flow.incoming_address is not None:
-            return self.at_address(mechanism, flow.incoming_address)
+            return self.at_address(flow.profile, flow.incoming_address)
         if flow.source_ref is not None:
             return self.at_ref(flow.source_ref)
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "source")
@@ -172,7 +172,7 @@ class Resolver:
         if flow.role is Role.PROVIDER and flow.direction is Direction.PULL:
             return None
         if flow.role is Role.PROVIDER and flow.incoming_address is not None:
-            return self.at_address(mechanism, flow.incoming_address)
+            return self.at_address(flow.profile, flow.incoming_address)
         if flow.sink_ref is not None:
             return self.at_ref(flow.sink_ref)
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "destination")
@@ -187,9 +187,22 @@ class Resolver:
         mechanism = self._registry.get(location.mechanism)
         return Place(mechanism=mechanism, endpoint=mechanism.at_location(location, ref.path))
 
-    @staticmethod
-    def at_address(mechanism: Mechanism, address: DataAddress) -> Place:
-        """Return the place of an address that came in a message."""
+    def at_address(self, profile_name: str, address: DataAddress) -> Place:
+        """Return the place of an address that came in a message.
+
+        Args:
+            profile_name: As the flow's control plane named it.
+            address: From the other side.
+
+        Raises:
+            AddressError: It is malformed, or none that the profile takes.
+
+        Source: HTTP Transfer Profile, "Endpoint Type and DataAddress".
+        """
+        mechanism, profile = self.profile(profile_name)
+        by_its_url = profile.own_addresses_only and profile_name == profile.url
+        if by_its_url and address.endpoint_type != profile.url:
+            raise AddressError(f"a flow of {profile.url} takes only addresses of that endpointType")
         return Place(mechanism=mechanism, endpoint=mechanism.at_address(address))
 
     def granted(self, flow: DataFlow) -> Place:

@@ -79,8 +79,7 @@ class Signaling:
     def _check_address(self, flow: DataFlow, address: DataAddress | None) -> None:
         """Refuse a malformed address before anything is written."""
         if address is not None:
-            mechanism, _ = self._shared.resolver.profile(flow.profile)
-            self._shared.resolver.at_address(mechanism, address)
+            self._shared.resolver.at_address(flow.profile, address)
 
     @staticmethod
     def _with_address(tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:

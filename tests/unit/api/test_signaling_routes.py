@@ -267,3 +267,51 @@ def test_without_any_token_this_machine_may_call(open_api: Plane) -> None:
     ):
         answer = open_api.client.get("/api/v1/dataflows/anonymous-1/status", headers=headers)
         assert answer.status_code == 401, headers
+
+
+HTTP = "https://w3id.org/dspace-sig/profile/http"
+
+
+def web_address(endpoint_type: str, endpoint: str) -> dict[str, Any]:
+    """A DataAddress of HTTP without credentials."""
+    return {"@type": "DataAddress", "endpointType": endpoint_type, "endpoint": endpoint}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        web_address("HttpData", "http://store.example/in"),
+        web_address("HttpData", "https://store.example/in"),
+        web_address(f"{HTTP}-pull", "https://store.example/in"),
+        web_address(f"{HTTP}-push", "http://store.example/in"),
+    ],
+    ids=["another type, no TLS", "another type", "the other direction", "no TLS"],
+)
+def test_a_push_by_the_published_http_profile_takes_only_its_own_address(
+    api: Plane, given: dict[str, Any]
+) -> None:
+    """The profile demands its type and https, so an address of another type is no way round that."""
+    answer = api.signal("start", message("web-push-1", profile=f"{HTTP}-push", dataAddress=given))
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:dataferry:problem:invalid_address")
+    assert api.status("web-push-1").status_code == 404
+
+
+def test_a_pull_by_the_published_http_profile_takes_only_its_own_address(api: Plane) -> None:
+    """The same for the address that comes with started, and with resume; the flow stays as it was."""
+    assert api.signal("prepare", message("web-pull-1", profile=f"{HTTP}-pull")).status_code == 200
+    lax = {"messageId": "m", "dataAddress": web_address("HttpData", "http://store.example/out")}
+    strict = {"messageId": "m", "dataAddress": web_address(f"{HTTP}-pull", "https://store.example/out")}
+    assert api.signal("web-pull-1/started", lax).status_code == 400
+    assert api.status("web-pull-1").json()["state"] == "PREPARED"
+    assert api.signal("web-pull-1/started", strict).status_code == 200
+    assert api.signal("web-pull-1/suspend").status_code == 200
+    assert api.signal("web-pull-1/resume", lax).status_code == 400
+    assert api.status("web-pull-1").json()["state"] == "SUSPENDED"
+
+
+def test_a_plain_name_of_the_http_profile_takes_any_address(api: Plane) -> None:
+    """EDC's HttpData and the bare http-pull are read as their users write them."""
+    for process, profile in (("web-lax-1", "HttpData-PULL"), ("web-lax-2", "http-pull")):
+        assert api.signal("prepare", message(process, profile=profile)).status_code == 200
+        lax = {"messageId": "m", "dataAddress": web_address("HttpData", "http://store.example/out")}
+        assert api.signal(f"{process}/started", lax).status_code == 200

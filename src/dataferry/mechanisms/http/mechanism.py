@@ -21,8 +21,18 @@ from dataferry.mechanisms.http.source import SOURCE_CAPABILITIES, HttpSource
 from dataferry.net.connections import Network
 
 PROFILES = (
-    Profile(url=f"{PROFILE}-push", direction=Direction.PUSH, aliases=("HttpData-PUSH", "http-push")),
-    Profile(url=f"{PROFILE}-pull", direction=Direction.PULL, aliases=("HttpData-PULL", "http-pull")),
+    Profile(
+        url=f"{PROFILE}-push",
+        direction=Direction.PUSH,
+        aliases=("HttpData-PUSH", "http-push"),
+        own_addresses_only=True,
+    ),
+    Profile(
+        url=f"{PROFILE}-pull",
+        direction=Direction.PULL,
+        aliases=("HttpData-PULL", "http-pull"),
+        own_addresses_only=True,
+    ),
 )
 
 
