@@ -75,8 +75,16 @@ class Pair:
             source.close()
             sink.close()
 
-    def stopped_after(self, count_bytes: int, limits: EngineLimits) -> float:
-        """Run an attempt that is stopped once so many bytes moved; return how long stopping took."""
+    def stopped_after(
+        self, count_bytes: int, limits: EngineLimits, *, before: Callable[[], None] = lambda: None
+    ) -> float:
+        """Run an attempt that is stopped once so many bytes moved; return how long stopping took.
+
+        Args:
+            count_bytes: When.
+            limits: Of the attempt.
+            before: Called just before the stop.
+        """
         stop = Stop()
         ended = threading.Event()
 
@@ -88,6 +96,7 @@ class Pair:
         thread = threading.Thread(target=attempt)
         thread.start()
         until(lambda: self.watcher.last.bytes_transferred >= count_bytes)
+        before()
         began = time.monotonic()
         stop.set()
         thread.join(20)
@@ -240,13 +249,9 @@ def test_a_stop_while_the_network_is_dead_takes_less_than_a_second(s3: S3Pair) -
     s3.faults.rate_bytes_per_s = 20.0 * MIB
 
     def die() -> None:
-        until(lambda: s3.pair.watcher.last.bytes_transferred >= 20 * MIB)
         s3.faults.blackhole = True
 
-    killer = threading.Thread(target=die)
-    killer.start()
-    took = s3.pair.stopped_after(20 * MIB, LIMITS)
-    killer.join()
+    took = s3.pair.stopped_after(20 * MIB, LIMITS, before=die)
     s3.faults.blackhole, s3.faults.rate_bytes_per_s = False, None
 
     result = s3.pair.go()
