@@ -87,7 +87,16 @@ class Kit:
         Raises:
             KitError: Maven is missing, or could not.
         """
-        command = [_program("mvn"), "-B", "-q", "-f", str(POM), f"-Dconformance.build={self._directory}"]
+        # -U: what was not there a while ago is asked for again.
+        command = [
+            _program("mvn"),
+            "-B",
+            "-q",
+            "-U",
+            "-f",
+            str(POM),
+            f"-Dconformance.build={self._directory}",
+        ]
         done = subprocess.run(
             [*command, "compile", "dependency:build-classpath"],
             capture_output=True,
@@ -96,8 +105,10 @@ class Kit:
             check=False,
         )
         if done.returncode != 0:
-            errors = [line for line in done.stdout.splitlines() if "ERROR" in line]
-            raise KitError("Maven could not get the kit:\n" + "\n".join(errors[:3]))
+            errors = [
+                line.partition("[ERROR] ")[2] for line in done.stdout.splitlines() if "[ERROR] " in line
+            ]
+            raise KitError("Maven could not get the kit: " + (errors or [done.stdout[-500:]])[0])
 
     def run(self, properties: Mapping[str, str]) -> list[Outcome]:
         """Run every data plane test, and return what became of each, in the order of their names.
