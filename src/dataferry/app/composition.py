@@ -156,6 +156,7 @@ class Service:
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
         preparations = Preparations(resolver, Grants(resolver, ttl_s=policy.grant_ttl_s), network)
+        self._preparations = preparations
         self._open.callback(preparations.close)
         client = HttpControlPlaneClient(
             network,
@@ -232,12 +233,13 @@ class Service:
         self._started.set()
 
     def closing(self) -> None:
-        """Tell open event streams and the readiness check that the service ends."""
+        """Tell what waits, be it event streams or verbs at a silent store, that the service ends."""
         self._closing.set()
+        self._preparations.let_go()
 
     def close(self) -> None:
         """End in order: no new work, running flows stopped and queued again, callbacks, then the store."""
-        self._closing.set()
+        self.closing()
         self._open.close()
 
     def __enter__(self) -> Self:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.flows.grants import Grants
 from dataferry.flows.resolution import Place, Resolver
+from dataferry.mechanisms.base import Abortable, Sink, Source
 from dataferry.net.connections import Network
 
 THREADS = 8
@@ -42,6 +44,9 @@ class Preparations:
         self._grants = grants
         self._network = network
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="preparation")
+        self._lock = Lock()
+        self._asked: set[Source | Sink] = set()
+        self._closed = False
 
     def begin(self, flow: DataFlow) -> Future[Prepared]:
         """Begin to prepare a flow."""
@@ -76,19 +81,41 @@ class Preparations:
         return Prepared()
 
     def _probe_source(self, place: Place) -> None:
-        source = place.mechanism.open_source(place.endpoint, self._network)
-        try:
-            source.probe()
-        finally:
-            source.close()
+        self._probe(place.mechanism.open_source(place.endpoint, self._network))
 
     def _probe_sink(self, place: Place) -> None:
-        sink = place.mechanism.open_sink(place.endpoint, self._network)
+        self._probe(place.mechanism.open_sink(place.endpoint, self._network))
+
+    def _probe(self, end: Source | Sink) -> None:
+        """Ask whether a place is there; ``let_go`` ends the asking."""
+        with self._lock:
+            self._asked.add(end)
+            if self._closed:
+                _let_go(end)
         try:
-            sink.probe()
+            end.probe()
         finally:
-            sink.close()
+            with self._lock:
+                self._asked.discard(end)
+            end.close()
+
+    def let_go(self) -> None:
+        """Ask no store any more; verbs and attempts that wait for one go on at once. Never blocks.
+
+        To them it is a store that did not answer: what they prepare is done again later, durably.
+        """
+        with self._lock:
+            self._closed = True
+            for end in self._asked:
+                _let_go(end)
 
     def close(self) -> None:
-        """Let running preparations end, drop those that wait, and join the threads."""
+        """Let go, drop what waits, and join the threads."""
+        self.let_go()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _let_go(end: Source | Sink) -> None:
+    """Make the blocked call of a source or sink fail at once, if it can be told to."""
+    if isinstance(end, Abortable):
+        end.abort()
