@@ -250,7 +250,11 @@ def test_a_wrong_entry_is_a_4xx(api: Plane, path: str, body: dict[str, Any]) -> 
 
 def test_mechanisms_are_shown_with_their_schemas(api: Plane) -> None:
     """What a location, an address and metadata may hold."""
-    assert [item["name"] for item in api.manage("GET", "/mechanisms").json()["items"]] == ["file", "http", "s3"]
+    assert [item["name"] for item in api.manage("GET", "/mechanisms").json()["items"]] == [
+        "file",
+        "http",
+        "s3",
+    ]
     shown = api.manage("GET", "/mechanisms/s3").json()
     assert PUSH in shown["profiles"]
     assert {"locationSchema", "addressSchema", "metadataSchema"} < shown.keys()
