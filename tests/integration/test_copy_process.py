@@ -259,7 +259,7 @@ def test_two_copies_of_the_same_pair_are_refused(desk: Desk, large: Path) -> Non
     first = desk.start("copy", large.name, "copy.bin", "--json", *SLOW)
     wait_for(lambda: parts_committed(desk) >= 1, "the first part")
     code, out, err = desk.run("copy", large.name, "copy.bin", "--json")
-    assert (code, out) == (1, "")
+    assert (code, json.loads(out)["state"]) == (1, "failed")
     assert "this copy is running already" in err
     assert desk.copy(large.name, "other.bin")["state"] == "completed"
     first.communicate(timeout=30)
@@ -285,9 +285,9 @@ def test_two_copies_to_overlapping_destinations_are_refused(desk: Desk, large: P
 
 
 def test_a_copy_that_cannot_begin_leaves_nothing(desk: Desk) -> None:
-    """A missing source is one line and exit 1, and no ledger remembers it."""
+    """A missing source is one line, a result for programs and exit 1, and no ledger remembers it."""
     code, out, err = desk.run("copy", "nowhere", "b", "--json")
-    assert (code, out) == (1, "")
+    assert (code, list(json.loads(out)), json.loads(out)["state"]) == (1, KEYS, "failed")
     assert len(err.splitlines()) == 1
     assert "nowhere" in err
     assert desk.ledgers == []

@@ -93,7 +93,7 @@ def test_a_missing_bucket_and_a_wrong_key_are_told_before_a_byte_moves(
     (tmp_path / "a.txt").write_text("hello")
     for destination, said in (("good:no-such-bucket-here/", "bucket"), (f"wrong:{bucket}/", "secret")):
         code, out, err = run(tmp_path, "a.txt", destination)
-        assert (code, out) == (1, "")
+        assert (code, json.loads(out)["state"]) == (1, "failed")
         assert len(err.splitlines()) == 1
         assert said in err
         assert "not-the-secret" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,3 +45,5 @@ def test_a_full_disk_fails_the_copy_and_leaves_no_object(small_disk: Path, tmp_p
     assert "too-large" in copy.log.read_text()
     assert "No space left on device" in copy.log.read_text()
     assert not (small_disk / "in" / "too-large").exists()
+    results = [json.loads(line) for line in copy.log.read_text().splitlines() if line.startswith("{")]
+    assert [result["state"] for result in results] == ["failed"]

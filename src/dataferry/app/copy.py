@@ -20,6 +20,7 @@ from dataferry.app.outcome import CopyOptions, Outcome
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, StoppedError
 from dataferry.domain.ledger import Cleanup, ObjectState
+from dataferry.domain.objects import Totals
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.preview import Preview, preview
 from dataferry.engine.run import run
@@ -149,17 +150,16 @@ class _Copy:
         """What to tell.
 
         Raises:
-            DataFerryError: The engine's, where it could not go on.
+            DataFerryError: The engine's, where it could not even begin.
         """
         if isinstance(work.error, StoppedError):
-            totals = ledger.totals(work.transfer.id)
-            return Outcome(
-                state="interrupted",
-                objects=totals.objects_done + totals.objects_skipped,
-                bytes=totals.bytes_done,
-                seconds=work.seconds,
-                advice="interrupted; run the same command again to resume",
-            )
+            advice = "interrupted; run the same command again to resume"
+            return _cut_short("interrupted", ledger.totals(work.transfer.id), work.seconds, advice)
+        if (
+            isinstance(work.error, DataFerryError)
+            and (totals := ledger.totals(work.transfer.id)).objects_total
+        ):
+            return _cut_short("failed", totals, work.seconds, str(work.error))
         if work.error is not None:
             raise work.error
         if work.result is None:
@@ -197,6 +197,17 @@ class _Copy:
 
         abort_due(ledger, sink_of, SystemClock(), MAX_CLEANUPS, given_up=given_up)
         return len(ledger.cleanups(limit=MAX_CLEANUPS))
+
+
+def _cut_short(state: str, totals: Totals, seconds: float, advice: str) -> Outcome:
+    """What to tell of a run that did not come to its end: what is committed."""
+    return Outcome(
+        state=state,
+        objects=totals.objects_done + totals.objects_skipped,
+        bytes=totals.bytes_done,
+        seconds=seconds,
+        advice=advice,
+    )
 
 
 def _advice(result: Result) -> str | None:

@@ -11,7 +11,7 @@ import typer
 
 from dataferry.cli.options import Config
 from dataferry.cli.output import as_size, printable
-from dataferry.domain.errors import InputError
+from dataferry.domain.errors import DataFerryError, InputError
 
 if TYPE_CHECKING:
     from dataferry.app.outcome import CopyOptions, Outcome
@@ -55,7 +55,7 @@ def copy(
 ) -> None:
     """Copy an object, a prefix, a bucket or a directory. Run it again to resume."""
     from dataferry.app.copy import copy as run
-    from dataferry.app.outcome import CopyOptions
+    from dataferry.app.outcome import CopyOptions, Outcome
     from dataferry.cli.progress import watcher
 
     try:
@@ -72,8 +72,13 @@ def copy(
     if dry_run:
         _preview(source, destination, options, as_json=as_json)
         return
-    with watcher(quiet=quiet) as observer:
-        outcome = run(source, destination, options, observer)
+    try:
+        with watcher(quiet=quiet) as observer:
+            outcome = run(source, destination, options, observer)
+    except DataFerryError:
+        if as_json:  # the result is its last line, also where the copy could not begin
+            sys.stdout.write(json.dumps(Outcome(state="failed").as_json()) + "\n")
+        raise
     _report(outcome, as_json=as_json, quiet=quiet)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
