@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError, DataFerryError
+from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
 from dataferry.net.heads import closes, read_head, write_fields
@@ -369,15 +369,3 @@ class PinnedConnection(http.client.HTTPConnection):
     def shut(self) -> None:
         """Make a blocked call of the owner fail at once, and every later one too. Any thread."""
         self._handle.shut()
-
-
-def read_bounded(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
-    """Read a whole body of at most ``limit_bytes``.
-
-    Raises:
-        DataFerryError: It is larger.
-    """
-    body = response.read(limit_bytes + 1)
-    if len(body) > limit_bytes:
-        raise DataFerryError(f"the reply's body is larger than {limit_bytes} bytes")
-    return body
