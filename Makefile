@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check bench conformance format lock clean
+.PHONY: help setup demo test check bench package conformance format lock clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: setup  ## lint, types, import contracts, docs
 
 bench: setup  ## speed, processor time and memory beside rclone and boto3
 	@$(BIN)/python bench/compare.py
+
+package: setup  ## the wheel works alone, in a clean environment
+	@$(BIN)/python -m tests.package.wheel
 
 conformance: setup  ## the protocol's own conformance kit against a real plane (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.interop.tck.conformance
