@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
 from dataferry.domain.errors import InputError
+from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
 from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
 
 _FOR = (
@@ -112,11 +113,47 @@ class ControlPlaneSettings(Section):
 
 
 class LocationSettings(BaseModel):
-    """``[locations.NAME]``: a named place; the other keys are its mechanism's ."""
+    """``[locations.NAME]``: a named place; the other keys are its mechanism's."""
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     type: Name = Field(description="The mechanism, as `dataferry mechanisms list` names it.")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Threads, and so connections, at most of each transfer that reads from it or writes to"
+        " it, 1 to 256; the least of both ends and `engine.workers` holds. None: `engine.workers`.",
+    )
+    part_size_bytes: int | None = Field(
+        default=None,
+        ge=MIN_PART_BYTES,
+        le=MAX_PART_BYTES,
+        description="As `engine.part_size_bytes`, in its place: the destination's, else the source's. None:"
+        " `engine.part_size_bytes`.",
+    )
+    multipart_threshold_bytes: int | None = Field(
+        default=None,
+        ge=MIN_PART_BYTES,
+        le=MAX_PART_BYTES,
+        description="As `engine.multipart_threshold_bytes`, in its place: the destination's, else the"
+        " source's. None: `engine.multipart_threshold_bytes`.",
+    )
+    bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None,
+        description="Bound of all transfers of this process together that read from it or write to it, bytes"
+        " a second. None: no bound of its own.",
+    )
+
+    @property
+    def limits(self) -> LocationLimits:
+        """The keys that every location may have."""
+        return LocationLimits(
+            workers=self.workers,
+            part_size_bytes=self.part_size_bytes,
+            multipart_threshold_bytes=self.multipart_threshold_bytes,
+            bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def flow_policy(settings: Settings) -> FlowPolicy:
         grant_ttl_s=engine.grant_ttl_s,
         run_retries=engine.flow_retries,
         sweep_interval_s=engine.sweep_interval_s,
+        max_part_size_bytes=engine.max_part_size_bytes,
         limits=engine_limits(settings),
         overwrite=engine.overwrite,
     )

@@ -6,14 +6,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataferry.app.outcome import CopyOptions
 from dataferry.app.place_lock import PlaceLock
-from dataferry.app.places import KnownLocations, find_place
+from dataferry.app.places import KnownLocations, find_place, location_of
 from dataferry.domain.errors import DataFerryError, InputError
+from dataferry.domain.limits import LocationLimits
 from dataferry.engine.transfer import EngineLimits
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
 from dataferry.mechanisms.registry import Registry
@@ -91,21 +92,38 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
     settings = _settings(options.config)
     registry = Registry()
     locations: KnownLocations | None = None
-    limits = EngineLimits()
+    limits = options.limits(EngineLimits())
     network = Network(stall_timeout_s=limits.stall_timeout_s)
     if settings is not None:
         from dataferry.app.wiring import Locations, engine_limits, network_of
 
         locations = Locations(settings, registry)
         network = network_of(settings)
-        limits = engine_limits(settings)
+        limits = options.limits(engine_limits(settings))
     ends = Ends(
         source=find_place(source, locations=locations, registry=registry),
         destination=find_place(destination, locations=locations, registry=registry),
         network=network,
     )
     ends.refuse_overlap()
-    return ends, options.limits(limits)
+    return ends, _within_locations(limits, (source, destination), locations, options)
+
+
+def _within_locations(
+    limits: EngineLimits, ends: tuple[str, str], locations: KnownLocations | None, options: CopyOptions
+) -> EngineLimits:
+    """What both locations ask; sizes on the command line come before theirs, and bounds hold together."""
+    if locations is None:
+        return limits
+    from dataferry.flows.transfer_options import least, located
+
+    source, sink = (
+        LocationLimits() if found is None else found.limits
+        for found in (location_of(text, locations) for text in ends)
+    )
+    bandwidth = least(limits.bandwidth_bytes_per_s, source.bandwidth_bytes_per_s, sink.bandwidth_bytes_per_s)
+    merged = replace(located(limits, source, sink), bandwidth_bytes_per_s=bandwidth)
+    return replace(merged, **options.sizes)
 
 
 def _settings(config: str | None) -> Settings | None:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from dataferry.app.interrupts import EXIT_CODE as INTERRUPTED
 from dataferry.app.sizes import parse_size
 from dataferry.domain.errors import InputError
+from dataferry.domain.limits import MAX_PART_BYTES
 from dataferry.engine.transfer import EngineLimits, Overwrite
 
 
@@ -18,12 +19,14 @@ class CopyOptions:
 
     Attributes:
         part_size_bytes: Least size of a part.
+        multipart_threshold_bytes: Objects larger than this and than a part are sent in parts.
         bandwidth_bytes_per_s: All workers together.
         ledger: Where to remember what has been moved.
     """
 
     workers: int | None = None
     part_size_bytes: int | None = None
+    multipart_threshold_bytes: int | None = None
     bandwidth_bytes_per_s: int | None = None
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
     config: str | None = None
@@ -35,6 +38,7 @@ class CopyOptions:
         *,
         workers: int | None,
         part_size: str | None,
+        multipart_threshold: str | None,
         bandwidth: str | None,
         overwrite: str,
         config: str | None,
@@ -49,7 +53,8 @@ class CopyOptions:
             raise InputError(f"--overwrite {overwrite!r}: write {', '.join(Overwrite)}")
         return cls(
             workers=workers,
-            part_size_bytes=parse_size(part_size) if part_size else None,
+            part_size_bytes=_part_size("--part-size", part_size),
+            multipart_threshold_bytes=_part_size("--multipart-threshold", multipart_threshold),
             bandwidth_bytes_per_s=parse_size(bandwidth) if bandwidth else None,
             overwrite=Overwrite(overwrite),
             config=config,
@@ -58,12 +63,27 @@ class CopyOptions:
 
     def limits(self, configured: EngineLimits) -> EngineLimits:
         """Return ``configured`` with what is set here over it."""
-        changes: dict[str, Any] = {
-            name: value
-            for name in ("workers", "part_size_bytes", "bandwidth_bytes_per_s")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(configured, **changes)
+        return replace(configured, **self._given("workers", "bandwidth_bytes_per_s"), **self.sizes)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What is set of how objects are cut, which also comes before what locations say."""
+        return self._given("part_size_bytes", "multipart_threshold_bytes")
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+def _part_size(option: str, text: str | None) -> int | None:
+    """Read a size that a part, or an object in one request, can have.
+
+    Raises:
+        InputError: It is none.
+    """
+    size = parse_size(text) if text else None
+    if size is not None and size > MAX_PART_BYTES:
+        raise InputError(f"{option} {text}: at most 5G, which is the most that stores take in one request")
+    return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

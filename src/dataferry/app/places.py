@@ -57,6 +57,14 @@ def find_place(
     return mechanism, mechanism.at_url(url)
 
 
+def location_of(text: str, locations: KnownLocations | None) -> Location | None:
+    """Return the configured location that ``text`` names for ``find_place``; None if it names none."""
+    if locations is None or "://" in text or not _NAMED.match(text) or Path(text).exists():
+        return None
+    name = LocationRef.parse(text).location
+    return locations.get(name) if name in locations.names else None
+
+
 def _location(name: str, text: str, locations: KnownLocations | None) -> Location:
     """Return a configured location, or say what to do."""
     names = locations.names if locations is not None else ()

@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Bandwidth = Annotated[int, Field(gt=0)]
+from dataferry.domain.limits import MAX_BANDWIDTH_BYTES_PER_S
+
+Bandwidth = Annotated[int, Field(gt=0, le=MAX_BANDWIDTH_BYTES_PER_S)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 LocationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 

@@ -18,6 +18,7 @@ from dataferry.app.catalogue import (
     ParticipantSettings,
 )
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES
 from dataferry.engine.transfer import Overwrite
 
 
@@ -170,23 +171,26 @@ class EngineSettings(Section):
     workers: int = Field(
         default=8,
         ge=1,
-        le=256,
+        le=MAX_WORKERS,
         description="Threads of a transfer, each with a connection to either side and a 1 MiB buffer."
         " Eight fill"
         " a fast link over a distance; on two cores more gain nothing.",
     )
     part_size_bytes: int = Field(
         default=16 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="Least size of a part, bytes; grows so that no object has more than 9,000. What a kill"
-        " may"
-        " cost is `workers` times this; smaller parts cost a request each.",
+        ge=MIN_PART_BYTES,
+        le=MAX_PART_BYTES,
+        description="Least size of a part, bytes, 1 MiB to 5 GiB; grows so that no object has more than"
+        " 9,000. What a kill may cost is `workers` times this; smaller parts cost a request each. An upload"
+        " under way keeps the size that it began with.",
     )
     multipart_threshold_bytes: int = Field(
         default=16 * 1024 * 1024,
-        ge=1024 * 1024,
-        description="Objects larger than this and than a part are sent in parts; below, one request is"
-        " quicker than three. The size of a part, so that a kill costs no more than `workers` parts.",
+        ge=MIN_PART_BYTES,
+        le=MAX_PART_BYTES,
+        description="Objects larger than this and than a part are sent in parts, 1 MiB to 5 GiB; below, one"
+        " request is quicker than three. The size of a part, so that a kill costs no more than `workers`"
+        " parts.",
     )
     stall_timeout_s: float = Field(
         default=60.0,
@@ -207,6 +211,14 @@ class EngineSettings(Section):
     max_backoff_s: float = Field(default=20.0, gt=0, description="Longest wait before another try, seconds.")
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None, description="Bound of each transfer, bytes a second. None: no bound."
+    )
+    max_part_size_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=MIN_PART_BYTES,
+        le=MAX_PART_BYTES,
+        description="Largest part and multipart threshold that the `metadata` of a message may ask for,"
+        " bytes; what is configured may always be. Four times the default part: enough for a long distance,"
+        " and little to send again after a kill.",
     )
     flow_concurrency: int = Field(
         default=4,

@@ -80,7 +80,7 @@ class Locations:
                 raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
             resolved = _resolved(value, f"locations.{name}.{key}")
             settings[key] = _typed(resolved, properties.get(key, {}))
-        return Location(name=name, mechanism=location.type, settings=settings)
+        return Location(name=name, mechanism=location.type, settings=settings, limits=location.limits)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:

@@ -38,6 +38,10 @@ def copy(
     part_size: Annotated[
         str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")
     ] = None,
+    multipart_threshold: Annotated[
+        str | None,
+        typer.Option("--multipart-threshold", metavar="SIZE", help="Larger objects are sent in parts: 64M."),
+    ] = None,
     bandwidth: Annotated[
         str | None, typer.Option("--bandwidth", metavar="SIZE", help="Bytes a second at most: 10M.")
     ] = None,
@@ -62,6 +66,7 @@ def copy(
         options = CopyOptions.of(
             workers=workers,
             part_size=part_size,
+            multipart_threshold=multipart_threshold,
             bandwidth=bandwidth,
             overwrite=overwrite,
             config=config,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from dataferry.domain.errors import InputError
+from dataferry.domain.limits import LocationLimits
 
 
 class Provenance(StrEnum):
@@ -28,11 +29,13 @@ class Location:
 
     Attributes:
         settings: As the mechanism's location schema has them, secrets resolved; never shown.
+        limits: What it asks of transfers; the mechanism does not see it.
     """
 
     name: str
     mechanism: str
     settings: Mapping[str, Any] = field(repr=False)
+    limits: LocationLimits = field(default_factory=LocationLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Own
 from dataferry.flows.shared import Shared
+from dataferry.flows.transfer_options import AskedOptions
 from dataferry.flows.turns import Turns
 from dataferry.flows.writing import wants_run
 
@@ -90,6 +91,7 @@ class Acceptance:
         address = request.data_address if role is Role.PROVIDER else None
         if role is Role.PROVIDER and profile.direction is Direction.PULL and address is not None:
             raise InputError("a start of a pull transfer must not have a dataAddress: this side hands it out")
+        AskedOptions.of(request.metadata)
         own = self._shared.resolver.own(request, role, plane)
         now = self._shared.clock.now()
         draft = DataFlow(

@@ -23,15 +23,17 @@ from dataferry.domain.errors import (
     StoppedError,
     StorageError,
 )
+from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
 from dataferry.flows.observing import FlowObserver
 from dataferry.flows.preparation import Prepared
-from dataferry.flows.resolution import Place
+from dataferry.flows.resolution import Ends, Place
 from dataferry.flows.retries import Destinations
 from dataferry.flows.shared import Shared
+from dataferry.flows.transfer_options import AskedOptions, TransferOptions, least, located
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
 from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
@@ -152,7 +154,7 @@ class Attempts:
         source_place = _known(ends.source, flow, "where the data is")
         sink_place = _known(ends.sink, flow, "where the data goes")
         shared, policy = self._shared, self._shared.policy
-        bounds = [b for b in (ends.bandwidth_bytes_per_s, policy.limits.bandwidth_bytes_per_s) if b]
+        options = self._options(flow, ends)
         source = source_place.mechanism.open_source(source_place.endpoint, shared.network)
         try:
             sink = sink_place.mechanism.open_sink(sink_place.endpoint, shared.network)
@@ -162,12 +164,14 @@ class Attempts:
                     epoch=flow.epoch,
                     source=source,
                     sink=sink,
-                    limits=replace(policy.limits, bandwidth_bytes_per_s=min(bounds, default=None)),
-                    overwrite=policy.overwrite,
+                    limits=options.limits,
+                    overwrite=options.overwrite,
                 )
                 with FlowObserver(
                     shared.store, flow.id, shared.clock, policy.progress_interval_s
                 ) as observer:
+                    for sentence in options.lowered:
+                        observer.noted("options", sentence)
                     return run(
                         transfer, shared.store.ledger, stop=stop, observer=observer, clock=shared.clock
                     )
@@ -175,6 +179,16 @@ class Attempts:
                 sink.close()
         finally:
             source.close()
+
+    def _options(self, flow: DataFlow, ends: Ends) -> TransferOptions:
+        """How a flow's bytes are to move: as configured, within that as its message asks."""
+        policy = self._shared.policy
+        limits = located(policy.limits, _limits(ends.source), _limits(ends.sink))
+        places = (_limits(ends.source).bandwidth_bytes_per_s, _limits(ends.sink).bandwidth_bytes_per_s)
+        bound = least(limits.bandwidth_bytes_per_s, ends.bandwidth_bytes_per_s, *places)
+        return TransferOptions(
+            limits=replace(limits, bandwidth_bytes_per_s=bound), overwrite=policy.overwrite
+        ).asked(AskedOptions.of(flow.metadata), max_part_size_bytes=policy.max_part_size_bytes)
 
     def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:
         """Try again later where that can help and has not been done too often; else the run failed."""
@@ -238,6 +252,11 @@ def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:
     )
     tx.events.add(flow.id, after.state.value, "preparation is done")
     return after
+
+
+def _limits(place: Place | None) -> LocationLimits:
+    """What a place's location asks of transfers."""
+    return LocationLimits() if place is None else place.limits
 
 
 def _known(place: Place | None, flow: DataFlow, what: str) -> Place:

@@ -104,7 +104,7 @@ class Catalogue:
         """Return a location as it may be shown: secrets are ``***``."""
         secret = secret_names(self._registry.get(location.mechanism))
         shown = {name: HIDDEN if name in secret else value for name, value in location.settings.items()}
-        return {"name": location.name, "type": location.mechanism, **shown}
+        return {"name": location.name, "type": location.mechanism, **shown, **location.limits.as_settings()}
 
     def put_location(self, location: Location) -> None:
         """Create or replace a location; a secret given as ``***`` keeps its present value.

@@ -39,6 +39,7 @@ class FlowPolicy:
         registration_interval_s: A control plane that lost its memory learns of us again within this time.
         sweep_interval_s: How long work whose wake-up was lost may lie.
         progress_interval_s: How often a running flow's progress row is written.
+        max_part_size_bytes: The largest part that a message may ask for.
     """
 
     prepare_wait_s: float = 5.0
@@ -55,5 +56,6 @@ class FlowPolicy:
     registration_interval_s: float = 3600.0
     sweep_interval_s: float = 1.0
     progress_interval_s: float = 1.0
+    max_part_size_bytes: int = 64 * 1024 * 1024
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT

@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.domain.errors import AddressError, ConfigError, InputError, NotFoundError, UnsupportedError
-from dataferry.domain.location import ControlPlane, LandingZone, Location, LocationRef
+from dataferry.domain.limits import LocationLimits
+from dataferry.domain.location import ControlPlane, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
@@ -28,10 +29,20 @@ _MAX_SEGMENT_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """An endpoint with the mechanism that opens it."""
+    """An endpoint with the mechanism that opens it.
+
+    Attributes:
+        location: The location of ours that it is in, or whose credentials serve it; None if it is elsewhere.
+    """
 
     mechanism: Mechanism
     endpoint: Endpoint
+    location: Location | None = None
+
+    @property
+    def limits(self) -> LocationLimits:
+        """What its location asks of transfers."""
+        return LocationLimits() if self.location is None else self.location.limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +154,11 @@ class Resolver:
             if location.mechanism != mechanism.name:
                 location = None
         endpoint = mechanism.at_metadata(metadata, end=end, location=location)
-        return None if endpoint is None else Place(mechanism=mechanism, endpoint=endpoint)
+        if endpoint is None:
+            return None
+        # One that brings its own credentials is a place from outside, wherever it lies.
+        ours = endpoint.provenance is Provenance.OPERATOR
+        return Place(mechanism=mechanism, endpoint=endpoint, location=location if ours else None)
 
     def ends(self, flow: DataFlow) -> Ends:
         """Return both places of a flow, resolved anew from its row.
@@ -185,7 +200,8 @@ class Resolver:
         ref = LocationRef.parse(text)
         location = self._catalogue.location(ref.location)
         mechanism = self._registry.get(location.mechanism)
-        return Place(mechanism=mechanism, endpoint=mechanism.at_location(location, ref.path))
+        endpoint = mechanism.at_location(location, ref.path)
+        return Place(mechanism=mechanism, endpoint=endpoint, location=location)
 
     def at_address(self, profile_name: str, address: DataAddress) -> Place:
         """Return the place of an address that came in a message.

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.limits import split_settings
 from dataferry.domain.location import Dataset, LandingZone, Location
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.schema import datasets, landing_zones, locations
@@ -24,7 +25,8 @@ class CatalogueRepository:
 
     def put_location(self, location: Location) -> None:
         """Add a location, or write it over the one of that name."""
-        sealed = self._sealer.seal(json.dumps(dict(location.settings)), purpose=_purpose(location.name))
+        settings = {**location.settings, **location.limits.as_settings()}
+        sealed = self._sealer.seal(json.dumps(settings), purpose=_purpose(location.name))
         self._put(locations, location.name, mechanism=location.mechanism, settings_sealed=sealed)
 
     def location(self, name: str) -> Location | None:
@@ -76,8 +78,9 @@ class CatalogueRepository:
 
     def _location(self, row: Any) -> Location:
         """Read a row with its seal opened."""
-        settings = json.loads(self._sealer.open(row["settings_sealed"], purpose=_purpose(row["name"])))
-        return Location(name=row["name"], mechanism=row["mechanism"], settings=settings)
+        stored = json.loads(self._sealer.open(row["settings_sealed"], purpose=_purpose(row["name"])))
+        limits, settings = split_settings(row["name"], stored)
+        return Location(name=row["name"], mechanism=row["mechanism"], settings=settings, limits=limits)
 
     def _put(self, table: Table, name: str, **values: Any) -> None:
         """Write a row over the one of that name, or add it."""

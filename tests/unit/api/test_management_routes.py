@@ -186,6 +186,18 @@ def test_secrets_of_locations_are_write_only(api: Plane) -> None:
     assert api.manage("GET", "/locations/made").status_code == 404
 
 
+def test_limits_of_locations_can_be_set(api: Plane) -> None:
+    """They are shown and kept beside the mechanism's settings, and checked."""
+    root = api.services.catalogue.location("disk").settings["root"]
+    body = {"type": "file", "root": root, "workers": 3, "bandwidth_bytes_per_s": 1_000_000}
+    made = api.manage("PUT", "/locations/slow", json=body)
+    assert (made.status_code, made.json()) == (200, {"name": "slow", "configured": False, **body})
+    kept = api.services.catalogue.location("slow")
+    assert (dict(kept.settings), kept.limits.workers) == ({"root": root}, 3)
+    wrong = api.manage("PUT", "/locations/slow", json=body | {"workers": 1000})
+    assert (wrong.status_code, "workers must be a whole number" in wrong.json()["detail"]) == (400, True)
+
+
 def test_a_location_is_tried_without_writing(api: Plane) -> None:
     """One that can be read is ok; one that can't says why, without its credentials."""
     (Path(api.services.catalogue.location("disk").settings["root"]) / "there").write_bytes(b"x")

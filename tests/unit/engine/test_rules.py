@@ -513,11 +513,12 @@ def test_a_name_that_would_escape_fails_alone() -> None:
 
 
 def test_part_size_is_kept_on_resume() -> None:
-    """A resume with another configured part size goes on with the one that the upload began with."""
+    """A resume with other sizes, even a threshold above the object, goes on in the parts that were begun."""
     rig = big(6)
     rig.crash("put_part", 4)
 
-    result = rig.go(limits=replace(LIMITS, part_size_bytes=10 * 1024))
+    other = replace(LIMITS, part_size_bytes=10 * 1024, multipart_threshold_bytes=1000 * PART)
+    result = rig.go(limits=other)
 
     assert rig.arrived
     assert result.bytes_resumed == 3 * PART

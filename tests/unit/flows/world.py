@@ -19,6 +19,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.dataflow import DataFlow, Dialect
 from dataferry.domain.errors import DataFerryError
+from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
@@ -132,6 +133,7 @@ class World:
         working: bool = True,
         datasets: tuple[Dataset, ...] | None = None,
         zones: tuple[LandingZone, ...] | None = None,
+        location_limits: LocationLimits | None = None,
     ) -> None:
         for name in ("ours", "theirs"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -149,8 +151,10 @@ class World:
         self.registry = Registry([entry])
         self.registry._loaded["share"] = self.share
         root = {"root": str(self.ours)}
+        limits = location_limits or LocationLimits()
+        here = Location(name="here", mechanism="share", settings=root, limits=limits)
         self.configured = Configured(
-            locations=(Location(name="here", mechanism="share", settings=root),),
+            locations=(here,),
             datasets=(Dataset(match="*", source="here:out/{datasetId}"),) if datasets is None else datasets,
             landing_zones=(LandingZone(name="in", sink="here:in/{processId}/"),) if zones is None else zones,
             control_planes=(self.plane,),

@@ -13,6 +13,7 @@ from dataferry.api.authorization import control_plane_of_token
 from dataferry.api.endpoints import plain_http_url
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, InputError, NotFoundError
+from dataferry.domain.limits import split_settings
 from dataferry.domain.location import (
     ControlPlane,
     Dataset,
@@ -74,7 +75,11 @@ class LandingZoneBody(Body):
 
 
 class LocationBody(BaseModel):
-    """A location; its name stands in the path, the other keys are its mechanism's."""
+    """A location; its name stands in the path.
+
+    The other keys are its mechanism's, or those that every location may have: ``workers``,
+    ``part_size_bytes``, ``multipart_threshold_bytes``, ``bandwidth_bytes_per_s``.
+    """
 
     model_config = ConfigDict(
         extra="allow",
@@ -176,7 +181,9 @@ def put_location(request: Request, name: Name, body: LocationBody) -> dict[str, 
     settings = {
         key: value for key, value in (body.model_extra or {}).items() if key not in {"name", "configured"}
     }
-    services_of(request).catalogue.put_location(Location(name=name, mechanism=body.type, settings=settings))
+    limits, own = split_settings(name, settings)
+    location = Location(name=name, mechanism=body.type, settings=own, limits=limits)
+    services_of(request).catalogue.put_location(location)
     return show_location(request, name)
 
 
