@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -136,12 +137,13 @@ def _skew_s(url: str, network: Network) -> float | None:
             timeout_s=TIMEOUT_S,
         )
         try:
-            connection.request("HEAD", "/")
-            stated = connection.getresponse().getheader("Date")
+            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+            connection.send_head("HEAD", "/", {"Host": f"{host}:{port}"})
+            stated = connection.getresponse().headers.get("Date")
         finally:
             connection.close()
         return None if stated is None else time.time() - _timestamp(stated)
-    except (DataFerryError, OSError, ValueError):
+    except (DataFerryError, OSError, HTTPException, ValueError):
         return None
 
 

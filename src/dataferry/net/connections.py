@@ -1,31 +1,27 @@
 """Connections that go where the egress guard allows, and nowhere else.
 
-Standard library ``http.client``: no proxies from the environment, no redirects followed, nothing retried.
+No proxies from the environment, no redirects followed, nothing retried.
 """
 
 from __future__ import annotations
 
 import http.client
-import io
+import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, cast
 
 from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
-from dataferry.net.heads import closes, read_head, write_fields
+from dataferry.net.heads import write_head
+from dataferry.net.replies import READ_AHEAD_BYTES, Inbox, PinnedResponse
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# A reply's head must be whole within so many stall time-outs: a byte now and then is no stall.
-HEAD_STALLS = 2
-# A small object comes with its head in one read.
-READ_AHEAD_BYTES = 32 * 1024
-BODYLESS = frozenset({*range(100, 200), 204, 304})  # statuses whose replies have no body
+Buffer = bytes | bytearray | memoryview
 
 
 class Network:
@@ -176,116 +172,38 @@ class SocketHandle:
             return  # not connected (any more): nothing is blocked on it
 
 
-class _TimedReader(io.RawIOBase):
-    """A socket's bytes, optionally until a deadline: a time-out alone never ends a server that drips."""
-
-    def __init__(self, inner: io.RawIOBase, sock: socket.socket) -> None:
-        self._inner = inner
-        self._sock = sock
-        self.deadline: float | None = None
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return a buffer on top: all that ``http.client`` wants of a socket."""
-        return io.BufferedReader(self, READ_AHEAD_BYTES)
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """Read some bytes.
-
-        Raises:
-            TimeoutError: None came for too long, or the deadline is over.
-        """
-        if self.deadline is None:
-            return self._inner.readinto(buffer)
-        usual_s = self._sock.gettimeout()
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the reply takes too long")
-        if usual_s is not None and usual_s <= left_s:
-            return self._inner.readinto(buffer)  # setting time-outs costs system calls
-        self._sock.settimeout(left_s)
-        try:
-            return self._inner.readinto(buffer)
-        finally:
-            self._sock.settimeout(usual_s)
-
-    def close(self) -> None:
-        """Close the reading side."""
-        self._inner.close()
-        super().close()
-
-
-class PinnedResponse(http.client.HTTPResponse):
-    """A reply whose head must come in time, and whose body can be made to."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        self._timed = _TimedReader(sock.makefile("rb", buffering=0), sock)
-        self._stall_s = sock.gettimeout()
-        self._is_bodyless = options.get("method") == "HEAD"
-        super().__init__(cast("socket.socket", self._timed), *args, **options)
-
-    def begin(self) -> None:
-        """Read the head.
-
-        Raises:
-            TimeoutError: It is not whole in time.
-            HTTPException: It is no head, or longer than allowed.
-        """
-        self.limit(HEAD_STALLS)
-        self.version, self.status, self.reason, self.headers = read_head(self.fp)
-        self._timed.deadline = None
-        self.code, self.msg = self.status, self.headers
-        self.chunked = (self.headers.get("transfer-encoding") or "").lower() == "chunked"
-        self.chunk_left = None
-        self.length = None if self.chunked else self._announced()
-        if self._is_bodyless or self.status in BODYLESS:
-            self.length = 0
-        endless = self.length is None and not self.chunked
-        self.will_close = endless or closes(self.version, self.headers)
-
-    def _announced(self) -> int | None:
-        """Return the body's length; None if it goes on until the connection ends."""
-        try:
-            length = int(self.headers.get("content-length") or "-1")
-        except ValueError:
-            return None
-        return None if length < 0 else length
-
-    def limit(self, stalls: float) -> None:
-        """Let reading end with ``TimeoutError`` after so many stall time-outs from now."""
-        if self._stall_s is not None:
-            self._timed.deadline = time.monotonic() + stalls * self._stall_s
-
-
-class PinnedConnection(http.client.HTTPConnection):
+class PinnedConnection:
     """An HTTP/1.1 connection to the address that was checked, under the host's own name.
 
-    ``shut()`` may be called from any thread, all else from its owner's only.
-    """
+    ``shut()`` may be called from any thread, all else from its owner's only. A request may follow once the
+    reply before it is read to its end.
 
-    response_class = PinnedResponse
+    Attributes:
+        sock: While it is dialled.
+    """
 
     def __init__(
         self, network: Network, *, host: str, port: int, provenance: Provenance, tls: bool, timeout_s: float
     ) -> None:
         self.default_port = DEFAULT_PORTS["https" if tls else "http"]
-        super().__init__(host, port, timeout=timeout_s)
+        self.host = host
+        self.port = port
+        self.timeout = timeout_s
+        self.sock: socket.socket | None = None
         self._network = network
         self._provenance = provenance
         self._tls = tls
-        self._timeout_s = timeout_s
         self._handle = SocketHandle()
-        self._fields = b""
-        self._holds = False
+        self._inbox: Inbox | None = None
+        self._poll: select.poll | None = None
+        self._method = ""
+        self._is_due = False
         self._held = b""
 
     def send_head(
         self, method: str, target: str, headers: Mapping[str, str], *, with_body: bool = False
     ) -> None:
-        """Send the head of a request.
+        """Send the head of a request, dialling first where needed.
 
         Args:
             method: E.g. ``GET``.
@@ -295,35 +213,61 @@ class PinnedConnection(http.client.HTTPConnection):
 
         Raises:
             ValueError: Something has characters that a head can't have.
+            CannotSendRequest: A reply is due, or its body is not read.
             OSError, DataFerryError: It can't be sent; the connection is of no use any more.
         """
-        fields = write_fields(headers)
-        self.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        self._fields, self._holds = fields, with_body
-        self.endheaders()
+        head = write_head(method, target, headers)
+        if self._is_due:
+            raise http.client.CannotSendRequest
+        if self.sock is None:
+            self.connect()
+        self._method, self._is_due = method, True
+        if with_body:
+            self._held = head
+        else:
+            self._send(head)
 
-    def send(self, data: Any) -> None:
-        """Send bytes, after the head that is held back."""
-        if self._fields:
-            # The request line and the blank line, from ``endheaders``: the fields go between them.
-            data, self._fields = data[:-2] + self._fields + data[-2:], b""
-            if self._holds:
-                if self.sock is None:
-                    self.connect()
-                self._holds, self._held = False, data
-                return
+    def send(self, data: Buffer) -> None:
+        """Send bytes of a body, after the head that is held back.
+
+        Raises:
+            NotConnected: There is no connection (any more).
+            OSError: It can't be sent.
+        """
         held, self._held = self._held, b""
         if held and len(data) <= READ_AHEAD_BYTES:
-            super().send(b"".join((held, data)))
-            return
-        if held:
-            super().send(held)
-        super().send(data)
+            data = b"".join((held, data))
+        elif held:
+            self._send(held)
+        self._send(data)
+
+    def getresponse(self) -> PinnedResponse:
+        """Read the head of the reply.
+
+        Raises:
+            ResponseNotReady: None is due.
+            TimeoutError: It does not come in time.
+            HTTPException: It is no head, or longer than allowed.
+        """
+        if self._inbox is None or not self._is_due:
+            raise http.client.ResponseNotReady
+        if self._held:
+            self.send(b"")
+        return PinnedResponse(self._inbox, self._method, self._settled)
+
+    @property
+    def is_answered(self) -> bool:
+        """True if there is something to read, or the other side has closed."""
+        if self._poll is None or self._inbox is None:
+            return False
+        return not self._inbox.is_empty or bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close it; the next request dials anew."""
-        self._fields, self._holds, self._held = b"", False, b""
-        super().close()
+        sock, self.sock, self._inbox, self._poll = self.sock, None, None, None
+        self._held, self._is_due = b"", False
+        if sock is not None:
+            sock.close()
 
     def connect(self) -> None:
         """Dial, and wrap in TLS where the scheme says so.
@@ -334,14 +278,36 @@ class PinnedConnection(http.client.HTTPConnection):
         """
         sock = self._network.dial(self.host, self.port, self._provenance, handle=self._handle)
         try:
-            sock.settimeout(self._timeout_s)
+            sock.settimeout(self.timeout)
             if self._tls:
                 sock = self._wrap(sock)
             self._handle.hold(sock)
+            poll = select.poll()
+            poll.register(sock.fileno(), select.POLLIN)
         except BaseException:
             sock.close()
             raise
-        self.sock = sock
+        self.sock, self._inbox, self._poll = sock, Inbox(sock), poll
+
+    @property
+    def is_shut(self) -> bool:
+        """True once ``shut`` was called."""
+        return self._handle.is_shut
+
+    def shut(self) -> None:
+        """Make a blocked call of the owner fail at once, and every later one too. Any thread."""
+        self._handle.shut()
+
+    def _send(self, data: Buffer) -> None:
+        if self.sock is None:
+            raise http.client.NotConnected
+        self.sock.sendall(data)
+
+    def _settled(self, is_good: bool) -> None:
+        """The reply has ended."""
+        self._is_due = False
+        if not is_good:
+            self.close()
 
     def _wrap(self, sock: socket.socket) -> socket.socket:
         """Do the TLS handshake under the host's name."""
@@ -354,18 +320,3 @@ class PinnedConnection(http.client.HTTPConnection):
             ) from exc
         except (OSError, ValueError) as exc:
             raise ConnectionFailedError(f"no TLS connection to {self.host}:{self.port}: {exc}") from exc
-
-    def getresponse(self) -> PinnedResponse:
-        """Read the head of the reply."""
-        if self._held:
-            self.send(b"")
-        return cast("PinnedResponse", super().getresponse())
-
-    @property
-    def is_shut(self) -> bool:
-        """True once ``shut`` was called."""
-        return self._handle.is_shut
-
-    def shut(self) -> None:
-        """Make a blocked call of the owner fail at once, and every later one too. Any thread."""
-        self._handle.shut()

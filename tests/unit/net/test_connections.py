@@ -74,7 +74,7 @@ def rebinding(*answers: str) -> Any:
 
 
 def get(connection: PinnedConnection) -> tuple[int, bytes]:
-    connection.request("GET", "/path")
+    connection.send_head("GET", "/path", {"Host": f"{connection.host}:{connection.port}"})
     response = connection.getresponse()
     return response.status, response.read()
 
@@ -93,6 +93,7 @@ def test_the_address_checked_is_dialled_under_the_hosts_own_name(server: Server)
     )
     try:
         assert get(connection) == (302, b"ok")
+        assert connection.sock is not None
         assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     finally:
         connection.close()

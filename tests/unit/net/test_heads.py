@@ -8,7 +8,7 @@ import io
 import pytest
 
 from dataferry.net import heads
-from dataferry.net.heads import Headers, closes, read_head, write_fields
+from dataferry.net.heads import Headers, closes, read_head, write_head
 
 
 def read(text: str) -> tuple[int, int, str, Headers]:
@@ -25,12 +25,10 @@ def test_a_head_is_read_as_the_standard_library_reads_it() -> None:
     expected = http.client.parse_headers(io.BytesIO(fields.encode("latin-1")))
     assert (version, status, reason) == (11, 206, "Partial Content")
     plain = {"X-Fold": "a b c", "ETag": '"a:b"'}
-    assert [(name, plain.get(name, value)) for name, value in expected.items()] == found.items()
-    assert found.keys() == expected.keys()
-    assert list(found) == list(expected)
-    assert len(found) == len(expected)
-    assert found.get_all("SET-COOKIE") == ["1", "2"] == expected.get_all("SET-COOKIE")
-    assert (found.get("set-cookie"), found["ETAG"], found["none"], found.get("none", "d")) == (
+    assert list(dict.fromkeys(name.lower() for name in expected)) == list(found)
+    for name in expected:
+        assert found.get_all(name) == [plain.get(name, value) for value in expected.get_all(name, [])]
+    assert (found.get("set-cookie"), found["ETAG"], found.get("none"), found.get("none", "d")) == (
         "1",
         '"a:b"',
         None,
@@ -38,7 +36,7 @@ def test_a_head_is_read_as_the_standard_library_reads_it() -> None:
     )
     assert "x-empty" in found
     assert "x-none" not in found
-    assert found.values()[2] == ""
+    assert len(found) == len(list(found)) == len(found.items())
 
 
 def test_interim_replies_are_passed_over() -> None:
@@ -77,9 +75,8 @@ def test_what_is_no_head_is_refused(text: str, error: type[Exception]) -> None:
 
 def test_fields_are_written_as_given() -> None:
     """Each on a line of its own, Latin-1 included."""
-    assert (
-        write_fields({"Host": "a", "x-amz-meta-n": "gr\xfc\tx"}) == b"Host: a\r\nx-amz-meta-n: gr\xfc\tx\r\n"
-    )
+    head = write_head("GET", "/a?b", {"Host": "a", "x-amz-meta-n": "gr\xfc\tx"})
+    assert head == b"GET /a?b HTTP/1.1\r\nHost: a\r\nx-amz-meta-n: gr\xfc\tx\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +95,7 @@ def test_fields_are_written_as_given() -> None:
 def test_no_field_can_hold_another(name: str, value: str) -> None:
     """What would end a line, or is no name, is refused."""
     with pytest.raises(ValueError, match=r"can't|encode"):
-        write_fields({"Host": "a", name: value})
+        write_head("GET", "/", {"Host": "a", name: value})
 
 
 @pytest.mark.parametrize(

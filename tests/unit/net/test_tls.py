@@ -91,7 +91,7 @@ def fetch(network: Network, host: str, port: int) -> bytes:
         scheme="https", host=host, port=port, provenance=Provenance.OPERATOR, timeout_s=5
     )
     try:
-        connection.request("GET", "/")
+        connection.send_head("GET", "/", {"Host": host})
         return connection.getresponse().read()
     finally:
         connection.close()

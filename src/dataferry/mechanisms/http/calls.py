@@ -7,9 +7,7 @@ anew once, without a word; everything else is an error for the engine to judge.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import select
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +26,8 @@ from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Origin, Place, Url, parse_url
 from dataferry.mechanisms.http.errors import error_of
 from dataferry.mechanisms.http.headers import retry_after
-from dataferry.net.connections import Network, PinnedConnection, PinnedResponse
+from dataferry.net.connections import Network, PinnedConnection
+from dataferry.net.replies import PinnedResponse
 
 MAX_REDIRECTS = 5
 MAX_DRAIN_BYTES = 64 * 1024
@@ -120,8 +119,8 @@ class Client:
             StorageError: What the server said, if it answered instead of reading on; else what failed.
         """
         try:
-            self._home.sock.sendall(data)
-        except (OSError, AttributeError) as exc:
+            self._home.send(data)
+        except (OSError, http.client.HTTPException) as exc:
             self._refused_early(method, key)
             self._failed(f"http.{method}", self._home, exc)
 
@@ -244,23 +243,20 @@ class Client:
 
     def _head(self, connection: PinnedConnection, method: str, hop: _Hop, headers: Mapping[str, str]) -> None:
         """Send a request's head, dialling first where needed."""
-        if _is_answered(connection):
+        if connection.is_answered:
             connection.close()  # nothing is due on an idle connection: it was closed, or is out of step
         sent = {name.lower(): (name, value) for name, value in {**_ALWAYS_SENT, **headers}.items()}
         sent |= {name.lower(): (name, value) for name, value in hop.headers}
         try:
-            connection.putrequest(method, hop.url.target, skip_host=True, skip_accept_encoding=True)
-            connection.putheader("Host", hop.url.origin.authority)
-            for name, value in sent.values():
-                connection.putheader(name, value)
-            connection.endheaders()
+            fields = {"Host": hop.url.origin.authority, **dict(sent.values())}
+            connection.send_head(method, hop.url.target, fields)
         except DataFerryError:
             connection.close()  # not dialled: the request it had begun must not be in the way of the next
             raise
 
     def _refused_early(self, method: str, key: str) -> None:
         """Raise what the server answered before it had read the body, if it did."""
-        if not _is_answered(self._home):
+        if not self._home.is_answered:
             return
         try:
             response = self._home.getresponse()
@@ -292,15 +288,3 @@ class Client:
         if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
             raise ProtocolError(f"{server}: the answer is no HTTP/1.1", operation=operation) from None
         raise ConnectionFailedError(f"{server}: {type(exc).__name__}", operation=operation) from exc
-
-
-def _is_answered(connection: PinnedConnection) -> bool:
-    """Say if there is something to read, or the other side has closed."""
-    sock = connection.sock
-    if sock is None or sock.fileno() < 0:
-        return False
-    with contextlib.suppress(OSError, ValueError):
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
-    return True

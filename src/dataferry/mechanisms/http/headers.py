@@ -9,11 +9,11 @@ import base64
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from dataferry.domain.errors import AddressError, ProtocolError
 from dataferry.domain.objects import Attributes
+from dataferry.net.heads import Headers
 
 MAX_HEADERS = 32
 MAX_VALUE_CHARS = 8_192
@@ -107,7 +107,7 @@ def to_headers(attributes: Attributes) -> dict[str, str]:
     return {name: value for name, value in values.items() if _VALUE.fullmatch(value)}
 
 
-def from_headers(headers: Message) -> Attributes:
+def from_headers(headers: Headers) -> Attributes:
     """Read attributes from a reply; ``identity`` is no encoding."""
     found = {field: _text(headers.get(header)) for field, header in _FIELDS.items()}
     if (found["content_encoding"] or "").lower() == "identity":
@@ -124,22 +124,22 @@ def _text(value: str | None) -> str | None:
     return _CONTROL.sub(" ", value)
 
 
-def strong_etag(headers: Message) -> str | None:
+def strong_etag(headers: Headers) -> str | None:
     """Return a reply's ETag without its quotes; None for a weak, malformed or doubled one."""
-    values = headers.get_all("ETag") or []
+    values = headers.get_all("ETag")
     match = _STRONG_ETAG.fullmatch(str(values[0]).strip()) if len(values) == 1 else None
     return match[1] if match else None
 
 
-def content_length(headers: Message, operation: str) -> int | None:
+def content_length(headers: Headers, operation: str) -> int | None:
     """Return how long a reply says that its body is; None if it does not.
 
     Raises:
         ProtocolError: It says several things, or its body is coded in a way that we did not ask for.
     """
     coding = str(headers.get("Transfer-Encoding") or "").strip().lower()
-    lengths = {str(value).strip() for value in headers.get_all("Content-Length") or []}
-    if coding not in {"", "chunked"} or len(headers.get_all("Transfer-Encoding") or []) > 1:
+    lengths = {str(value).strip() for value in headers.get_all("Content-Length")}
+    if coding not in {"", "chunked"} or len(headers.get_all("Transfer-Encoding")) > 1:
         raise ProtocolError(
             "the reply's body has a transfer coding that was not asked for", operation=operation
         )
@@ -153,7 +153,7 @@ def content_length(headers: Message, operation: str) -> int | None:
     return int(text)
 
 
-def retry_after(headers: Message) -> float | None:
+def retry_after(headers: Headers) -> float | None:
     """Read ``Retry-After``: seconds or a date, bounded."""
     text = str(headers.get("Retry-After") or "").strip()
     if text.isascii() and text.isdigit() and len(text) < 10:  # noqa: PLR2004 - seconds

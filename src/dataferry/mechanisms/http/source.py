@@ -23,7 +23,9 @@ from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.http.address import Place
 from dataferry.mechanisms.http.calls import MAX_DRAIN_BYTES, Client
 from dataferry.mechanisms.http.headers import content_length, from_headers, http_date, strong_etag
-from dataferry.net.connections import Network, PinnedResponse
+from dataferry.net.connections import Network
+from dataferry.net.heads import Headers
+from dataferry.net.replies import PinnedResponse
 
 SOURCE_CAPABILITIES = frozenset({Capability.RANGES, Capability.VALIDATORS, Capability.ATTRIBUTES})
 _GET = "http.GET"
@@ -33,7 +35,7 @@ _EMPTY_RANGE = re.compile(r"bytes \*/0", re.ASCII)
 _HEAD_REFUSED = frozenset({400, 401, 403, 404, 405, 501})
 
 
-def described(info: ObjectInfo, headers: http.client.HTTPMessage, *, size_bytes: int | None) -> ObjectInfo:
+def described(info: ObjectInfo, headers: Headers, *, size_bytes: int | None) -> ObjectInfo:
     """Return an object as a reply's headers describe it; a time alone names no version."""
     return ObjectInfo(
         name=info.name,
@@ -326,7 +328,7 @@ class HttpStream:
         self._response.close()
 
 
-def _ranges(headers: http.client.HTTPMessage) -> bool | None:
+def _ranges(headers: Headers) -> bool | None:
     """Read ``Accept-Ranges``; None where the server does not say."""
     text = headers.get("Accept-Ranges")
     return None if not text else "bytes" in str(text).lower()

@@ -11,7 +11,6 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.message import Message
 from email.utils import parsedate_to_datetime
 
 from dataferry.domain.objects import Attributes
@@ -49,7 +48,7 @@ def to_headers(attributes: Attributes) -> dict[str, str]:
     return headers
 
 
-def from_headers(headers: Mapping[str, str] | Message) -> Attributes:
+def from_headers(headers: Mapping[str, str]) -> Attributes:
     """Read attributes from a reply's headers; ``aws-chunked`` is of the request, not of the object."""
     found = {field: _text(headers.get(header)) for field, header in _FIELDS.items()}
     encodings = [

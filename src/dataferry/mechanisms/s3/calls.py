@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import select
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,7 +25,9 @@ from dataferry.mechanisms.s3.address import Place
 from dataferry.mechanisms.s3.attributes import http_date
 from dataferry.mechanisms.s3.errors import error_of
 from dataferry.mechanisms.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, encode_query
-from dataferry.net.connections import Network, PinnedConnection, PinnedResponse
+from dataferry.net.connections import Network, PinnedConnection
+from dataferry.net.heads import Headers
+from dataferry.net.replies import PinnedResponse
 
 MAX_DRAIN_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 3600.0
@@ -42,7 +43,7 @@ class Reply:
     """A whole reply, read."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: Headers
     body: bytes
 
     def xml(self, operation: str) -> ET.Element:
@@ -140,8 +141,6 @@ class Client:
             StorageError: What the server said, if it answered instead of reading on; else what failed.
         """
         try:
-            if self._connection.sock is None:
-                raise http.client.NotConnected
             self._connection.send(data)
         except (OSError, http.client.HTTPException) as exc:
             self._refused_early(operation, key)
@@ -193,12 +192,7 @@ class Client:
 
     def is_answered(self) -> bool:
         """Say if there is something to read, or the other side has closed."""
-        sock = self._connection.sock
-        if sock is None or sock.fileno() < 0:
-            return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self._connection.is_answered
 
     def _exchange(
         self,
@@ -298,7 +292,7 @@ class Client:
                 words = words.replace(value, "***")
         return words
 
-    def _note_clock(self, response: http.client.HTTPResponse) -> None:
+    def _note_clock(self, response: PinnedResponse) -> None:
         """Remember how far the server's clock is from ours: times of its listings are its own."""
         said = response.headers.get("Date")
         if said == self._date:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 from dataferry.domain.errors import ProtocolError
 from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.mechanisms.s3.attributes import decode_crc, iso_date, strong_etag
+from dataferry.net.heads import Headers
 
 MAX_XML_BYTES = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, percent-encoded, is 4 MiB
 # The same page has some 15,000 elements. In memory an element is a hundred times its four bytes of "<a/>".
@@ -178,6 +177,6 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
 
 
-def content_length(headers: http.client.HTTPMessage | Any) -> int | None:
+def content_length(headers: Headers) -> int | None:
     """Read ``Content-Length``."""
     return _number(headers.get("Content-Length"))

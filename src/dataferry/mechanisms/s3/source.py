@@ -26,7 +26,9 @@ from dataferry.mechanisms.s3 import replies
 from dataferry.mechanisms.s3.address import Place
 from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, from_headers, http_date, strong_etag
 from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, REPLY_STALLS, Client, true_absence
-from dataferry.net.connections import Network, PinnedResponse
+from dataferry.net.connections import Network
+from dataferry.net.heads import Headers
+from dataferry.net.replies import PinnedResponse
 
 SOURCE_CAPABILITIES = frozenset(
     {
@@ -59,7 +61,7 @@ def head(client: Client, info: ObjectInfo) -> ObjectInfo:
     return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
 
 
-def described(info: ObjectInfo, headers: http.client.HTTPMessage, *, size_bytes: int | None) -> ObjectInfo:
+def described(info: ObjectInfo, headers: Headers, *, size_bytes: int | None) -> ObjectInfo:
     """Return an object as a reply's headers describe it."""
     return ObjectInfo(
         name=info.name,
@@ -246,7 +248,7 @@ class _Asked:
             return None
         return f"bytes={self.offset_bytes}-{'' if self.end_bytes is None else self.end_bytes - 1}"
 
-    def compare(self, where: str, response: http.client.HTTPResponse) -> tuple[ObjectInfo, int | None]:
+    def compare(self, where: str, response: PinnedResponse) -> tuple[ObjectInfo, int | None]:
         """Compare a reply with what was asked; return the object it describes and the body's length.
 
         Raises:
