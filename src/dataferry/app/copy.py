@@ -24,6 +24,7 @@ from dataferry.domain.objects import Totals
 from dataferry.engine.cleanup import abort_due
 from dataferry.engine.preview import Preview, preview
 from dataferry.engine.run import run
+from dataferry.engine.selection import Selection
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Observer, Overwrite, Result, Transfer
 from dataferry.mechanisms.base import Sink, Source
@@ -88,6 +89,7 @@ def _transfer(
         limits=limits,
         overwrite=overwrite,
         earlier=earlier,
+        selection=ends.selection,
     )
     return transfer, earlier
 
@@ -179,7 +181,7 @@ class _Copy:
             verification=result.verification.word,
             failures=tuple((row.source.name, row.error_kind or "error", row.error or "") for row in rows),
             failed=result.objects_failed,
-            advice=_advice(result),
+            advice=_advice(result, self._ends.selection),
         )
 
     def _clean_up(self, ledger: LocalLedger) -> int:
@@ -210,11 +212,13 @@ def _cut_short(state: str, totals: Totals, seconds: float, advice: str) -> Outco
     )
 
 
-def _advice(result: Result) -> str | None:
+def _advice(result: Result, selection: Selection) -> str | None:
     """What to do next, where there is something."""
     if result.objects_failed:
         what = "1 object" if result.objects_failed == 1 else f"{result.objects_failed} objects"
         return f"{what} failed; run the same command again to try again"
+    if not result.objects and selection:
+        return "the patterns select nothing of what is at the source"
     if not result.objects:
         return "there is nothing at the source"
     return None

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from dataferry.app.place_lock import PlaceLock
 from dataferry.app.places import KnownLocations, find_place, location_of
 from dataferry.domain.errors import DataFerryError, InputError
 from dataferry.domain.limits import LocationLimits
+from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import EngineLimits
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
 from dataferry.mechanisms.registry import Registry
@@ -28,17 +29,20 @@ DEFAULT_FILE = "dataferry.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """Both places of a copy."""
+    """Both places of a copy, and which of the objects it is about."""
 
     source: tuple[Mechanism, Endpoint]
     destination: tuple[Mechanism, Endpoint]
     network: Network
+    selection: Selection = field(default_factory=Selection)
 
     @property
     def identity(self) -> str:
-        """Equal for the same pair of places, without credentials."""
+        """Equal for the same pair of places, without credentials, and the same patterns."""
         places = (self.source, self.destination)
-        ends = (f"{mechanism.name} {endpoint.identity}" for mechanism, endpoint in places)
+        ends = [f"{mechanism.name} {endpoint.identity}" for mechanism, endpoint in places]
+        if self.selection:
+            ends.append(f"selection {self.selection.identity}")
         return hashlib.sha256("\n".join(ends).encode()).hexdigest()[:32]
 
     def refuse_overlap(self) -> None:
@@ -104,6 +108,7 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
         source=find_place(source, locations=locations, registry=registry),
         destination=find_place(destination, locations=locations, registry=registry),
         network=network,
+        selection=options.selection,
     )
     ends.refuse_overlap()
     return ends, _within_locations(limits, (source, destination), locations, options)

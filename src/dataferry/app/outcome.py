@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from dataferry.app.interrupts import EXIT_CODE as INTERRUPTED
 from dataferry.app.sizes import parse_size
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES
+from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import EngineLimits, Overwrite
 
 
@@ -22,6 +24,7 @@ class CopyOptions:
         multipart_threshold_bytes: Objects larger than this and than a part are sent in parts.
         bandwidth_bytes_per_s: All workers together.
         ledger: Where to remember what has been moved.
+        selection: Which objects; a copy with other patterns is another copy.
     """
 
     workers: int | None = None
@@ -31,6 +34,7 @@ class CopyOptions:
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
     config: str | None = None
     ledger: Path | None = None
+    selection: Selection = field(default_factory=Selection)
 
     @classmethod
     def of(
@@ -43,6 +47,8 @@ class CopyOptions:
         overwrite: str,
         config: str | None,
         ledger: str | None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
     ) -> Self:
         """Read options as people write them.
 
@@ -59,6 +65,7 @@ class CopyOptions:
             overwrite=Overwrite(overwrite),
             config=config,
             ledger=Path(ledger) if ledger else None,
+            selection=Selection.of(include, exclude),
         )
 
     def limits(self, configured: EngineLimits) -> EngineLimits:

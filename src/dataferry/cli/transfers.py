@@ -48,6 +48,14 @@ def copy(
     overwrite: Annotated[
         str, typer.Option("--overwrite", help="if-different, never or always.")
     ] = "if-different",
+    include: Annotated[
+        list[str] | None,
+        typer.Option("--include", metavar="PATTERN", help="Only objects of such names; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="PATTERN", help="No objects of such names; wins over --include."),
+    ] = None,
     config: Config = None,
     ledger: Annotated[
         str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
@@ -71,6 +79,8 @@ def copy(
             overwrite=overwrite,
             config=config,
             ledger=ledger,
+            include=include or (),
+            exclude=exclude or (),
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
@@ -133,5 +143,7 @@ def _preview(source: str, destination: str, options: CopyOptions, *, as_json: bo
     more = found.objects_to_move - len(found.names) - len(found.refused)
     lines += [f"  and {more:,} more"] if more > 0 else []
     lines += [f"  {name}: the destination can't have an object of that name" for name in found.refused]
+    if found.left_out:
+        lines.append(f"left out by patterns: {found.left_out:,}")
     lines += [f"would skip {count:,}: {reason}" for reason, count in found.skipped.items()]
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))

@@ -34,6 +34,7 @@ class Planner:
         self._course = course
         self._source = course.transfer.source
         self._sink = course.transfer.sink
+        self._selection = course.transfer.selection
         self._listing: Iterator[ObjectInfo] | None = None
 
     def run(self) -> None:
@@ -48,17 +49,32 @@ class Planner:
         if plan.complete:
             course.tally.plan_complete = True
             return
-        cursor, limit = plan.cursor, FIRST_PAGE_OBJECTS
+        cursor, limit = self._begin_after(plan.cursor), FIRST_PAGE_OBJECTS
         while True:
             infos = self._list(cursor, limit)
             if infos:
                 cursor = infos[-1].name
-                self._add(infos, cursor)
-            if len(infos) < limit:
+                self._add(self._selected(infos), cursor)
+            if len(infos) < limit or self._selection.is_past(infos[-1].name):
                 break
             limit = PAGE_OBJECTS
         course.ledger.finish_plan(course.attempt)
         course.tally.plan_complete = True
+        if self._selection:
+            course.observer.noted("left_out", f"left out by patterns: {course.tally.left_out:,} objects")
+
+    def _begin_after(self, cursor: str | None) -> str | None:
+        """Where listing begins: nothing is asked for of what stands before all that is selected."""
+        first = None if self._source.is_single else self._selection.start_after
+        return max(filter(None, (cursor, first)), default=None)
+
+    def _selected(self, infos: Sequence[ObjectInfo]) -> Sequence[ObjectInfo]:
+        """Leave out, and count, what the transfer is not about."""
+        if not self._selection:
+            return infos
+        selected = [info for info in infos if self._selection.selects(info.name)]
+        self._course.tally.left_out += len(infos) - len(selected)
+        return selected
 
     def _list(self, cursor: str | None, limit: int) -> list[ObjectInfo]:
         """Return the next objects; a listing that failed goes on after the last committed name."""

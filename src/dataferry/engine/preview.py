@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -29,16 +28,23 @@ class Preview:
         skipped: How many would be skipped, by reason.
         names: The first that would be moved.
         refused: The first whose names the destination can't have; they would fail.
+        left_out: How many the patterns left out, of those that had to be listed; None if an earlier run made
+            the list.
     """
 
     objects: int = 0
     bytes: int = 0
     objects_to_move: int = 0
     bytes_to_move: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    left_out: int | None = None
     strategy: str = STRATEGY
+
+    def count_skipped(self, reason: str) -> None:
+        """Count an object that need not be moved."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
 
 def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock | None = None) -> Preview:
@@ -55,6 +61,7 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         DataFerryError: The source can't be listed, or the destination not be looked at.
     """
     course = course_of(transfer, ledger, observer, clock or SystemClock(), Stop())
+    was_planned = course.tally.plan_complete
     Planner(course).run()
     if Capability.INJECTIVE_NAMES not in transfer.sink.capabilities:
         refuse_collisions(course)
@@ -63,12 +70,13 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         objects=totals.objects_total,
         bytes=totals.bytes_total,
         bytes_to_move=totals.bytes_total - totals.bytes_done,
+        left_out=None if was_planned else course.tally.left_out,
     )
     for row in _rows(ledger, transfer.id):
         if row.state is ObjectState.SKIPPED:
-            found.skipped[row.error or "it is there"] += 1
+            found.count_skipped(row.error or "it is there")
         elif row.state is ObjectState.DONE:
-            found.skipped["an earlier run of this copy brought it"] += 1
+            found.count_skipped("an earlier run of this copy brought it")
         else:
             found.objects_to_move += 1
             names = found.refused if row.target_key.startswith(UNPLACEABLE) else found.names

@@ -34,6 +34,7 @@ class Tally:
         self.planned_bytes = 0
         self.planned_skips = 0
         self.planned_skip_bytes = 0
+        self.left_out = 0
         self.plan_complete = start.plan_complete
 
     def rebase(self, start: Totals) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
+from dataferry.engine.selection import Selection
 from dataferry.mechanisms.base import Sink, Source
 
 
@@ -51,6 +52,7 @@ class Transfer:
     Attributes:
         earlier: A finished transfer between the same two places in the same ledger: what it brought and has
             not changed since is skipped.
+        selection: Which objects it is about; the plan in the ledger belongs to it.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Transfer:
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
     earlier: str | None = None
+    selection: Selection = field(default_factory=Selection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

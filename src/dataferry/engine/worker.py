@@ -11,6 +11,7 @@ from dataferry.domain.errors import (
     DestinationExistsError,
     FencedError,
     IntegrityError,
+    ObjectNotFoundError,
     StoppedError,
     UnsupportedError,
     UploadGoneError,
@@ -93,6 +94,9 @@ class Worker:
     def _current(self, row: ObjectRow) -> ObjectRow:
         """Bring a row up to date: its key at this sink, and a look at a source without validator."""
         course, sink = self._course, self._course.transfer.sink
+        if not course.transfer.selection.selects(row.source.name):
+            # The plan may be older than the patterns, which may be a rule of access: theirs is the last word.
+            raise ObjectNotFoundError(f"{row.source.name} is left out by the patterns that apply now")
         if row.source.size_bytes is None and not self._looks:
             raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
         # The plan's keys are this sink's (see ``retarget``), but for names that it refused: they fail here.

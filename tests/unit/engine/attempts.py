@@ -11,6 +11,7 @@ from tests.unit.engine.memory import CrashError, MemoryLedger, MemorySink, Memor
 
 from dataferry.domain.objects import Upload
 from dataferry.engine.run import run
+from dataferry.engine.selection import Selection
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer
 
@@ -49,6 +50,7 @@ class Rig:
         stop: Stop | None = None,
         sink: MemorySink | None = None,
         transfer_id: str = "t",
+        selection: Selection | None = None,
     ) -> Result:
         """Run one attempt."""
         transfer = Transfer(
@@ -58,6 +60,7 @@ class Rig:
             sink=sink or self.sink,
             limits=limits,
             overwrite=overwrite,
+            selection=selection or Selection(),
         )
         return run(transfer, self.ledger, stop=stop or Stop(), observer=self.witness)
 
