@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from tests.servers.faulty_s3 import Fault as Injected
@@ -264,6 +265,8 @@ def _headers(attributes: Attributes) -> dict[str, str]:
         "content_language": attributes.content_language,
     }
     more = {f"x_amz_meta_{name}": value for name, value in attributes.user_metadata}
+    if attributes.tags:
+        more["x_amz_tagging"] = urlencode(attributes.tags)
     return {name: value for name, value in named.items() if value} | more
 
 
@@ -275,5 +278,6 @@ def _arguments(attributes: Attributes) -> dict[str, Any]:
         "ContentDisposition": attributes.content_disposition,
         "ContentLanguage": attributes.content_language,
         "Metadata": dict(attributes.user_metadata),
+        "Tagging": urlencode(attributes.tags),
     }
     return {name: value for name, value in named.items() if value}

@@ -177,6 +177,7 @@ def test_no_object_has_more_than_ten_thousand_parts(size_bytes: int) -> None:
         halt=nothing,
         retrier=nothing,
         tally=nothing,
+        tags=nothing,
         bandwidth=None,
     )
     parts = parts_of(size_bytes, course.part_size_bytes(size_bytes))

@@ -16,12 +16,14 @@ signatures: the real servers do.
         assert server.open_uploads("data") == []
 
 Call names are S3's: ListObjectsV2, HeadObject, GetObject, PutObject, CreateMultipartUpload, UploadPart,
-ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket, DeleteObject;
+ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket, DeleteObject,
+GetObjectTagging;
 ``*`` is any.
 A server made with ``keeps_checksums=False`` knows no checksums, and with ``rejects_checksums=True`` answers
 400 to a request for them, as old servers do; with ``keeps_versions=True`` the version before the last is
-kept. ``watch`` is told of each call before and after it is done, and may hang up. Any credentials are good;
-``access_key_id`` and ``secret_access_key`` are there for symmetry with the real ones.
+kept; with ``refuses_tags=True`` nobody may write them. ``watch`` is told of each call before and after it is
+done, and may hang up. Any credentials are good; ``access_key_id`` and
+``secret_access_key`` are there for symmetry with the real ones.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ _KEPT = (
     "content-encoding",
     "content-language",
     "expires",
+    "x-amz-tagging",
 )
 _HANG_S = 60.0
 BLANKS_S = 1.2
@@ -125,8 +128,14 @@ class FaultyS3:
     secret_access_key = "faulty-secret-access-key"
 
     def __init__(
-        self, *, keeps_checksums: bool = True, rejects_checksums: bool = False, keeps_versions: bool = False
+        self,
+        *,
+        keeps_checksums: bool = True,
+        rejects_checksums: bool = False,
+        keeps_versions: bool = False,
+        refuses_tags: bool = False,
     ) -> None:
+        self.refuses_tags = refuses_tags
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
         self.etag_form = '"{}"'
@@ -321,6 +330,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.fault is not None and self.fault.fault is fault
 
     def _name(self) -> str:
+        if "tagging" in self.query:
+            return "GetObjectTagging"
         if "uploads" in self.query:
             return "CreateMultipartUpload" if self.command == "POST" else "ListMultipartUploads"
         if "uploadId" in self.query:
@@ -372,6 +383,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.lower.get("if-match", etag).strip('"') != etag.strip('"'):
             raise _Problem(412, "PreconditionFailed")
         body, headers, status = stored.body, {**stored.headers, "ETag": etag}, 200
+        tagging = headers.pop("x-amz-tagging", "")
+        if tagging:
+            headers["x-amz-tagging-count"] = str(tagging.count("&") + 1)
         headers["Last-Modified"] = format_datetime(stored.modified_at, usegmt=True)
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.lower.get("range", ""))
         if match and not self._is(Fault.IGNORE_RANGE):
@@ -385,6 +399,15 @@ class _Handler(BaseHTTPRequestHandler):
         elif stored.crc is not None and self.lower.get("x-amz-checksum-mode") == "ENABLED":
             headers |= self._checksum(stored.crc)
         self._reply(status, body, headers)
+
+    def _get_object_tagging(self) -> None:
+        lines = "".join(
+            f"<Tag><Key>{escape(key)}</Key><Value>{escape(value)}</Value></Tag>"
+            for key, value in parse_qsl(
+                self._object().headers.get("x-amz-tagging", ""), keep_blank_values=True
+            )
+        )
+        self._xml("Tagging", f"<TagSet>{lines}</TagSet>")
 
     def _put_object(self) -> None:
         objects = self._objects()
@@ -539,10 +562,12 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _kept(self) -> dict[str, str]:
+        if self.s3.refuses_tags and "x-amz-tagging" in self.lower:
+            raise _Problem(403, "AccessDenied")
         return {
             name: value
             for name, value in self.lower.items()
-            if name in _KEPT or name.startswith("x-amz-meta-")
+            if name in _KEPT or name.startswith(("x-amz-meta-", "x-amz-storage", "x-amz-server-side"))
         }
 
     def _checksum(self, crc: int | None) -> dict[str, str]:

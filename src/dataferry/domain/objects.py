@@ -14,6 +14,7 @@ class Capability(StrEnum):
     RANGES = "ranges"  # source: reads from an offset
     VALIDATORS = "validators"  # source: names the version it reads, and notices another
     ATTRIBUTES = "attributes"  # either: keeps content type, cache headers and user metadata
+    TAGS = "tags"  # either: keeps tags, which a source tells when it is asked for them apart
     PARTS = "parts"  # sink: parts in any order, resumable
     LIST_PARTS = "list_parts"  # sink: tells which parts it holds
     LIST_UPLOADS = "list_uploads"  # sink: tells which uploads are open
@@ -38,7 +39,11 @@ class Verification(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What travels with an object beside its bytes; None is "not set"."""
+    """What travels with an object beside its bytes; None is "not set".
+
+    Attributes:
+        tags: ``(key, value)``; empty until they were asked for, see ``ObjectInfo.tag_count``.
+    """
 
     content_type: str | None = None
     cache_control: str | None = None
@@ -47,6 +52,7 @@ class Attributes:
     content_language: str | None = None
     expires: str | None = None
     user_metadata: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,7 @@ class ObjectInfo:
         version_id: The store's own version, where it keeps versions.
         crc64nvme: The store's checksum of the whole object, 0..2**64-1, where it keeps one.
         attributes: None until a reply that carries them (a listing does not).
+        tag_count: How many tags the store says that it has; they are asked for apart.
     """
 
     name: str
@@ -71,6 +78,7 @@ class ObjectInfo:
     crc64nvme: int | None = None
     modified_at: datetime | None = None
     attributes: Attributes | None = None
+    tag_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

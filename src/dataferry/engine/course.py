@@ -13,6 +13,7 @@ from dataferry.engine.limits import Bandwidth
 from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
+from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Transfer
 
 # Credentials that expired would fail a million objects one by one; so many in a row end the attempt.
@@ -36,6 +37,7 @@ class Course:
     halt: Stop
     retrier: Retrier
     tally: Tally
+    tags: Tags
     bandwidth: Bandwidth | None
     denials: int = 0
     _lock: Lock = field(default_factory=Lock)

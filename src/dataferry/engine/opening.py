@@ -9,12 +9,13 @@ from datetime import datetime
 
 from dataferry.domain.errors import UploadGoneError
 from dataferry.domain.ledger import ObjectRow
-from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload
+from dataferry.domain.objects import ObjectInfo, PartReceipt, Upload
 from dataferry.engine.cleanup import CLOCK_SKEW
 from dataferry.engine.completion import settle_gone
 from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.parts import parts_of
+from dataferry.engine.tags import AttributesOf
 
 
 def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
@@ -25,7 +26,12 @@ def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
     """
     found = hands.trying(f"looking at {row.source.name}", lambda: hands.connections.reader.stat(row.source))
     info = checked(row.source, found)
-    return replace(row.source, crc64nvme=info.crc64nvme or row.source.crc64nvme, attributes=info.attributes)
+    return replace(
+        row.source,
+        crc64nvme=info.crc64nvme or row.source.crc64nvme,
+        attributes=info.attributes,
+        tag_count=info.tag_count,
+    )
 
 
 def begin(hands: Hands, work: BigObject) -> MultipartObject | None:
@@ -70,19 +76,24 @@ def open_upload(hands: Hands, row: ObjectRow, source: ObjectInfo) -> tuple[Uploa
     part_size = row.part_size_bytes or course.part_size_bytes(size)
     intents = [row.intent_at] if row.intent_at is not None else []
 
-    def once() -> tuple[Upload, ObjectRow]:
+    def once(attributes_of: AttributesOf) -> tuple[Upload, ObjectRow]:
         if intents:
             # An earlier creation may have happened without our knowing: its upload lies open.
             _clear_lost_uploads(hands, row, min(intents))
         intended = course.ledger.intend(course.attempt, row.ordinal, part_size_bytes=part_size)
         intents.append(intended.intent_at or course.clock.now())
         upload = hands.connections.writer.create_upload(
-            row.target_key, size_bytes=size, attributes=source.attributes or Attributes()
+            row.target_key, size_bytes=size, attributes=attributes_of(source)
         )
         course.ledger.open_upload(course.attempt, row.ordinal, upload)
         return upload, replace(intended, upload=upload, part_size_bytes=part_size)
 
-    return hands.trying(f"opening an upload of {row.source.name}", once)
+    return course.tags.sent(
+        lambda: hands.connections.reader,
+        lambda attributes_of: hands.trying(
+            f"opening an upload of {row.source.name}", lambda: once(attributes_of)
+        ),
+    )
 
 
 def forget(

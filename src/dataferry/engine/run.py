@@ -18,6 +18,7 @@ from dataferry.engine.progress import Monitor, Tally
 from dataferry.engine.retargeting import retarget
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
+from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
 from dataferry.engine.worker import Worker
 from dataferry.mechanisms.base import Abortable, KeyCheck
@@ -65,6 +66,7 @@ def run(
         _move(course)
     finally:
         unregister()
+        course.tags.tell()
     if course.error is not None and not isinstance(course.error, StoppedError):
         raise course.error
     if halt.is_set:
@@ -93,6 +95,7 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
         halt=halt,
         retrier=Retrier(limits, halt, Pause(clock, halt), observer),
         tally=Tally(ledger.totals(transfer.id), clock),
+        tags=Tags(transfer, observer),
         bandwidth=Bandwidth(limits.bandwidth_bytes_per_s, clock, halt)
         if limits.bandwidth_bytes_per_s
         else None,

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from dataferry.domain.errors import IntegrityError, WrongRangeError
 from dataferry.domain.ledger import Finished, ObjectRow
-from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt
+from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.completion import refuse_existing
 from dataferry.engine.hands import Hands, checked
+from dataferry.engine.tags import AttributesOf
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import compare_with_source, level
 from dataferry.mechanisms.base import ByteStream, PartWrite
@@ -24,14 +25,14 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
     size = row.source.size_bytes or 0
     refuse_existing(hands, row.target_key)
 
-    def once() -> tuple[ObjectInfo, PartReceipt]:
+    def once(attributes_of: AttributesOf) -> tuple[ObjectInfo, PartReceipt]:
         stream = hands.connections.reader.open(row.source)
         try:
             info = _found(row.source, stream)
             write = hands.connections.writer.put(
                 row.target_key,
                 length_bytes=size,
-                attributes=info.attributes or Attributes(),
+                attributes=attributes_of(info),
                 only_if_absent=hands.course.transfer.overwrite is Overwrite.NEVER,
             )
             body: PartWrite = write if info.crc64nvme is None else ProvedBody(write, info)
@@ -39,7 +40,10 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
         finally:
             stream.close()
 
-    info, receipt = hands.moving(row.source.name, once)
+    info, receipt = hands.course.tags.sent(
+        lambda: hands.connections.reader,
+        lambda attributes_of: hands.moving(row.source.name, lambda: once(attributes_of)),
+    )
     return Finished(
         ordinal=row.ordinal,
         size_bytes=size,

@@ -309,6 +309,19 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class TagReader(Protocol):
+    """What the readers of a source with ``TAGS`` offer too."""
+
+    def tags(self, info: ObjectInfo) -> tuple[tuple[str, str], ...]:
+        """Ask for the tags of the version that ``info`` names; bodies that are being read are not disturbed.
+
+        Raises:
+            AccessDeniedError, UnsupportedError: The store does not tell them.
+        """
+        ...
+
+
+@runtime_checkable
 class Abortable(Protocol):
     """A source whose listing, or a sink whose look-ups, can be told to let go; optional beside the rest."""
 

@@ -210,5 +210,6 @@ def _attributes(text: str | None) -> Attributes | None:
     if text is None:
         return None
     stored = json.loads(text)
-    stored["user_metadata"] = tuple((name, value) for name, value in stored["user_metadata"])
+    for pairs in ("user_metadata", "tags"):
+        stored[pairs] = tuple((name, value) for name, value in stored[pairs])
     return Attributes(**stored)

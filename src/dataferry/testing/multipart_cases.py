@@ -227,7 +227,9 @@ class MultipartCases(MechanismCases):
         place = rig.fresh_sink()
         data = pattern(rig.part_size_bytes + 1)
         sink = self.sink(rig, place)
-        attributes = Attributes(content_type="text/x-odd", user_metadata=(("colour", "blue"),))
+        attributes = Attributes(
+            content_type="text/x-odd", user_metadata=(("colour", "blue"),), tags=(("plant", "north"),)
+        )
         writer = self.writer(sink)
         upload = writer.create_upload(
             sink.place("x", single=False), size_bytes=len(data), attributes=attributes
@@ -235,8 +237,10 @@ class MultipartCases(MechanismCases):
         parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
         complete(writer, upload, parts, data)
         source = self.source(rig, place)
-        seen = self.reader(source).stat(find_one(source, "x")).attributes
+        info = self.reader(source).stat(find_one(source, "x"))
+        seen = info.attributes
         assert seen is not None
+        assert info.tag_count == (Capability.TAGS in sink.capabilities)
         assert attributes.content_type == seen.content_type
         assert attributes.user_metadata == seen.user_metadata
 

@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
     WrongRangeError,
 )
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo
+from dataferry.mechanisms.base import TagReader
 from dataferry.testing.mechanism_rig import (
     MechanismCases,
     MechanismRig,
@@ -224,6 +225,21 @@ class ReadingCases(MechanismCases):
                 assert attributes.content_language == seen.content_language
             if Quirk.NO_USER_METADATA not in rig.quirks:
                 assert attributes.user_metadata == tuple(sorted(seen.user_metadata))
+
+    def test_tags_are_told_as_declared(self, rig: MechanismRig) -> None:
+        """What has tags says how many and tells them when asked; other sources know of none."""
+        tags = (("plant", "north / east"), ("stage", ""), ("a+b", "1=2"))
+        declared = Capability.TAGS in rig.mechanism.source_capabilities
+        place = rig.fresh_source({"x": b"1"}, attributes=Attributes(tags=tags if declared else ()))
+        source = self.source(rig, place)
+        reader = self.reader(source)
+        info = reader.stat(find_one(source, "x"))
+        stream = reader.open(info)
+        assert len(tags) * declared == info.tag_count == stream.info.tag_count
+        assert declared is isinstance(reader, TagReader)
+        if isinstance(reader, TagReader):
+            assert sorted(tags) == sorted(reader.tags(stream.info))
+        assert drain(stream) == b"1"
 
     def test_a_reader_serves_one_object_after_the_other(self, rig: MechanismRig) -> None:
         """A reader whose last stream was dropped in the middle reads the next object from its start."""

@@ -14,7 +14,7 @@ from dataferry.domain.errors import (
     StorageError,
 )
 from dataferry.domain.objects import Attributes, Capability
-from dataferry.mechanisms.base import KeyCheck, PartWrite
+from dataferry.mechanisms.base import KeyCheck, PartWrite, TagReader
 from dataferry.testing.mechanism_rig import (
     NO_ATTRIBUTES,
     MechanismCases,
@@ -211,6 +211,19 @@ class WritingCases(MechanismCases):
         assert attributes.content_type == seen.content_type
         assert attributes.cache_control == seen.cache_control
         assert attributes.user_metadata == seen.user_metadata
+
+    def test_tags_are_kept_or_dropped_as_declared(self, rig: MechanismRig) -> None:
+        """A sink that declares tags keeps all that an object can have; another writes the object without."""
+        tags = tuple((f"key {number} +-=._:/@", "v" * 200) for number in range(10))
+        place = rig.fresh_sink()
+        sink = self.sink(rig, place)
+        put(self.writer(sink), sink.place("x", single=False), b"1", attributes=Attributes(tags=tags))
+        source = self.source(rig, place)
+        reader = self.reader(source)
+        info = reader.stat(find_one(source, "x"))
+        assert info.tag_count == len(tags) * (Capability.TAGS in rig.mechanism.sink_capabilities)
+        if isinstance(reader, TagReader):
+            assert sorted(tags) == sorted(reader.tags(info))
 
     def test_colliding_names_are_refused_unless_injective(self, rig: MechanismRig) -> None:
         """A sink either keeps every name apart from every other, or refuses those that it can't."""

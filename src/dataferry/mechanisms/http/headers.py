@@ -112,7 +112,7 @@ def from_headers(headers: Headers) -> Attributes:
     found = {field: _text(headers.get(header)) for field, header in _FIELDS.items()}
     if (found["content_encoding"] or "").lower() == "identity":
         found["content_encoding"] = None
-    return Attributes(**found, user_metadata=())
+    return Attributes(**found, user_metadata=(), tags=())
 
 
 def _text(value: str | None) -> str | None:

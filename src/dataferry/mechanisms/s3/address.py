@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
+from dataferry.mechanisms.s3.attributes import Storing
 from dataferry.mechanisms.s3.signing import Credentials, encode_path
 from dataferry.net.connections import DEFAULT_PORTS
 
@@ -77,6 +78,8 @@ class Place:
         path: The key or the prefix; empty is the whole bucket.
         exact_keys: The server keeps ``a//b`` and ``a/b`` apart, as Amazon does; said by the operator.
         credentials: Gives those of the moment; ambient ones renew themselves.
+        storing: How objects written there are kept.
+        tags: Whether tags are asked for and sent.
         share: What a grant hands out; None if the location names nothing.
     """
 
@@ -89,6 +92,8 @@ class Place:
     payload_signing: bool = False
     exclusive: bool = False
     exact_keys: bool = False
+    storing: Storing = field(default_factory=Storing)
+    tags: bool = True
     share: Share | None = field(default=None, repr=False)
     mechanism: str = "s3"
 

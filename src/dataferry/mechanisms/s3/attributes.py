@@ -1,7 +1,7 @@
-"""Object attributes and checksums as HTTP headers carry them.
+"""Object attributes, how objects are stored, and checksums, as HTTP headers carry them.
 
 Source: Amazon S3 User Guide, "Working with object metadata": names and values are US-ASCII; others travel
-as RFC 2047 encoded words.
+as RFC 2047 encoded words. "Categorizing your objects using tags": a query string, ten at most.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 from dataferry.domain.objects import Attributes
 
 META_PREFIX = "x-amz-meta-"
 MAX_ETAG_CHARS = 1024
 CRC_HEADER = "x-amz-checksum-crc64nvme"
+MAX_TAGS = 10
+MAX_TAG_KEY_CHARS = 128
+MAX_TAG_VALUE_CHARS = 256
+_ENCRYPTION = "x-amz-server-side-encryption"
 _FIELDS = {
     "content_type": "Content-Type",
     "cache_control": "Cache-Control",
@@ -35,8 +41,62 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _WORD_BYTES = 45  # base64 of 45 bytes is 60 characters; an encoded word has at most 75
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storing:
+    """How a store is to keep the objects that are created in it; what is None is the bucket's own choice.
+
+    Attributes:
+        server_side_encryption: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``.
+        bucket_key_enabled: Whether one key of the bucket stands for many calls to the key service.
+    """
+
+    storage_class: str | None = None
+    server_side_encryption: str | None = None
+    sse_kms_key_id: str | None = None
+    bucket_key_enabled: bool | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Write it as request headers."""
+        flag = self.bucket_key_enabled
+        headers = {
+            "x-amz-storage-class": self.storage_class,
+            _ENCRYPTION: self.server_side_encryption,
+            f"{_ENCRYPTION}-aws-kms-key-id": self.sse_kms_key_id,
+            f"{_ENCRYPTION}-bucket-key-enabled": None if flag is None else str(flag).lower(),
+        }
+        return {name: value for name, value in headers.items() if value is not None}
+
+
+def creation_headers(attributes: Attributes, storing: Storing) -> dict[str, str]:
+    """Return all fields that an object gets when it is created, by whatever call creates it.
+
+    Those of PutObject, CreateMultipartUpload and CopyObject are the same ones.
+    """
+    headers = to_headers(attributes) | storing.headers()
+    if attributes.tags:
+        headers["x-amz-tagging"] = "&".join(
+            f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in attributes.tags
+        )
+    return headers
+
+
+def tag_count(headers: Mapping[str, str]) -> int:
+    """Read how many tags a reply says that the object has."""
+    text = headers.get("x-amz-tagging-count") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0  # noqa: PLR2004 - ten at most
+
+
+def names_md5(headers: Mapping[str, str]) -> bool:
+    """Say if the ETag of a reply can be the MD5 of the bytes: not of an object sealed with a key.
+
+    Source: Amazon S3 API Reference, "Object": the ETags of objects encrypted by SSE-C or SSE-KMS are no MD5.
+    """
+    sealed = (headers.get(_ENCRYPTION) or "").startswith("aws:")
+    return not sealed and headers.get(f"{_ENCRYPTION}-customer-algorithm") is None
+
+
 def to_headers(attributes: Attributes) -> dict[str, str]:
-    """Write attributes as request headers."""
+    """Write attributes as request headers, without tags."""
     headers = {
         header: encode_text(value)
         for field, header in _FIELDS.items()
@@ -62,7 +122,7 @@ def from_headers(headers: Mapping[str, str]) -> Attributes:
         for name, value in headers.items()
         if name.lower().startswith(META_PREFIX)
     )
-    return Attributes(**found, user_metadata=tuple(sorted(metadata)))
+    return Attributes(**found, user_metadata=tuple(sorted(metadata)), tags=())
 
 
 def encode_text(value: str) -> str:

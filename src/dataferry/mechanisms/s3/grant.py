@@ -7,6 +7,7 @@ from dataferry.domain.errors import ConfigError
 from dataferry.domain.profile import Profile
 from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.s3.address import Place
+from dataferry.mechanisms.s3.settings import storing_properties
 
 
 def grant(place: Place, profile: Profile, mode: GrantMode) -> DataAddress:
@@ -37,6 +38,10 @@ def grant(place: Place, profile: Profile, mode: GrantMode) -> DataAddress:
         properties.append(("exclusive", "true"))
     if mode is GrantMode.WRITE and place.exact_keys:
         properties.append(("exact_keys", "true"))
+    if mode is GrantMode.WRITE:
+        properties += storing_properties(place.storing)
+    if place.server.virtual:
+        properties.append(("addressing_style", "virtual"))
     bare = any(name == "objectPrefix" for name, _ in properties)
     endpoint = f"s3://{place.bucket}" + (f"/{place.path}" if place.path and not bare else "")
     return DataAddress(endpoint_type=profile.url, endpoint=endpoint, properties=tuple(properties))

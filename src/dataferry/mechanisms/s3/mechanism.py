@@ -11,7 +11,7 @@ from dataferry.domain.location import Location, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.mechanisms.base import Endpoint, GrantMode
-from dataferry.mechanisms.s3 import ambient, schemas
+from dataferry.mechanisms.s3 import ambient, schemas, settings
 from dataferry.mechanisms.s3.address import (
     Place,
     Server,
@@ -26,12 +26,14 @@ from dataferry.mechanisms.s3.address import (
     parse_s3_url,
     properties_of,
 )
+from dataferry.mechanisms.s3.attributes import Storing
 from dataferry.mechanisms.s3.grant import grant
 from dataferry.mechanisms.s3.signing import Credentials
 from dataferry.mechanisms.s3.sink import SINK_CAPABILITIES, S3Sink
 from dataferry.mechanisms.s3.source import SOURCE_CAPABILITIES, S3Source
 from dataferry.net.connections import Network
 
+_AS_THE_BUCKET_SAYS = Storing()
 _PROFILE = "https://w3id.org/dspace-sig/profile/s3"
 PROFILES = (
     Profile(url=f"{_PROFILE}-push", direction=Direction.PUSH, aliases=("AmazonS3-PUSH",)),
@@ -88,6 +90,7 @@ class S3Mechanism:
             provenance=Provenance.EXTERNAL,
             exclusive=flag(address.get("exclusive"), "exclusive"),
             exact_keys=flag(address.get("exact_keys"), "exact_keys"),
+            storing=settings.storing_of_address(address),
         )
 
     def at_metadata(
@@ -139,26 +142,29 @@ class S3Mechanism:
 
     def _configured(self, location: Location, written: Written) -> Place:
         """Return a place in a location."""
-        settings = _checked(location)
+        given = settings.checked(location)
         try:
             server = Server.of(
-                settings.get("endpoint_url"),
-                region=settings.get("region"),
-                style=settings.get("addressing_style", "auto"),
+                given.get("endpoint_url"),
+                region=given.get("region"),
+                style=given.get("addressing_style", "auto"),
                 bucket=written.bucket,
             )
-            share = _share(settings, server)
+            share = settings.share_of(given, server)
+            storing = settings.storing_of(given)
         except AddressError as exc:
             raise ConfigError(f"location {location.name}: {exc.message}") from exc
-        own = _credentials(settings, "")
+        own = settings.credentials_of(given, "")
         return _place(
             written,
             server,
             ambient.credentials if own is None else lambda: own,
             provenance=Provenance.OPERATOR,
-            exclusive=settings.get("exclusive", False),
-            exact_keys=settings.get("exact_keys", False),
-            payload_signing=settings.get("payload_signing", False),
+            exclusive=given.get("exclusive", False),
+            exact_keys=given.get("exact_keys", False),
+            payload_signing=given.get("payload_signing", False),
+            storing=storing,
+            tags=given.get("tags", True),
             share=share,
         )
 
@@ -172,6 +178,8 @@ def _place(
     exclusive: bool = False,
     exact_keys: bool = False,
     payload_signing: bool = False,
+    storing: Storing = _AS_THE_BUCKET_SAYS,
+    tags: bool = True,
     share: Share | None = None,
 ) -> Place:
     """Put a place together."""
@@ -185,6 +193,8 @@ def _place(
         exclusive=exclusive,
         exact_keys=exact_keys,
         payload_signing=payload_signing,
+        storing=storing,
+        tags=tags,
         share=share,
     )
 
@@ -198,54 +208,6 @@ def _own(endpoint: Endpoint) -> Place:
     if not isinstance(endpoint, Place):
         raise ConfigError(f"an endpoint of {endpoint.mechanism} was given to s3")
     return endpoint
-
-
-def _checked(location: Location) -> Mapping[str, Any]:
-    """Return a location's settings; by hand, as ``copy`` starts without jsonschema.
-
-    Raises:
-        ConfigError: A setting is unknown, of another type, or half of a pair.
-    """
-    properties = schemas.LOCATION_SCHEMA["properties"]
-    settings = {
-        name: value for name, value in location.settings.items() if name != "type" and value is not None
-    }
-    for name, value in settings.items():
-        if name not in properties:
-            raise ConfigError(
-                f"location {location.name}: s3 has no setting {name!r}; it has {', '.join(properties)}"
-            )
-        wanted = bool if properties[name].get("type") == "boolean" else str
-        if not isinstance(value, wanted) or value == "":
-            raise ConfigError(
-                f"location {location.name}: {name} must be {'true or false' if wanted is bool else 'a text'}"
-            )
-    for name, others in schemas.LOCATION_SCHEMA["dependentRequired"].items():
-        if name in settings and not all(other in settings for other in others):
-            raise ConfigError(f"location {location.name}: {name} needs {', '.join(others)} too")
-    return settings
-
-
-def _credentials(settings: Mapping[str, Any], prefix: str) -> Credentials | None:
-    """Return a set of credentials of a location, None if it names none."""
-    key = settings.get(f"{prefix}access_key_id")
-    if key is None:
-        return None
-    return Credentials(
-        access_key_id=key,
-        secret_access_key=settings[f"{prefix}secret_access_key"],
-        session_token=settings.get(f"{prefix}session_token"),
-    )
-
-
-def _share(settings: Mapping[str, Any], server: Server) -> Share | None:
-    """Return what a location hands out, None if it names nothing."""
-    credentials = _credentials(settings, "share_")
-    if credentials is None:
-        return None
-    named = settings.get("share_endpoint_url")
-    url = server.url if named is None else Server.of(named, region=server.region).url
-    return Share(credentials=credentials, endpoint_url=url)
 
 
 def _pairs(wire: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,14 @@ from xml.etree import ElementTree as ET
 
 from dataferry.domain.errors import ProtocolError
 from dataferry.domain.objects import ObjectInfo, PartReceipt
-from dataferry.mechanisms.s3.attributes import decode_crc, iso_date, strong_etag
+from dataferry.mechanisms.s3.attributes import (
+    MAX_TAG_KEY_CHARS,
+    MAX_TAG_VALUE_CHARS,
+    MAX_TAGS,
+    decode_crc,
+    iso_date,
+    strong_etag,
+)
 from dataferry.net.heads import Headers
 
 MAX_XML_BYTES = 16 * 1024 * 1024  # a page of 1,000 keys of 1,024 bytes, percent-encoded, is 4 MiB
@@ -149,6 +156,20 @@ def parts(root: ET.Element) -> tuple[tuple[PartReceipt, ...], str | None]:
     )
     more = (root.findtext("IsTruncated") or "").strip() == "true"
     return found, root.findtext("NextPartNumberMarker") if more else None
+
+
+def tags(root: ET.Element) -> tuple[tuple[str, str], ...]:
+    """Read ``Tagging``.
+
+    Raises:
+        ProtocolError: It has more tags, or longer ones, than an object can have.
+    """
+    found = tuple((item.findtext("Key") or "", item.findtext("Value") or "") for item in root.iter("Tag"))
+    if len(found) > MAX_TAGS or any(
+        not key or len(key) > MAX_TAG_KEY_CHARS or len(value) > MAX_TAG_VALUE_CHARS for key, value in found
+    ):
+        raise ProtocolError("the reply has more tags, or longer ones, than an object can have")
+    return found
 
 
 def _key(item: ET.Element, *, encoded: bool) -> str:

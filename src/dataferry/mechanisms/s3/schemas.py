@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+STORAGE_CLASS = "^[A-Z][A-Z0-9_]{0,63}$"
+KEY_ID = "^[A-Za-z0-9:/_+=,.@-]{1,2048}$"
+ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -48,6 +51,25 @@ LOCATION_SCHEMA: dict[str, Any] = {
             "default": False,
             "description": "The server keeps a//b and a/b apart, as Amazon does: then such keys are written.",
         },
+        "storage_class": _text(
+            "Of objects written there, e.g. STANDARD_IA; the bucket's own if absent.",
+            pattern=STORAGE_CLASS,
+        ),
+        "server_side_encryption": {
+            "enum": list(ENCRYPTIONS),
+            "description": "AES256, aws:kms or aws:kms:dsse for objects written there; as the bucket says if"
+            " absent.",
+        },
+        "sse_kms_key_id": _text("Key of aws:kms; the account's own if absent.", pattern=KEY_ID),
+        "bucket_key_enabled": {
+            "type": "boolean",
+            "description": "Fewer calls to the key service with aws:kms; as the bucket says if absent.",
+        },
+        "tags": {
+            "type": "boolean",
+            "default": True,
+            "description": "Objects keep their tags; false neither asks for them nor sends any.",
+        },
         "share_access_key_id": _secret("Access key that grants hand out."),
         "share_secret_access_key": _secret("Its secret."),
         "share_session_token": _secret("Of temporary credentials."),
@@ -59,10 +81,18 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "access_key_id": ["secret_access_key"],
         "secret_access_key": ["access_key_id"],
         "session_token": ["access_key_id"],
+        "sse_kms_key_id": ["server_side_encryption"],
+        "bucket_key_enabled": ["server_side_encryption"],
         "share_access_key_id": ["share_secret_access_key"],
         "share_secret_access_key": ["share_access_key_id"],
         "share_session_token": ["share_access_key_id"],
     },
+    "allOf": [
+        {
+            "if": {"anyOf": [{"required": [name]} for name in ("sse_kms_key_id", "bucket_key_enabled")]},
+            "then": {"properties": {"server_side_encryption": {"pattern": "^aws:"}}},
+        }
+    ],
 }
 
 ADDRESS_SCHEMA: dict[str, Any] = {
@@ -86,6 +116,10 @@ ADDRESS_SCHEMA: dict[str, Any] = {
         "exclusive": {"enum": ["true", "false"], "description": "Nobody else uploads there."},
         "exact_keys": {"enum": ["true", "false"], "description": "The server keeps a//b and a/b apart."},
         "addressing_style": {"enum": ["auto", "path", "virtual"]},
+        "storage_class": _text("Of objects written there.", pattern=STORAGE_CLASS),
+        "server_side_encryption": {"enum": list(ENCRYPTIONS), "description": "Of objects written there."},
+        "sse_kms_key_id": _text("Key of aws:kms.", pattern=KEY_ID),
+        "bucket_key_enabled": {"enum": ["true", "false"], "description": "Fewer calls to the key service."},
     },
     "anyOf": [{"required": ["endpoint"]}, {"required": ["bucketName"]}],
 }

@@ -23,6 +23,7 @@ from dataferry.net.connections import Network
 SINK_CAPABILITIES = frozenset(
     {
         Capability.ATTRIBUTES,
+        Capability.TAGS,
         Capability.PARTS,
         Capability.LIST_PARTS,
         Capability.LIST_UPLOADS,
@@ -62,8 +63,8 @@ class S3Sink:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Parts in any order, listings of parts and uploads, attributes."""
-        return SINK_CAPABILITIES
+        """Parts in any order, listings of parts and uploads, attributes; tags, if the place takes them."""
+        return SINK_CAPABILITIES if self._place.tags else SINK_CAPABILITIES - {Capability.TAGS}
 
     @property
     def max_parts(self) -> int:

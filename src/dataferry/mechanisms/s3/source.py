@@ -24,7 +24,14 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.s3 import replies
 from dataferry.mechanisms.s3.address import Place
-from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, from_headers, http_date, strong_etag
+from dataferry.mechanisms.s3.attributes import (
+    CRC_HEADER,
+    decode_crc,
+    from_headers,
+    http_date,
+    strong_etag,
+    tag_count,
+)
 from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, REPLY_STALLS, Client, true_absence
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
@@ -36,6 +43,7 @@ SOURCE_CAPABILITIES = frozenset(
         Capability.RANGES,
         Capability.VALIDATORS,
         Capability.ATTRIBUTES,
+        Capability.TAGS,
         Capability.GRANT,
     }
 )
@@ -72,6 +80,7 @@ def described(info: ObjectInfo, headers: Headers, *, size_bytes: int | None) -> 
         crc64nvme=decode_crc(headers.get(CRC_HEADER)),
         modified_at=http_date(headers.get("Last-Modified")),
         attributes=from_headers(headers),
+        tag_count=tag_count(headers),
     )
 
 
@@ -105,8 +114,8 @@ class S3Source:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Ranges, validators, attributes and, but for a single object, listing."""
-        return SOURCE_CAPABILITIES
+        """Ranges, validators, attributes, listing; tags unless the place goes without."""
+        return SOURCE_CAPABILITIES if self._place.tags else SOURCE_CAPABILITIES - {Capability.TAGS}
 
     def probe(self) -> None:
         """One HEAD of a single object, one short listing of a prefix; an empty prefix is fine."""
@@ -133,7 +142,7 @@ class S3Source:
 
     def reader(self) -> S3Reader:
         """Open a worker's reader, on a connection of its own."""
-        return S3Reader(Client(self._place, self._network))
+        return S3Reader(Client(self._place, self._network), Client(self._place, self._network))
 
     def abort(self) -> None:
         """Make a blocked listing or probe fail at once. Any thread."""
@@ -183,10 +192,16 @@ def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[
 
 
 class S3Reader:
-    """One worker's connection to a source."""
+    """One worker's connection to a source.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: For objects.
+        aside: For what is asked while a body is being read; it dials when that is needed.
+    """
+
+    def __init__(self, client: Client, aside: Client) -> None:
         self._client = client
+        self._aside = aside
 
     def stat(self, info: ObjectInfo) -> ObjectInfo:
         """HEAD, attributes and stored checksum included."""
@@ -213,13 +228,27 @@ class S3Reader:
             raise
         return S3Stream(self._client, response, described_as, length)
 
+    def tags(self, info: ObjectInfo) -> tuple[tuple[str, str], ...]:
+        """GetObjectTagging of the version that ``info`` names.
+
+        Raises:
+            ProtocolError: More than an object can have.
+        """
+        operation = "s3.GetObjectTagging"
+        query = [("tagging", "")]
+        if info.version_id:
+            query.append(("versionId", info.version_id))
+        return replies.tags(self._aside.call(operation, "GET", key=info.key, query=query).xml(operation))
+
     def abort(self) -> None:
-        """Shut the connection. Any thread."""
+        """Shut the connections. Any thread."""
         self._client.abort()
+        self._aside.abort()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._client.drop()
+        self._aside.drop()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,13 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload
 from dataferry.mechanisms.s3 import replies
-from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, encode_crc, strong_etag, to_headers
+from dataferry.mechanisms.s3.attributes import (
+    CRC_HEADER,
+    creation_headers,
+    decode_crc,
+    encode_crc,
+    strong_etag,
+)
 from dataferry.mechanisms.s3.calls import Client, Reply
 from dataferry.mechanisms.s3.source import described
 
@@ -75,7 +81,7 @@ class S3Writer:
         self, key: str, *, length_bytes: int, attributes: Attributes, only_if_absent: bool = False
     ) -> S3PartWrite:
         """Send a whole object in one PutObject."""
-        headers = to_headers(attributes)
+        headers = creation_headers(attributes, self._client.place.storing)
         if only_if_absent:
             headers["If-None-Match"] = "*"
         return S3PartWrite(
@@ -86,7 +92,7 @@ class S3Writer:
         """Open an upload, with a full-object CRC-64/NVME where the store knows it."""
         del size_bytes  # S3 learns it at completion
         operation = "s3.CreateMultipartUpload"
-        headers = to_headers(attributes)
+        headers = creation_headers(attributes, self._client.place.storing)
         asked = {**headers, _ALGORITHM: "CRC64NVME", _TYPE: "FULL_OBJECT"}
         try:
             reply = self._client.call(operation, "POST", key=key, query=[("uploads", "")], headers=asked)
