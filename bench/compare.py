@@ -1,7 +1,8 @@
 """DataFerry beside rclone and boto3's transfer manager: time, processor time and memory, in turn.
 
 Run: ``make bench``, or ``.venv/bin/python bench/compare.py [--quick] [--large 1GiB] [--small 3000] ...``.
-Results go to ``bench/results``.
+Results go to ``bench/results``, after each cargo what there is so far; ``--go-on`` goes on after what an
+earlier run of the same day wrote there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -19,17 +19,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 import cargo
 from cargo import KIB, MIB, Cargo
-from contestants import BASELINE, CONTESTANTS, Contestant, environment, versions
+from contestants import BASELINE, CONTESTANTS, Contestant, environment
+from report import machine, path_of, write
 from servers import KINDS, Pair, pair
 
-RESULTS = Path(__file__).with_name("results")
 TIMEOUT_S = 900
+# What things take on two cores, for telling how long a run will be: seconds a GiB, and a thousand objects;
+# all tools together, with making, checking and removing the data.
+ESTIMATE = {"juicefs": (30.0, 6.5), "lean": (18.0, 4.0), "lean-tls": (24.0, 5.0)}
+ESTIMATE_START_S = 15.0
 # Servers free what was removed after they have answered.
 SETTLE_S_PER_GIB = 1.0
 STARTER = """
@@ -194,48 +197,8 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([written(titles), rule, *(written(row) for row in rows)])
 
 
-def machine() -> dict[str, str | int | float]:
-    """Describe where this ran, without its name."""
-    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    memory = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return {
-        "processor": model[1] if model else platform.machine(),
-        "cores": os.cpu_count() or 0,
-        "memory_gib": round(int(memory[1]) / 1024**2) if memory else 0,
-        "kernel": platform.release(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def _write(lines: Sequence[Line], where: Mapping[str, str | int | float], asked: argparse.Namespace) -> Path:
-    """Write the results as JSON and as Markdown; return the path of the latter."""
-    RESULTS.mkdir(exist_ok=True)
-    now = datetime.now(UTC)
-    slug = re.sub(r"[^a-z0-9]+", "-", str(where["processor"]).lower().split("@")[0]).strip("-")
-    path = RESULTS / f"{now:%Y-%m-%d}-{where['cores']}x-{slug}"
-    used = versions()
-    document = {"at": now.isoformat(timespec="seconds"), "machine": where, "versions": used}
-    document["lines"] = [asdict(line) for line in lines]
-    path.with_name(path.name + ".json").write_text(json.dumps(document, indent=2) + "\n")
-    text = [
-        f"# Copies between two S3 servers, {now:%Y-%m-%d}",
-        "",
-        f"{where['processor']}, {where['memory_gib']} GiB, {where['cores']} cores shared by the tool and",
-        f"both servers; load before {where['load_before']}. Medians of {asked.runs} runs, tools in turn,",
-        f"whole processes. *speed* is {BASELINE}'s wall time by the tool's (more is better), *CPU* the",
-        f"tool's processor time by {BASELINE}'s (less is better).",
-        "",
-        table(lines),
-        "",
-        *(f"- {name} {text}" for name, text in used.items()),
-        "",
-    ]
-    markdown = path.with_name(path.name + ".md")
-    markdown.write_text("\n".join(text))
-    return markdown
-
-
-def _size(text: str) -> int:
+def size(text: str) -> int:
+    """Read a size such as ``512MiB``."""
     match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size like 512MiB or 4GiB")
@@ -245,7 +208,7 @@ def _size(text: str) -> int:
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "--large", type=_size, default=4096 * MIB, help="the one large object; 0 leaves it out"
+        "--large", type=size, default=4096 * MIB, help="the one large object; 0 leaves it out"
     )
     parser.add_argument("--small", type=int, default=10_000, help="objects of 16 KiB; 0 leaves them out")
     parser.add_argument("--runs", type=int, default=3, help="of each; the median counts")
@@ -253,6 +216,7 @@ def _asked() -> argparse.Namespace:
     names = [contestant.name for contestant in CONTESTANTS]
     parser.add_argument("--tools", nargs="+", choices=names, default=names)
     parser.add_argument("--directory", help="where servers keep their data; the system's temporary place")
+    parser.add_argument("--go-on", action="store_true", help="leave out what today's results have already")
     parser.add_argument(
         "--quick", action="store_true", help="about a minute: little data, no TLS, not written"
     )
@@ -262,37 +226,88 @@ def _asked() -> argparse.Namespace:
     return asked
 
 
+class Report:
+    """The lines of a run, written down after each cargo.
+
+    Args:
+        asked: The command line.
+        where: The machine.
+    """
+
+    def __init__(self, asked: argparse.Namespace, where: Mapping[str, str | int | float]) -> None:
+        self._asked = asked
+        self._where = where
+        self._settings = {name: getattr(asked, name) for name in ("large", "small", "runs", "tools")}
+        self.lines: list[Line] = []
+        found = path_of("", where, ".json")
+        if asked.go_on and found.exists():
+            document = json.loads(found.read_text())
+            if document.get("settings") != self._settings:
+                raise SystemExit(f"{found} was measured with other settings: {document.get('settings')}")
+            self.lines = [Line(**line) for line in document["lines"]]
+
+    def has(self, kind: str, load: str) -> bool:
+        """Whether a cargo was measured."""
+        return any((line.pair, line.cargo) == (kind, load) for line in self.lines)
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Keep lines, and write all there are."""
+        self.lines += lines
+        if not self._asked.quick:
+            text = [
+                f"Medians of {self._asked.runs} runs, tools in turn, whole processes; the tool and both",
+                f"servers share the cores. *speed* is {BASELINE}'s wall time by the tool's (more is better),",
+                f"*CPU* the tool's processor time by {BASELINE}'s (less is better).",
+                "",
+                table(self.lines),
+            ]
+            data = {"settings": self._settings, "lines": self.lines}
+            print(
+                f"written: {write('', 'Copies between two S3 servers', self._where, text, data)}", flush=True
+            )
+
+
+def _estimate_s(asked: argparse.Namespace) -> float:
+    """Return about how long a run takes on two cores."""
+    each = sum(
+        asked.large / 1024**3 * ESTIMATE[kind][0] + asked.small / 1000 * ESTIMATE[kind][1]
+        for kind in asked.pairs
+    )
+    return ESTIMATE_START_S * len(asked.pairs) + each * asked.runs
+
+
 def main() -> None:
     """Compare, print the table, and write it down."""
     asked = _asked()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
-    where = machine()
     contestants = [it for it in CONTESTANTS if it.name in {*asked.tools, BASELINE}]
+    report = Report(asked, machine())
+    print(f"about {_estimate_s(asked) / 60:.0f} minutes on two cores, if nothing else runs", flush=True)
     loads = [
         Cargo(name="one-large", objects=1, object_bytes=asked.large),
         Cargo(name="many-small", objects=asked.small, object_bytes=16 * KIB),
     ]
     one = Cargo(name="one-small", objects=1, object_bytes=16 * KIB)
-    lines: list[Line] = []
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
     try:
         comparison = Comparison(asked.runs, contestants, directory)
         for kind in asked.pairs:
+            left = [load for load in loads if load.total_bytes and not report.has(kind, load.name)]
+            starts = kind == "lean" and not report.has(kind, one.name)
+            if not (left or starts):
+                continue
             with pair(kind, directory / kind) as servers:
-                for load in loads:
-                    if load.total_bytes:
-                        cargo.make(servers.source, load)
-                        lines += comparison.copies(servers, load)
-                        cargo.remove(servers.source, load.name)
-                if kind == "lean":
+                for load in left:
+                    cargo.make(servers.source, load)
+                    report.add(comparison.copies(servers, load))
+                    cargo.remove(servers.source, load.name)
+                if starts:
                     cargo.make(servers.source, one)
-                    lines += comparison.starts(servers, one)
+                    report.add(comparison.starts(servers, one))
             shutil.rmtree(directory / kind, ignore_errors=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    print("\n" + table(lines))
-    if not asked.quick:
-        print(f"\nwritten: {_write(lines, where, asked)}")
+    print("\n" + table(report.lines))
 
 
 if __name__ == "__main__":

@@ -169,12 +169,12 @@ class EngineSettings(Section):
     """``[engine]``: how bytes move."""
 
     workers: int = Field(
-        default=8,
+        default=32,
         ge=1,
         le=MAX_WORKERS,
-        description="Threads of a transfer, each with a connection to either side and a 1 MiB buffer."
-        " Eight fill"
-        " a fast link over a distance; on two cores more gain nothing.",
+        description="Threads of a transfer at most, each with a connection to either side and a 1 MiB buffer."
+        " A transfer begins with eight; more join while that makes it faster, as over a long distance, and"
+        " rest where it does not. Events of kind `tuned` say why.",
     )
     part_size_bytes: int = Field(
         default=16 * 1024 * 1024,
@@ -225,7 +225,7 @@ class EngineSettings(Section):
         ge=1,
         le=64,
         description="Flows that move bytes at once in this process; others wait in the queue. Memory is this"
-        " times `workers` MiB.",
+        " times `workers` MiB at most, where all of them go a long way.",
     )
     flow_concurrency_per_control_plane: int | None = Field(
         default=None,

@@ -34,7 +34,7 @@ def copy(
     destination: Annotated[str, typer.Argument(metavar="DST", help="As SRC; ends with / for a prefix.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Threads.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Threads at most.")] = None,
     part_size: Annotated[
         str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")
     ] = None,

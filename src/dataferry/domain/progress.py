@@ -16,6 +16,7 @@ class Progress:
         bytes_retransferred: Moved again though an attempt had moved them before.
         throughput_bytes_per_s: Over the last seconds.
         eta_s: None until the plan is complete and bytes move.
+        workers: How many may work now.
     """
 
     objects_total: int = 0
@@ -29,6 +30,7 @@ class Progress:
     throughput_bytes_per_s: float = 0.0
     eta_s: float | None = None
     plan_complete: bool = False
+    workers: int = 0
 
     @property
     def percent_complete(self) -> float | None:

@@ -71,15 +71,13 @@ class Feed:
     """What workers take from; ``offer`` fills it, ``close`` says that nothing more comes.
 
     Args:
-        workers: How many take.
+        workers: How many may take; ``allow`` changes it.
         is_big: Whether an object goes in parts.
         capacity: Objects held; the ledger keeps the rest.
     """
 
     def __init__(self, workers: int, is_big: Callable[[ObjectRow], bool], capacity: int = 1000) -> None:
         self._workers = workers
-        # Enough that parts of several objects mix, few enough that uploads do not lie open for long.
-        self._max_open = workers // 2 + 1
         self._is_big = is_big
         self._capacity = capacity
         lock = RLock()
@@ -93,6 +91,26 @@ class Feed:
         self._busy_big = 0
         self._closed = False
         self._ended = False
+
+    @property
+    def busy(self) -> int:
+        """How many workers are at work."""
+        return self._busy_small + self._busy_big
+
+    @property
+    def _max_open(self) -> int:
+        """Enough that parts of several objects mix, few enough that uploads do not lie open for long."""
+        return self._workers // 2 + 1
+
+    def allow(self, workers: int) -> None:
+        """Let workers of numbers from 1 to ``workers`` take; those above rest once they ask again."""
+        with self._work_ready:
+            self._workers = workers
+            self._work_ready.notify_all()
+
+    def is_resting(self, number: int) -> bool:
+        """True if a worker may not take now."""
+        return number > self._workers
 
     def offer(self, rows: Sequence[ObjectRow]) -> None:
         """Add objects to move."""
@@ -124,13 +142,13 @@ class Feed:
             self._work_ready.notify_all()
             self._hungry.notify_all()
 
-    def take(self) -> Work | None:
-        """Wait for work; None when there is no more."""
+    def take(self, number: int) -> Work | None:
+        """Wait for work for the worker of that number; None when there is no more."""
         with self._work_ready:
             while True:
                 if self._ended:
                     return None
-                work = self._next()
+                work = None if self.is_resting(number) else self._next()
                 if work is not None:
                     return work
                 if self._is_exhausted():
@@ -138,10 +156,10 @@ class Feed:
                     return None
                 self._work_ready.wait()
 
-    def poll(self) -> Work | None:
-        """Take work if there is some now."""
+    def poll(self, number: int) -> Work | None:
+        """Take work for the worker of that number if there is some now."""
         with self._work_ready:
-            return None if self._ended else self._next()
+            return None if self._ended or self.is_resting(number) else self._next()
 
     def done(self, work: Work) -> None:
         """Give back a ``WholeObject`` or ``BigObject`` that has ended, or could not be begun."""

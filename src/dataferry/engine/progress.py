@@ -36,6 +36,7 @@ class Tally:
         self.planned_skip_bytes = 0
         self.left_out = 0
         self.plan_complete = start.plan_complete
+        self.workers = 0
 
     def rebase(self, start: Totals) -> None:
         """Begin from other totals, before any byte moved."""
@@ -94,6 +95,7 @@ class Tally:
             throughput_bytes_per_s=rate,
             eta_s=left / rate if plan_complete and rate > 0 else None,
             plan_complete=plan_complete,
+            workers=self.workers,
         )
 
     def _throughput(self, moved: int) -> float:
@@ -142,13 +144,15 @@ class Monitor:
 
     def _run(self) -> None:
         while not self._end.wait(INTERVAL_S):
-            self._watch()
-            if not self._tick():
+            if not (self._guarded(self._watch) and self._tick()):
                 return
 
     def _tick(self) -> bool:
+        return self._guarded(lambda: self._observer.progressed(self._tally.progress()))
+
+    def _guarded(self, action: Callable[[], None]) -> bool:
         try:
-            self._observer.progressed(self._tally.progress())
+            action()
         except Exception as error:  # noqa: BLE001 - the task's boundary: run() raises it again
             self._failed(error)
             return False

@@ -53,6 +53,9 @@ def dooms_attempt(error: DataFerryError) -> bool:
 class Retrier:
     """Runs operations again while that can help.
 
+    ``throttled`` and ``failed`` count what is tried again because the store asked for patience, and for other
+    causes.
+
     Args:
         limits: Attempts and delays.
         stop: Ends every wait, and turns what an aborted call raised into ``StoppedError``.
@@ -75,6 +78,8 @@ class Retrier:
         self._observer = observer
         self._uniform = uniform
         self._successes = 0
+        self.throttled = 0
+        self.failed = 0
         self._noted = 0
 
     def run(
@@ -137,6 +142,9 @@ class Retrier:
             self._noted += 1
             self._observer.noted("retry", f"{what}: {error.kind}: {error}; again in {delay_s:.1f} s")
         if isinstance(error, ThrottledError):
+            self.throttled += 1
             self._pause.extend(delay_s)
+        else:
+            self.failed += 1
         if self._stop.wait(delay_s):
             raise StoppedError(f"stopped while waiting to retry {what}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
@@ -11,6 +11,7 @@ from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState
 from dataferry.domain.objects import Capability
 from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
+from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
 from dataferry.engine.limits import Bandwidth, Pause
 from dataferry.engine.planning import UNPLACEABLE, Planner
@@ -20,7 +21,6 @@ from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
-from dataferry.engine.worker import Worker
 from dataferry.mechanisms.base import Abortable, KeyCheck
 
 STRATEGY = "streaming"
@@ -81,7 +81,8 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
     attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
     ledger.check(attempt)
     observer.noted(
-        "strategy", f"{STRATEGY}: {limits.workers} workers read from the source and write to the destination"
+        "strategy",
+        f"{STRATEGY}: up to {limits.workers} workers read from the source and write to the destination",
     )
     retried = ledger.retry_failed(attempt)
     if retried:
@@ -105,21 +106,20 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
 def _move(course: Course) -> None:
     """Run planner, workers and monitor; return when all have ended."""
     limits = course.transfer.limits
-    feed = Feed(limits.workers, course.is_big)
-    workers = [Worker(number, course, feed) for number in range(1, limits.workers + 1)]
+    feed = Feed(min(START_WORKERS, limits.workers), course.is_big)
+    crew = Crew(course, feed)
     planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
     threads: list[Thread] = []
 
     def let_go() -> None:
         feed.end()
-        _let_go(course, workers)
+        _let_go(course, crew)
 
-    def watch() -> None:
-        now = course.clock.monotonic()
-        for worker in workers:
-            worker.hands.look(now)
+    def remind() -> None:
+        if course.halt.is_set:
+            let_go()
 
-    monitor = Monitor(course.tally, course.observer, watch, course.doom)
+    monitor = Monitor(course.tally, course.observer, crew.watch, course.doom)
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
@@ -130,22 +130,20 @@ def _move(course: Course) -> None:
             # Names that collide are found while they are written down, before a byte moves (rule 9).
             _join([planner], lambda: None)
             refuse_collisions(course)
-        for worker in workers:
-            worker.thread.start()
-            threads.append(worker.thread)
+        crew.start()
         _supply(course, feed)
     except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
         course.doom(error)
     finally:
-        _join(threads, lambda: let_go() if course.halt.is_set else None)
+        _join(threads, remind)
+        crew.join(remind)
         unregister()
         monitor.close()
 
 
-def _let_go(course: Course, workers: Sequence[Worker]) -> None:
+def _let_go(course: Course, crew: Crew) -> None:
     """Make every blocked call fail at once (rule 7)."""
-    for worker in workers:
-        worker.hands.connections.halt()
+    crew.let_go()
     for end in (course.transfer.source, course.transfer.sink):
         if isinstance(end, Abortable):
             end.abort()

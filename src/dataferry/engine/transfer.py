@@ -25,7 +25,8 @@ class EngineLimits:
     """Bounds of an attempt; each default with its reason in docs/reference/settings.md.
 
     Attributes:
-        workers: Threads, each with a reader, a writer and a 1 MiB buffer: memory is their product.
+        workers: Threads at most, each with a reader, a writer and a 1 MiB buffer: memory is their product.
+            How many of them work is the tuner's decision.
         part_size_bytes: The least size of a part; grows so that an object never has more than 9,000.
         multipart_threshold_bytes: Objects larger than this, and than a part, are sent in parts; the size of a
             part, so that a kill costs no more than ``workers`` parts.
@@ -35,7 +36,7 @@ class EngineLimits:
         bandwidth_bytes_per_s: All workers together; None is no bound.
     """
 
-    workers: int = 8
+    workers: int = 32
     part_size_bytes: int = 16 * 1024 * 1024
     multipart_threshold_bytes: int = 16 * 1024 * 1024
     stall_timeout_s: float = 60.0

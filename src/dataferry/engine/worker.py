@@ -38,12 +38,13 @@ class Worker:
     """One thread with its own connections and buffer.
 
     Args:
-        number: From 1, for the thread's name.
+        number: From 1; the feed lets those of low numbers work.
         course: The attempt.
         feed: Where work comes from.
     """
 
     def __init__(self, number: int, course: Course, feed: Feed) -> None:
+        self._number = number
         self._course = course
         self._feed = feed
         self.hands = Hands(course)
@@ -69,12 +70,15 @@ class Worker:
 
     def _next(self) -> Work | None:
         """Take work; nothing stays unwritten while this waits for some, nor beside a part (rule 2)."""
-        work = self._feed.poll()
+        work = self._feed.poll(self._number)
         if isinstance(work, WholeObject):
             self._arrivals.make_room(work.row.source.size_bytes or 0)
             return work
         self._arrivals.commit()
-        return work or self._feed.take()
+        if work is None and self._feed.is_resting(self._number):
+            # It may rest for hours, and a store has better uses for a connection.
+            self.hands.connections.close()
+        return work or self._feed.take(self._number)
 
     def _do(self, work: Work) -> None:
         if isinstance(work, Part):

@@ -257,7 +257,7 @@ def test_small_objects_do_not_starve_big_ones() -> None:
     ]
     feed.offer(rows)
 
-    first = [feed.take(), feed.take()]
+    first = [feed.take(1), feed.take(1)]
 
     assert {type(work) for work in first} == {BigObject, WholeObject}
 

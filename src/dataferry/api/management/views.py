@@ -56,6 +56,7 @@ def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
         "bytesRetransferred": counted and counted.bytes_retransferred,
         "percentComplete": counted and counted.percent_complete,
         "throughput": counted and (counted.throughput_bytes_per_s if flow.run is Run.RUNNING else 0.0),
+        "workers": counted and (counted.workers if flow.run is Run.RUNNING else 0),
         "eta": counted.eta_s if counted is not None and flow.run is Run.RUNNING else None,
         "objectsTotal": counted and counted.objects_total,
         "objectsDone": counted and counted.objects_done,
