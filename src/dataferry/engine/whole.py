@@ -98,4 +98,6 @@ def _found(planned: ObjectInfo, stream: ByteStream) -> ObjectInfo:
             f"{planned.name}: the source sends {stream.length_bytes} bytes of {planned.size_bytes}",
             operation="read",
         )
-    return info if info.crc64nvme is not None else replace(info, crc64nvme=planned.crc64nvme)
+    if info.crc64nvme is not None or planned.crc64nvme is None:
+        return info
+    return replace(info, crc64nvme=planned.crc64nvme)

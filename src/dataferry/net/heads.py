@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import ItemsView, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar, overload
 
 MAX_LINE_BYTES = 65_536
@@ -140,6 +141,7 @@ def closes(version: int, headers: Headers) -> bool:
     return "close" in wish if version == 11 else "keep-alive" not in wish  # noqa: PLR2004 - HTTP/1.1
 
 
+@lru_cache(maxsize=64)  # a server has few of them
 def _status(line: str) -> tuple[int, int, str]:
     version, _, rest = line.rstrip().partition(" ")
     code, _, reason = rest.partition(" ")

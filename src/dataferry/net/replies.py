@@ -170,6 +170,8 @@ class PinnedResponse:
 
     def read(self, limit: int | None = None) -> bytes:
         """Read the body to its end, or ``limit`` bytes of it."""
+        if self._ended is None:
+            return b""
         if limit is None and not self.is_chunked and self._left is not None:
             limit = self._left
         pieces = io.BytesIO()

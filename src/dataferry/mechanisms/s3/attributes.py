@@ -32,6 +32,8 @@ _FIELDS = {
     "content_language": "Content-Language",
     "expires": "Expires",
 }
+_FIELD_OF = {header.lower(): field for field, header in _FIELDS.items()}
+NO_ATTRIBUTES = Attributes(tags=())
 _ENCODED_WORD = re.compile(r"=\?utf-8\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(?==\?)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -97,6 +99,8 @@ def names_md5(headers: Mapping[str, str]) -> bool:
 
 def to_headers(attributes: Attributes) -> dict[str, str]:
     """Write attributes as request headers, without tags."""
+    if attributes is NO_ATTRIBUTES:
+        return {}
     headers = {
         header: encode_text(value)
         for field, header in _FIELDS.items()
@@ -110,19 +114,20 @@ def to_headers(attributes: Attributes) -> dict[str, str]:
 
 def from_headers(headers: Mapping[str, str]) -> Attributes:
     """Read attributes from a reply's headers; ``aws-chunked`` is of the request, not of the object."""
-    found = {field: _text(headers.get(header)) for field, header in _FIELDS.items()}
-    encodings = [
-        name
-        for part in (found["content_encoding"] or "").split(",")
-        if (name := part.strip()) and name != "aws-chunked"
-    ]
-    found["content_encoding"] = ", ".join(encodings) or None
-    metadata = tuple(
-        (name.lower()[len(META_PREFIX) :], _text(value) or "")
-        for name, value in headers.items()
-        if name.lower().startswith(META_PREFIX)
-    )
-    return Attributes(**found, user_metadata=tuple(sorted(metadata)), tags=())
+    found: dict[str, str] = {}
+    metadata: list[tuple[str, str]] = []
+    for given, value in headers.items():
+        name = given.lower()
+        if name in _FIELD_OF:
+            found[_FIELD_OF[name]] = _text(value)
+        elif name.startswith(META_PREFIX):
+            metadata.append((name[len(META_PREFIX) :], _text(value)))
+    if not found and not metadata:
+        return NO_ATTRIBUTES
+    encodings = [part.strip() for part in found.pop("content_encoding", "").split(",")]
+    encoding = ", ".join(name for name in encodings if name and name != "aws-chunked")
+    metadata.sort()
+    return Attributes(**found, content_encoding=encoding or None, user_metadata=tuple(metadata), tags=())
 
 
 def encode_text(value: str) -> str:
@@ -161,9 +166,9 @@ def _decode_word(match: re.Match[str]) -> str:
         return match[0]
 
 
-def _text(value: str | None) -> str | None:
-    """Read a header's value, None if it is not there; control characters of folded headers are blanks."""
-    return None if value is None else _CONTROL.sub(" ", decode_text(value))
+def _text(value: str) -> str:
+    """Read a header's value; control characters of folded headers are blanks."""
+    return _CONTROL.sub(" ", decode_text(value))
 
 
 def encode_crc(value: int) -> str:

@@ -235,7 +235,7 @@ class Client:
         if self.is_answered():
             self.drop()  # nothing is due on an idle connection: it was closed, or is out of step
         path = self.place.request_path(key)
-        text = encode_query(query)
+        text = encode_query(query) if query else ""
         signed = self._signer.sign(
             method,
             path,

@@ -10,11 +10,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+_SECOND = timedelta(seconds=1)
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -55,6 +56,8 @@ class Signer:
         self.used: Credentials | None = None
         self._key: bytes = b""
         self._key_of: tuple[str, str] = ("", "")
+        self._stamped: datetime | None = None
+        self._stamp = ""
 
     def sign(
         self,
@@ -79,14 +82,14 @@ class Signer:
             payload_sha256: Hex digest of the body, or ``UNSIGNED-PAYLOAD``.
         """
         self.used = credentials
-        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        stamp = self._stamp_of(now)
         day = stamp[:8]
         sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": stamp}
         if credentials.session_token:
             sent["x-amz-security-token"] = credentials.session_token
-        canonical = sorted((name.lower(), " ".join(value.split())) for name, value in sent.items())
-        names = ";".join(name for name, _ in canonical)
-        lines = "".join(f"{name}:{value}\n" for name, value in canonical)
+        canonical = sorted([(name.lower(), " ".join(value.split())) for name, value in sent.items()])
+        names = ";".join([name for name, _ in canonical])
+        lines = "".join([f"{name}:{value}\n" for name, value in canonical])
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_sha256}"
         scope = f"{day}/{self._region}/s3/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
@@ -97,6 +100,12 @@ class Signer:
             f"SignedHeaders={names}, Signature={signature}"
         )
         return sent
+
+    def _stamp_of(self, now: datetime) -> str:
+        """Write a time, or return the last one's text within its second: signatures hold for minutes."""
+        if self._stamped is None or not timedelta() <= now - self._stamped < _SECOND:
+            self._stamped, self._stamp = now, now.strftime("%Y%m%dT%H%M%SZ")
+        return self._stamp
 
     def _signing_key(self, credentials: Credentials, day: str) -> bytes:
         """Derive the key of a day, or return the one kept."""
