@@ -91,6 +91,7 @@ def flow_policy(settings: Settings) -> FlowPolicy:
         max_part_size_bytes=engine.max_part_size_bytes,
         limits=engine_limits(settings),
         overwrite=engine.overwrite,
+        verify=engine.verify,
     )
 
 

@@ -88,6 +88,7 @@ def _transfer(
         sink=opened[1],
         limits=limits,
         overwrite=overwrite,
+        verify=ends.verify,
         earlier=earlier,
         selection=ends.selection,
     )

@@ -16,7 +16,7 @@ from dataferry.app.places import KnownLocations, find_place, location_of
 from dataferry.domain.errors import DataFerryError, InputError
 from dataferry.domain.limits import LocationLimits
 from dataferry.engine.selection import Selection
-from dataferry.engine.transfer import EngineLimits
+from dataferry.engine.transfer import EngineLimits, Verify
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -29,12 +29,17 @@ DEFAULT_FILE = "dataferry.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """Both places of a copy, and which of the objects it is about."""
+    """Both places of a copy, and which of the objects it is about.
+
+    Attributes:
+        verify: How far what is moved is proved, as the command or else the configuration says.
+    """
 
     source: tuple[Mechanism, Endpoint]
     destination: tuple[Mechanism, Endpoint]
     network: Network
     selection: Selection = field(default_factory=Selection)
+    verify: Verify = Verify.BEST
 
     @property
     def identity(self) -> str:
@@ -96,7 +101,7 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
     settings = _settings(options.config)
     registry = Registry()
     locations: KnownLocations | None = None
-    limits = options.limits(EngineLimits())
+    limits, verify = options.limits(EngineLimits()), Verify.BEST
     network = Network(stall_timeout_s=limits.stall_timeout_s)
     if settings is not None:
         from dataferry.app.wiring import Locations, engine_limits, network_of
@@ -104,11 +109,13 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
         locations = Locations(settings, registry)
         network = network_of(settings)
         limits = options.limits(engine_limits(settings))
+        verify = settings.engine.verify
     ends = Ends(
         source=find_place(source, locations=locations, registry=registry),
         destination=find_place(destination, locations=locations, registry=registry),
         network=network,
         selection=options.selection,
+        verify=options.verify or verify,
     )
     ends.refuse_overlap()
     return ends, _within_locations(limits, (source, destination), locations, options)

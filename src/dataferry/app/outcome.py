@@ -12,7 +12,7 @@ from dataferry.app.sizes import parse_size
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES
 from dataferry.engine.selection import Selection
-from dataferry.engine.transfer import EngineLimits, Overwrite
+from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,7 @@ class CopyOptions:
     multipart_threshold_bytes: int | None = None
     bandwidth_bytes_per_s: int | None = None
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    verify: Verify | None = None
     config: str | None = None
     ledger: Path | None = None
     selection: Selection = field(default_factory=Selection)
@@ -49,6 +50,7 @@ class CopyOptions:
         ledger: str | None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        verify: str | None = None,
     ) -> Self:
         """Read options as people write them.
 
@@ -57,12 +59,15 @@ class CopyOptions:
         """
         if overwrite not in set(Overwrite):
             raise InputError(f"--overwrite {overwrite!r}: write {', '.join(Overwrite)}")
+        if verify is not None and verify not in set(Verify):
+            raise InputError(f"--verify {verify!r}: write {', '.join(Verify)}")
         return cls(
             workers=workers,
             part_size_bytes=_part_size("--part-size", part_size),
             multipart_threshold_bytes=_part_size("--multipart-threshold", multipart_threshold),
             bandwidth_bytes_per_s=parse_size(bandwidth) if bandwidth else None,
             overwrite=Overwrite(overwrite),
+            verify=None if verify is None else Verify(verify),
             config=config,
             ledger=Path(ledger) if ledger else None,
             selection=Selection.of(include, exclude),

@@ -19,7 +19,7 @@ from dataferry.app.catalogue import (
 )
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES
-from dataferry.engine.transfer import Overwrite
+from dataferry.engine.transfer import Overwrite, Verify
 
 
 class ServerSettings(Section):
@@ -233,6 +233,12 @@ class EngineSettings(Section):
         le=64,
         description="Of these, how many may be of one control plane. None: all but one where there is more"
         " than one control plane, so that nobody's long flows keep the others out; else all.",
+    )
+    verify: Verify = Field(
+        default=Verify.BEST,
+        description="How far what is moved is proved. `best`: the best that the pair of stores can give"
+        " without moving bytes again. `readback`: what was written is read from the destination and compared,"
+        " at the price of a second read.",
     )
     overwrite: Overwrite = Field(
         default=Overwrite.IF_DIFFERENT,

@@ -17,6 +17,7 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
+from dataferry.cli.output import as_size
 from dataferry.domain.progress import Progress
 
 
@@ -46,9 +47,11 @@ class Bar:
     def progressed(self, progress: Progress) -> None:
         """Move the bar."""
         finished = progress.objects_done + progress.objects_skipped
+        checked = f", {as_size(progress.bytes_verified)} read back" if progress.bytes_verified else ""
+        total = f"{progress.objects_total}{'' if progress.plan_complete else '+'}"
         self._bar.update(
             self._task,
-            description=f"{finished}/{progress.objects_total}{'' if progress.plan_complete else '+'} objects",
+            description=f"{finished}/{total} objects{checked}",
             completed=progress.bytes_transferred,
             total=progress.bytes_total,
         )

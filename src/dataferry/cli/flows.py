@@ -28,9 +28,10 @@ WATCHED = ("flow", "state", "run", "done", "moved", "rate", "left")
 FACTS = (
     "dataFlowId", "processId", "id", "state", "run", "reason", "lastErrorKind", "lastError", "source", "sink",
     "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId", "participantId",
-    "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels", "attempt", "createdAt",
-    "updatedAt",
+    "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels", "verification", "attempt",
+    "createdAt", "updatedAt",
 )  # fmt: skip
+COUNTS = ("bytesResumed", "bytesRetransferred", "bytesVerified")
 WATCH_INTERVAL_S = 0.5
 FINISHED_RUNS = {"held", "failed", "done"}
 FINAL_STATES = {"COMPLETED", "TERMINATED"}
@@ -76,7 +77,7 @@ def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
     if flow.get("bytesTransferred") is not None:
         of = as_size(flow.get("bytesTotal"))
         told.append(("bytes", f"{as_size(flow['bytesTransferred'])} of {of} ({_percent(flow)})"))
-    told += [(name, as_size(flow[name])) for name in ("bytesResumed", "bytesRetransferred") if flow.get(name)]
+    told += [(name, as_size(flow[name])) for name in COUNTS if flow.get(name)]
     return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
 
 

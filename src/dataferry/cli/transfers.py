@@ -56,6 +56,10 @@ def copy(
         list[str] | None,
         typer.Option("--exclude", metavar="PATTERN", help="No objects of such names; wins over --include."),
     ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option("--verify", help="best, or readback: read what was written, and compare."),
+    ] = None,
     config: Config = None,
     ledger: Annotated[
         str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
@@ -77,6 +81,7 @@ def copy(
             multipart_threshold=multipart_threshold,
             bandwidth=bandwidth,
             overwrite=overwrite,
+            verify=verify,
             config=config,
             ledger=ledger,
             include=include or (),

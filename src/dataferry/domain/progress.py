@@ -14,6 +14,7 @@ class Progress:
         bytes_transferred: At the destination or on the way there; resumed and skipped ones included.
         bytes_resumed: That earlier attempts had moved and this one did not need to.
         bytes_retransferred: Moved again though an attempt had moved them before.
+        bytes_verified: Read back from the destination by this attempt, and compared; 0 where nothing is.
         throughput_bytes_per_s: Over the last seconds.
         eta_s: None until the plan is complete and bytes move.
         workers: How many may work now.
@@ -27,6 +28,7 @@ class Progress:
     bytes_transferred: int = 0
     bytes_resumed: int = 0
     bytes_retransferred: int = 0
+    bytes_verified: int = 0
     throughput_bytes_per_s: float = 0.0
     eta_s: float | None = None
     plan_complete: bool = False

@@ -12,14 +12,14 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
-from dataferry.engine.feed import MultipartObject
+from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import combined_crc64nvme, compare_with_source, composite_etag, level
 
 
-def complete(hands: Hands, owner: MultipartObject) -> None:
-    """Make an object visible whose parts are all committed, and write that it is there.
+def complete(hands: Hands, owner: MultipartObject) -> Arrival:
+    """Make an object visible whose parts are all committed.
 
     Raises:
         UploadGoneError: There is no such upload, and no object that is ours: begin anew.
@@ -52,7 +52,10 @@ def complete(hands: Hands, owner: MultipartObject) -> None:
     if done.size_bytes is not None and done.size_bytes != size:
         raise IntegrityError(f"{row.target_key} has {done.size_bytes} bytes of {size}", operation="complete")
     confirmed = streamed is not None and done.crc64nvme == streamed
-    _finish(hands, row, done, size, streamed, level(source, streamed, confirmed=confirmed))
+    if done.crc64nvme is not None and streamed is not None and not confirmed:
+        raise IntegrityError(f"{row.target_key}: the store's CRC-64/NVME differs", operation="complete")
+    proof = level(source, streamed, confirmed=confirmed)
+    return Arrival(found=done, crc64nvme=streamed, verification=proof)
 
 
 def refuse_existing(hands: Hands, key: str) -> None:
@@ -73,31 +76,31 @@ def refuse_existing(hands: Hands, key: str) -> None:
         raise DestinationExistsError(f"{key} is there, and overwrite is never", operation="write")
 
 
-def settle_gone(hands: Hands, row: ObjectRow, source: ObjectInfo, receipts: Iterable[PartReceipt]) -> bool:
+def find_gone(
+    hands: Hands, row: ObjectRow, source: ObjectInfo, receipts: Iterable[PartReceipt]
+) -> Arrival | None:
     """Look at the object of an upload that is gone: it may have been completed before a crash (rule 6).
 
     Returns:
-        True if the object there is ours; then it is written as finished.
+        The object there if it is ours.
     """
     parts = sorted(receipts, key=lambda receipt: receipt.number)
     size = source.size_bytes or 0
     if sum(part.size_bytes for part in parts) != size:
-        return False
+        return None
     found = hands.trying(
         f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
     )
     if found is None or found.size_bytes != size:
-        return False
+        return None
     streamed = combined_crc64nvme(parts)
     proof = _proof(row, source, found, parts, streamed)
     if proof is None:
-        return False
-    hands.course.ledger.check(hands.course.attempt)
-    _finish(hands, row, found, size, streamed, proof)
+        return None
     hands.course.observer.noted(
         "completed_before", f"{row.source.name} had been completed by an earlier attempt"
     )
-    return True
+    return Arrival(found=found, crc64nvme=streamed, verification=proof)
 
 
 def _proof(
@@ -114,19 +117,20 @@ def _proof(
     return Verification.SIZE if newer else None
 
 
-def _finish(
-    hands: Hands,
-    row: ObjectRow,
-    done: ObjectInfo,
-    size: int,
-    streamed: int | None,
-    verification: Verification,
-) -> None:
+def write_down(hands: Hands, owner: MultipartObject, arrival: Arrival) -> None:
+    """Write that an object is at the destination; if it was read back, that is a proof too.
+
+    Raises:
+        FencedError: A newer attempt owns the transfer.
+    """
+    proof = arrival.verification
+    if owner.reads_back:
+        proof = max(proof, level(owner.source, arrival.crc64nvme, confirmed=True))
     hands.course.ledger.finish(
         hands.course.attempt,
-        row.ordinal,
-        size_bytes=size,
-        etag=done.validator,
-        crc64nvme=streamed,
-        verification=verification,
+        owner.row.ordinal,
+        size_bytes=owner.source.size_bytes or 0,
+        etag=arrival.found.validator,
+        crc64nvme=arrival.crc64nvme,
+        verification=proof,
     )

@@ -1,16 +1,16 @@
-"""A worker's two connections: opened when first needed, renewed by a retry, shut from any thread."""
+"""A worker's connections: opened when first needed, renewed by a retry, shut from any thread."""
 
 from __future__ import annotations
 
 import contextlib
 from threading import Lock
 
-from dataferry.domain.errors import DataFerryError, StoppedError
-from dataferry.mechanisms.base import Reader, Sink, Source, Writer
+from dataferry.domain.errors import DataFerryError, StoppedError, UnsupportedError
+from dataferry.mechanisms.base import ReadBack, Reader, Sink, Source, Writer
 
 
 class Connections:
-    """One reader and one writer.
+    """One reader, one writer, and a reader of what was written where that is read back.
 
     Args:
         source: Gives readers.
@@ -23,6 +23,7 @@ class Connections:
         self._lock = Lock()
         self._reader: Reader | None = None
         self._writer: Writer | None = None
+        self._written: Reader | None = None
         self._halted = False
 
     @property
@@ -51,13 +52,28 @@ class Connections:
                 self._writer = self._sink.writer()
             return self._writer
 
+    @property
+    def written(self) -> Reader:
+        """The reader of what was written, opened now if there is none.
+
+        Raises:
+            StoppedError: ``halt`` was called.
+            UnsupportedError: The sink can't be read.
+        """
+        with self._lock:
+            self._refuse_if_halted()
+            if self._written is None:
+                if not isinstance(self._sink, ReadBack):
+                    raise UnsupportedError("the destination can't be read back")
+                self._written = self._sink.reader()
+            return self._written
+
     def abort(self) -> None:
         """Make the blocked call fail at once; the next use after ``renew`` works. Any thread."""
         with self._lock:
-            if self._reader is not None:
-                self._reader.abort()
-            if self._writer is not None:
-                self._writer.abort()
+            for end in (self._reader, self._writer, self._written):
+                if end is not None:
+                    end.abort()
 
     def halt(self) -> None:
         """Abort, and open none any more. Any thread."""
@@ -66,10 +82,11 @@ class Connections:
         self.abort()
 
     def renew(self) -> None:
-        """Close both; the next use opens fresh ones."""
+        """Close all; the next use opens fresh ones."""
         with self._lock:
-            reader, writer, self._reader, self._writer = self._reader, self._writer, None, None
-        for end in (reader, writer):
+            ends = (self._reader, self._writer, self._written)
+            self._reader = self._writer = self._written = None
+        for end in ends:
             if end is not None:
                 with contextlib.suppress(DataFerryError):
                     end.close()

@@ -14,7 +14,7 @@ from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
-from dataferry.engine.transfer import Observer, Transfer
+from dataferry.engine.transfer import Observer, Transfer, Verify
 
 # Credentials that expired would fail a million objects one by one; so many in a row end the attempt.
 MAX_DENIALS = 20
@@ -60,6 +60,11 @@ class Course:
         if isinstance(error, AccessDeniedError):
             self.denials += 1
         return self.denials >= MAX_DENIALS
+
+    @property
+    def reads_back(self) -> bool:
+        """True if what was written is read from the destination and compared."""
+        return self.transfer.verify is Verify.READBACK
 
     def is_big(self, row: ObjectRow) -> bool:
         """True if an object is sent in parts: it has begun so, or it is large and the sink can."""

@@ -9,7 +9,22 @@ from threading import Condition, RLock
 
 from dataferry.domain.errors import DataFerryError
 from dataferry.domain.ledger import ObjectRow
-from dataferry.domain.objects import ObjectInfo, PartPlan, PartReceipt, Upload
+from dataferry.domain.objects import ObjectInfo, PartPlan, PartReceipt, Upload, Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A big object that is visible at the destination, and is not written down yet.
+
+    Attributes:
+        found: As the destination has it.
+        crc64nvme: Of what was sent.
+        verification: How far that it is ours is proved by what the stores said.
+    """
+
+    found: ObjectInfo
+    crc64nvme: int | None
+    verification: Verification
 
 
 @dataclass(slots=True)
@@ -26,6 +41,8 @@ class MultipartObject:
         tries: How often the object was begun in this attempt.
         in_flight: Workers that send one of its parts.
         error: The first that fails it.
+        arrival: Set once it is visible.
+        reads_back: Its parts are read from the destination now.
     """
 
     row: ObjectRow
@@ -38,6 +55,8 @@ class MultipartObject:
     sent_before: frozenset[int] = frozenset()
     in_flight: int = 0
     error: DataFerryError | None = None
+    arrival: Arrival | None = None
+    reads_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +77,7 @@ class BigObject:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Work: one part of an open object."""
+    """Work: one part of an open object, to send or to read back."""
 
     owner: MultipartObject
     plan: PartPlan
@@ -199,6 +218,17 @@ class Feed:
                 self._busy_big -= 1
                 return False
             return True
+
+    def reopened(self, owner: MultipartObject, parts: Sequence[PartPlan]) -> bool:
+        """Let the parts of an object that is visible be taken, to read them back; True if there are none."""
+        with self._work_ready:
+            owner.todo.extend(parts)
+            if not owner.todo:
+                return True
+            owner.in_flight -= 1
+            self._busy_big -= 1
+            self._work_ready.notify_all()
+            return False
 
     def settled(self, owner: MultipartObject, again: BigObject | None = None) -> None:
         """The object has ended, or is to be begun ``again``."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from dataferry.domain.errors import (
     DataFerryError,
     ProtocolError,
+    ShortBodyError,
     SourceChangedError,
     StallError,
     UploadGoneError,
@@ -107,6 +108,28 @@ class Hands:
             raise ProtocolError(f"the sink took {receipt.size_bytes} bytes of {length_bytes}")
         return receipt
 
+    def sum_up(self, stream: ByteStream, length_bytes: int) -> int:
+        """Read exactly so many bytes, and return their CRC-64/NVME.
+
+        Raises:
+            ShortBodyError: The stream ended early.
+        """
+        from awscrt.checksums import crc64nvme
+
+        meter, total, left = self.meter, 0, length_bytes
+        bandwidth = self.course.bandwidth
+        while left:
+            piece = len(self._buffer) if bandwidth is None else bandwidth.piece_bytes
+            count = stream.readinto(self._buffer[: min(piece, left)])
+            if not count:
+                raise ShortBodyError(f"the destination ended {left} bytes early", operation="read back")
+            if bandwidth is not None:
+                bandwidth.take(count)
+            total = crc64nvme(self._buffer[:count], total)
+            left -= count
+            meter.beat += 1
+        return total
+
     def _expect_end(self, stream: ByteStream, length_bytes: int) -> None:
         if stream.readinto(self._buffer[:1]):
             raise SourceChangedError(
@@ -124,6 +147,10 @@ class Hands:
             self.meter.lost += part.size_bytes
             if kept is None or part.number in kept:
                 self.meter.unresumed += part.size_bytes
+
+    def take_back(self, size_bytes: int) -> None:
+        """Count a body that was sent, and turned out to be of no use, as not sent."""
+        self.meter.bytes -= size_bytes
 
     def look(self, now: float) -> None:
         """Called by the monitor: end a call that has shown no life for ``stall_timeout_s``."""

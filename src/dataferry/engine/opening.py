@@ -11,7 +11,7 @@ from dataferry.domain.errors import UploadGoneError
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Upload
 from dataferry.engine.cleanup import CLOCK_SKEW
-from dataferry.engine.completion import settle_gone
+from dataferry.engine.completion import find_gone
 from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.parts import parts_of
@@ -34,11 +34,11 @@ def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
     )
 
 
-def begin(hands: Hands, work: BigObject) -> MultipartObject | None:
+def begin(hands: Hands, work: BigObject) -> MultipartObject:
     """Open the upload of a big object, or find it as an earlier attempt left it.
 
     Returns:
-        What is to be sent; None if it turned out to be at the destination already.
+        What is to be sent; nothing if it turned out to be at the destination already.
 
     Raises:
         SourceChangedError: The source is not the planned version.
@@ -51,8 +51,17 @@ def begin(hands: Hands, work: BigObject) -> MultipartObject | None:
             return _go_on(hands, work, source, row.upload)
         except UploadGoneError:
             receipts = hands.course.ledger.parts(hands.course.attempt.transfer_id, row.ordinal)
-            if settle_gone(hands, row, source, receipts):
-                return None
+            arrival = find_gone(hands, row, source, receipts)
+            if arrival is not None:
+                return MultipartObject(
+                    row=row,
+                    source=source,
+                    upload=row.upload,
+                    receipts={receipt.number: receipt for receipt in receipts},
+                    kept=frozenset(receipt.number for receipt in receipts),
+                    tries=work.tries,
+                    arrival=arrival,
+                )
             sent_before |= frozenset(receipt.number for receipt in receipts)
             forget(hands, row, receipts, abandon=False)
             row = replace(row, upload=None, intent_at=None, part_size_bytes=None)

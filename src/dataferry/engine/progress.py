@@ -72,6 +72,11 @@ class Tally:
         """Sent though they had been sent before."""
         return sum(meter.retransferred for meter in self._meters)
 
+    @property
+    def bytes_verified(self) -> int:
+        """Read back from the destination by this attempt."""
+        return sum(meter.verified for meter in self._meters)
+
     def progress(self) -> Progress:
         """Return this moment; call it from one thread, since throughput is taken between calls."""
         start, meters = self._start, self._meters
@@ -92,6 +97,7 @@ class Tally:
             bytes_transferred=max(0, min(there, total)),
             bytes_resumed=self.bytes_resumed,
             bytes_retransferred=self.bytes_retransferred,
+            bytes_verified=self.bytes_verified,
             throughput_bytes_per_s=rate,
             eta_s=left / rate if plan_complete and rate > 0 else None,
             plan_complete=plan_complete,

@@ -23,6 +23,7 @@ class Meter:
         retransferred: Of bytes that had been sent before.
         lost: Committed bytes that count no more: missing at the destination, or of an object that failed.
         unresumed: Those of them that an earlier attempt had committed.
+        verified: Read back from the destination and compared.
         done, skipped, failed: Objects ended.
         beat: Grows with every sign of life.
         busy: True inside a call that must show life.
@@ -32,6 +33,7 @@ class Meter:
     retransferred: int = 0
     lost: int = 0
     unresumed: int = 0
+    verified: int = 0
     done: int = 0
     skipped: int = 0
     failed: int = 0

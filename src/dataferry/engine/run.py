@@ -16,6 +16,7 @@ from dataferry.engine.feed import Feed
 from dataferry.engine.limits import Bandwidth, Pause
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.progress import Monitor, Tally
+from dataferry.engine.readback import refuse_unreadable
 from dataferry.engine.retargeting import retarget
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
@@ -78,6 +79,7 @@ def run(
 def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock, halt: Stop) -> Course:
     """Put together what all threads share."""
     limits = transfer.limits
+    refuse_unreadable(transfer)
     attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
     ledger.check(attempt)
     observer.noted(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dataferry.domain.objects import PartPlan, PartReceipt
-from dataferry.engine.completion import complete
 from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.opening import forget, open_upload
@@ -16,15 +15,15 @@ from dataferry.engine.parts import parts_of
 from dataferry.mechanisms.base import ByteStream
 
 
-def send_streamed(hands: Hands, work: BigObject) -> None:
-    """Move one big object through a single stream and write that it is there.
+def send_streamed(hands: Hands, work: BigObject) -> MultipartObject:
+    """Move one big object through a single stream; it is still to be completed.
 
     Raises:
         DataFerryError: It failed for good.
     """
     course = hands.course
     row = work.row
-    sent_before = 0
+    sent_before = 0 if work.tries == 1 else row.source.size_bytes or 0
     if row.upload is not None:
         receipts = course.ledger.parts(course.attempt.transfer_id, row.ordinal)
         sent_before = sum(receipt.size_bytes for receipt in receipts)
@@ -50,7 +49,7 @@ def send_streamed(hands: Hands, work: BigObject) -> None:
         finally:
             stream.close()
 
-    complete(hands, hands.moving(row.source.name, once, sent_before=sent_before))
+    return hands.moving(row.source.name, once, sent_before=sent_before)
 
 
 def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStream) -> PartReceipt:

@@ -20,6 +20,18 @@ class Overwrite(StrEnum):
     ALWAYS = "always"
 
 
+class Verify(StrEnum):
+    """How far what this attempt moves is to be proved."""
+
+    BEST = "best"  # the best that the pair can give without moving bytes again
+    READBACK = "readback"  # what was written is read from the destination and compared
+
+    @classmethod
+    def strictest(cls, *asked: Verify) -> Verify:
+        """Return what satisfies all who ask: a message may ask for more than the settings, never for less."""
+        return cls.READBACK if cls.READBACK in asked else cls.BEST
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
     """Bounds of an attempt; each default with its reason in docs/reference/settings.md.
@@ -62,6 +74,7 @@ class Transfer:
     sink: Sink
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    verify: Verify = Verify.BEST
     earlier: str | None = None
     selection: Selection = field(default_factory=Selection)
 

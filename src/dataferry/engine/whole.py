@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dataferry.domain.errors import IntegrityError, WrongRangeError
+from dataferry.domain.errors import DataFerryError, IntegrityError, WrongRangeError
 from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.completion import refuse_existing
 from dataferry.engine.hands import Hands, checked
+from dataferry.engine.readback import read_back_whole
 from dataferry.engine.tags import AttributesOf
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import compare_with_source, level
@@ -22,6 +23,44 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
         SourceChangedError: It is not the planned version.
         DataFerryError: It failed for good.
     """
+    course = hands.course
+    # Where nothing may be overwritten there is one try: the next would find what this one wrote.
+    tries = 1 if course.transfer.overwrite is Overwrite.NEVER else course.transfer.limits.attempts
+    for number in range(1, tries + 1):
+        info, receipt = _send(hands, row, again=number > 1)
+        if not course.reads_back:
+            return _finished(row, info, receipt, confirmed=receipt.confirmed)
+        try:
+            read_back_whole(
+                hands,
+                row.target_key,
+                size_bytes=receipt.size_bytes,
+                etag=receipt.etag or None,
+                crc64nvme=receipt.crc64nvme,
+            )
+        except DataFerryError as error:
+            hands.take_back(receipt.size_bytes)
+            if number == tries or not isinstance(error, IntegrityError):
+                raise
+            course.observer.noted("object_restarted", f"{row.source.name} begins anew: {error}")
+        else:
+            return _finished(row, info, receipt, confirmed=True)
+    raise AssertionError(row.source.name)
+
+
+def _finished(row: ObjectRow, info: ObjectInfo, receipt: PartReceipt, *, confirmed: bool) -> Finished:
+    """What is to be written of an object that has arrived."""
+    return Finished(
+        ordinal=row.ordinal,
+        size_bytes=receipt.size_bytes,
+        etag=receipt.etag or None,
+        crc64nvme=receipt.crc64nvme,
+        verification=level(info, receipt.crc64nvme, confirmed=confirmed),
+    )
+
+
+def _send(hands: Hands, row: ObjectRow, *, again: bool) -> tuple[ObjectInfo, PartReceipt]:
+    """Send an object in one piece; ``again`` if all of it was sent before."""
     size = row.source.size_bytes or 0
     refuse_existing(hands, row.target_key)
 
@@ -40,16 +79,12 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
         finally:
             stream.close()
 
-    info, receipt = hands.course.tags.sent(
+    sent_before = size if again else 0
+    return hands.course.tags.sent(
         lambda: hands.connections.reader,
-        lambda attributes_of: hands.moving(row.source.name, lambda: once(attributes_of)),
-    )
-    return Finished(
-        ordinal=row.ordinal,
-        size_bytes=size,
-        etag=receipt.etag or None,
-        crc64nvme=receipt.crc64nvme,
-        verification=level(info, receipt.crc64nvme, confirmed=receipt.confirmed),
+        lambda attributes_of: hands.moving(
+            row.source.name, lambda: once(attributes_of), sent_before=sent_before
+        ),
     )
 
 

@@ -17,17 +17,19 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 from dataferry.domain.ledger import ObjectRow
-from dataferry.domain.objects import Capability
+from dataferry.domain.objects import Capability, PartPlan
 from dataferry.engine.arrivals import Arrivals
-from dataferry.engine.completion import complete, settle_gone
+from dataferry.engine.completion import complete, find_gone, write_down
 from dataferry.engine.course import Course
-from dataferry.engine.feed import BigObject, Feed, MultipartObject, Part, WholeObject, Work
+from dataferry.engine.feed import Arrival, BigObject, Feed, MultipartObject, Part, WholeObject, Work
 from dataferry.engine.hands import Hands
 from dataferry.engine.opening import begin, forget
 from dataferry.engine.parts import carry_part
 from dataferry.engine.planning import UNPLACEABLE
+from dataferry.engine.readback import parts_to_read, read_back_part
 from dataferry.engine.retry import dooms_attempt
 from dataferry.engine.streaming import send_streamed
+from dataferry.engine.transfer import Overwrite
 from dataferry.engine.whole import send_whole
 
 # What a new beginning of the object may mend.
@@ -82,7 +84,7 @@ class Worker:
 
     def _do(self, work: Work) -> None:
         if isinstance(work, Part):
-            self._send_part(work)
+            self._move_part(work)
             return
         row = self._attended(work.row, lambda: self._current(work.row))
         if row is None:
@@ -90,10 +92,9 @@ class Worker:
         elif isinstance(work, WholeObject):
             self._attended(row, lambda: self._ended(row))
             self._feed.done(work)
-        elif self._reads_ranges and row.source.validator is not None:
-            self._begin(replace(work, row=row))
         else:
-            self._stream(replace(work, row=row))
+            in_ranges = self._reads_ranges and row.source.validator is not None
+            self._begin(replace(work, row=row), in_ranges=in_ranges)
 
     def _current(self, row: ObjectRow) -> ObjectRow:
         """Bring a row up to date: its key at this sink, and a look at a source without validator."""
@@ -140,14 +141,12 @@ class Worker:
             raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
         return row
 
-    def _begin(self, work: BigObject) -> None:
+    def _begin(self, work: BigObject, *, in_ranges: bool) -> None:
         owner: MultipartObject | None = None
 
         def once() -> ObjectRow:
             nonlocal owner
-            owner = begin(self.hands, work)
-            if owner is None:
-                self._count_done()
+            owner = begin(self.hands, work) if in_ranges else send_streamed(self.hands, work)
             return work.row
 
         self._attended(work.row, once)
@@ -156,25 +155,15 @@ class Worker:
         elif self._feed.opened(owner):
             self._settle(owner)
 
-    def _stream(self, work: BigObject) -> None:
-        def once() -> ObjectRow:
-            send_streamed(self.hands, work)
-            self._count_done()
-            return work.row
-
-        self._attended(work.row, once)
-        self._feed.done(work)
-
-    def _send_part(self, part: Part) -> None:
-        """Send one part; its row is committed before the next is taken (rule 2)."""
-        owner, plan, course, hands = part.owner, part.plan, self._course, self.hands
+    def _move_part(self, part: Part) -> None:
+        """Send one part, or read it back."""
+        owner = part.owner
         error: DataFerryError | None = None
         try:
-            again = plan.length_bytes if plan.number in owner.sent_before else 0
-            what = f"part {plan.number} of {owner.row.source.name}"
-            receipt = hands.moving(what, lambda: carry_part(hands, part.owner, part.plan), sent_before=again)
-            course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
-            owner.receipts[plan.number] = receipt
+            if owner.arrival is None:
+                self._carry(owner, part.plan)
+            else:
+                read_back_part(self.hands, owner, owner.arrival, part.plan)
         except (StoppedError, FencedError):
             raise
         except DataFerryError as caught:
@@ -184,32 +173,57 @@ class Worker:
         if self._feed.part_done(part, error):
             self._settle(owner)
 
+    def _carry(self, owner: MultipartObject, plan: PartPlan) -> None:
+        """Send one part; its row is committed before the next is taken (rule 2)."""
+        course, hands = self._course, self.hands
+        again = plan.length_bytes if plan.number in owner.sent_before else 0
+        what = f"part {plan.number} of {owner.row.source.name}"
+        receipt = hands.moving(what, lambda: carry_part(hands, owner, plan), sent_before=again)
+        course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
+        owner.receipts[plan.number] = receipt
+
     def _settle(self, owner: MultipartObject) -> None:
-        """All parts have ended: complete the object, begin it anew, or let it fail."""
+        """All parts have ended: complete the object and have it read back, begin it anew, or let it fail."""
         again: BigObject | None = None
+        reading = False
 
         def once() -> ObjectRow:
-            nonlocal again
+            nonlocal again, reading
             try:
                 if owner.error is not None:
                     raise owner.error
-                complete(self.hands, owner)
+                arrival = owner.arrival = owner.arrival or self._complete(owner)
             except BEGIN_ANEW as error:
-                receipts = list(owner.receipts.values())
-                if isinstance(error, UploadGoneError) and settle_gone(
-                    self.hands, owner.row, owner.source, receipts
-                ):
-                    pass
-                elif owner.tries >= self._course.transfer.limits.attempts:
+                if owner.tries >= self._course.transfer.limits.attempts or self._is_final(owner):
                     raise
-                else:
-                    again = self._anew(owner, error)
-                    return owner.row
+                again = self._anew(owner, error)
+                return owner.row
+            if self._course.reads_back and not owner.reads_back:
+                owner.reads_back = reading = True
+                return owner.row
+            write_down(self.hands, owner, arrival)
             self._count_done()
             return owner.row
 
         self._attended(owner.row, once, owner.kept)
-        self._feed.settled(owner, again)
+        if not reading:
+            self._feed.settled(owner, again)
+        elif self._feed.reopened(owner, parts_to_read(owner)):
+            self._settle(owner)
+
+    def _is_final(self, owner: MultipartObject) -> bool:
+        """True if it is visible and may not be overwritten: another try would find it there."""
+        return owner.arrival is not None and self._course.transfer.overwrite is Overwrite.NEVER
+
+    def _complete(self, owner: MultipartObject) -> Arrival:
+        """Make an object visible; what an earlier attempt completed is found."""
+        try:
+            return complete(self.hands, owner)
+        except UploadGoneError:
+            arrival = find_gone(self.hands, owner.row, owner.source, owner.receipts.values())
+            if arrival is None:
+                raise
+            return arrival
 
     def _anew(self, owner: MultipartObject, error: DataFerryError) -> BigObject:
         course = self._course

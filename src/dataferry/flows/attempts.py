@@ -166,6 +166,7 @@ class Attempts:
                     sink=sink,
                     limits=options.limits,
                     overwrite=options.overwrite,
+                    verify=shared.policy.verify,
                 )
                 with FlowObserver(
                     shared.store, flow.id, shared.clock, policy.progress_interval_s

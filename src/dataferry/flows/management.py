@@ -9,6 +9,7 @@ from dataferry.domain.dataflow import DataFlow, Run, State
 from dataferry.domain.errors import ConflictError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow, ObjectState
+from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, terminated, wants_run
@@ -20,10 +21,16 @@ OPERATOR = "operator"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowView:
-    """A flow and how far it is; ``progress`` is None on the side that moves no bytes, or before any moved."""
+    """A flow and how far it is.
+
+    Attributes:
+        progress: None on the side that moves no bytes, or before any moved.
+        verification: The lowest level of any object that has arrived; ``NONE`` before one has.
+    """
 
     flow: DataFlow
     progress: Progress | None
+    verification: Verification = Verification.NONE
 
 
 class Management:
@@ -56,7 +63,7 @@ class Management:
                 after=after, limit=limit, state=state, run=run, control_plane_id=control_plane_id
             )
             progress = tx.progress.get_many([flow.id for flow in flows])
-        return [FlowView(flow=flow, progress=progress.get(flow.id)) for flow in flows], cursor
+        return [self._seen(flow, progress.get(flow.id)) for flow in flows], cursor
 
     def get(self, any_id: str) -> DataFlow:
         """Return one flow."""
@@ -67,7 +74,8 @@ class Management:
         """Return one flow and how far it is."""
         with self._shared.store.snapshot() as tx:
             flow = tx.flows.resolve(any_id)
-            return FlowView(flow=flow, progress=tx.progress.get(flow.id))
+            progress = tx.progress.get(flow.id)
+        return self._seen(flow, progress)
 
     def objects(
         self, any_id: str, *, after: int = 0, limit: int = 100, state: ObjectState | None = None
@@ -186,6 +194,13 @@ class Management:
         """
         with self._shared.store.transaction() as tx:
             return tx.outbox.retry(message_id)
+
+    def _seen(self, flow: DataFlow, progress: Progress | None) -> FlowView:
+        """Add what the ledger knows of a flow that has moved bytes."""
+        if progress is None:
+            return FlowView(flow=flow, progress=None)
+        totals = self._shared.store.ledger.totals(str(flow.id))
+        return FlowView(flow=flow, progress=progress, verification=totals.verification)
 
     def _changed(self, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow:
         """Find the flow once, by whatever id, and change it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dataferry.engine.transfer import EngineLimits, Overwrite
+from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class FlowPolicy:
         sweep_interval_s: How long work whose wake-up was lost may lie.
         progress_interval_s: How often a running flow's progress row is written.
         max_part_size_bytes: The largest part that a message may ask for.
+        verify: How far what is moved is proved; a message may ask for more, never for less.
     """
 
     prepare_wait_s: float = 5.0
@@ -59,3 +60,4 @@ class FlowPolicy:
     max_part_size_bytes: int = 64 * 1024 * 1024
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    verify: Verify = Verify.BEST

@@ -346,6 +346,18 @@ class KeyCheck(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadBack(Protocol):
+    """What a sink with ``READ_BACK`` offers too; its receipts have the CRC-64/NVME of what was sent."""
+
+    def reader(self) -> Reader:
+        """Open a worker's reader of what was written: the ``key`` of what it opens is a final key.
+
+        The bytes are the store's, not a cache's of ours, as far as the system lets us say so.
+        """
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 

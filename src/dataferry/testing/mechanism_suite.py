@@ -17,11 +17,12 @@ from __future__ import annotations
 from dataferry.testing.fault_cases import FaultCases
 from dataferry.testing.mechanism_rig import Fault, MechanismRig, Quirk
 from dataferry.testing.multipart_cases import MultipartCases
+from dataferry.testing.readback_cases import ReadBackCases
 from dataferry.testing.reading_cases import ReadingCases
 from dataferry.testing.writing_cases import WritingCases
 
 __all__ = ["Fault", "MechanismRig", "MechanismSuite", "Quirk"]
 
 
-class MechanismSuite(ReadingCases, WritingCases, MultipartCases, FaultCases):
+class MechanismSuite(ReadingCases, WritingCases, MultipartCases, ReadBackCases, FaultCases):
     """All cases. Subclass it as ``Test…`` and override the fixture ``rig``."""

@@ -13,7 +13,7 @@ from dataferry.domain.objects import Upload
 from dataferry.engine.run import run
 from dataferry.engine.selection import Selection
 from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer
+from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer, Verify
 
 KIB = 1024
 PART = 64 * KIB
@@ -47,6 +47,7 @@ class Rig:
         *,
         limits: EngineLimits = LIMITS,
         overwrite: Overwrite = Overwrite.IF_DIFFERENT,
+        verify: Verify = Verify.BEST,
         stop: Stop | None = None,
         sink: MemorySink | None = None,
         transfer_id: str = "t",
@@ -61,11 +62,18 @@ class Rig:
             limits=limits,
             overwrite=overwrite,
             selection=selection or Selection(),
+            verify=verify,
         )
         return run(transfer, self.ledger, stop=stop or Stop(), observer=self.witness)
 
     def crash(
-        self, operation: str, number: int = 0, *, limits: EngineLimits = ONE, transfer_id: str = "t"
+        self,
+        operation: str,
+        number: int = 0,
+        *,
+        limits: EngineLimits = ONE,
+        verify: Verify = Verify.BEST,
+        transfer_id: str = "t",
     ) -> None:
         """Run one attempt that is killed at an operation of source, sink or ledger."""
 
@@ -75,7 +83,7 @@ class Rig:
 
         self.source.fault = self.sink.fault = self.ledger.fault = fault
         try:
-            self.go(limits=limits, transfer_id=transfer_id)
+            self.go(limits=limits, verify=verify, transfer_id=transfer_id)
         except CrashError:
             return
         finally:

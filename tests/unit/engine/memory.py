@@ -43,6 +43,7 @@ SINK_ALL = frozenset(
         Capability.LIST_UPLOADS,
         Capability.INJECTIVE_NAMES,
         Capability.ATTRIBUTES,
+        Capability.READ_BACK,
     }
 )
 Fault = Callable[[str, str, int], None]
@@ -214,6 +215,8 @@ class MemorySink:
         self.completed: list[str] = []
         self.most_open = 0
         self.fault: Fault = no_fault
+        self.spoil: Callable[[str, bytes], bytes] = lambda _key, data: data
+        self.read_back: list[tuple[str, int, int | None]] = []
         self.lock = threading.RLock()
         self._numbers = iter(range(1, 10**9))
 
@@ -245,11 +248,28 @@ class MemorySink:
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self)
 
+    def reader(self) -> MemoryReader:
+        return MemoryReader(Written(self))
+
     def new_id(self) -> str:
         return f"upload-{next(self._numbers)}"
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class Written(MemorySource):
+    """What a sink holds, as a source; its faults are called ``back open`` and ``back read``."""
+
+    def __init__(self, sink: MemorySink) -> None:
+        super().__init__({})
+        self.sink, self.objects, self.opens = sink, sink.objects, sink.read_back
+        self.fault = lambda operation, key, number: sink.fault(f"back {operation}", key, number)
+
+    def info(self, name: str, *, full: bool = True) -> ObjectInfo:
+        if name not in self.objects:
+            raise ObjectNotFoundError(f"no {name}")
+        return self.sink.info(name)
 
 
 class MemoryBody:
@@ -296,8 +316,8 @@ class MemoryWriter:
         def land(data: bytes) -> str:
             if only_if_absent and self.sink.keeps_conditions and key in self.sink.objects:
                 raise DestinationExistsError(f"{key} is there")
-            self.sink.objects[key] = data
-            self.sink.etags.pop(key, None)
+            self.sink.objects[key] = self.sink.spoil(key, data)
+            self.sink.etags[key] = md5(data)
             self.sink.attributes[key] = attributes
             return md5(data)
 
@@ -349,7 +369,8 @@ class MemoryWriter:
                     raise IntegrityError(f"part {part.number} is not as sent")
             if only_if_absent and self.sink.keeps_conditions and upload.key in self.sink.objects:
                 raise DestinationExistsError(f"{upload.key} is there")
-            self.sink.objects[upload.key] = b"".join(there.parts[part.number] for part in parts)
+            data = b"".join(there.parts[part.number] for part in parts)
+            self.sink.objects[upload.key] = self.sink.spoil(upload.key, data)
             self.sink.attributes[upload.key] = there.attributes
             joined = b"".join(bytes.fromhex(part.etag) for part in parts)
             self.sink.etags[upload.key] = f"{md5(joined)}-{len(parts)}"

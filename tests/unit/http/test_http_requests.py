@@ -34,7 +34,7 @@ from dataferry.domain.errors import (
     WrongRangeError,
 )
 from dataferry.domain.location import Location
-from dataferry.domain.objects import Attributes, ObjectInfo
+from dataferry.domain.objects import Attributes, Capability, ObjectInfo
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.mechanisms.http.sink import HttpWriter
@@ -453,6 +453,7 @@ def test_a_post_is_a_write_that_nobody_looks_for(store: HttpStore) -> None:
         assert sink.find([key]) == {}
     assert store.posted == [b"12345"]
     assert store.methods() == ["POST"]
+    assert Capability.READ_BACK not in sink.capabilities
 
 
 @pytest.mark.parametrize(

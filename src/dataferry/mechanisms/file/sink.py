@@ -26,6 +26,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
 from dataferry.mechanisms.file.address import FileEndpoint
 from dataferry.mechanisms.file.body import PartBody, WholeBody, move, reserve
+from dataferry.mechanisms.file.source import FileReader
 from dataferry.mechanisms.file.tree import (
     MAX_SEGMENT_BYTES,
     TEMPORARY_SUFFIX,
@@ -37,7 +38,7 @@ from dataferry.mechanisms.file.tree import (
     translated,
 )
 
-CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS})
+CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS, Capability.READ_BACK})
 
 # Nothing limits the parts of a file; the ledger's rows do.
 MAX_PARTS = 10_000
@@ -83,7 +84,7 @@ class FileSink:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Parts, and listing of uploads."""
+        """Parts, listing of uploads, reading back."""
         return CAPABILITIES
 
     @property
@@ -170,6 +171,10 @@ class FileSink:
     def writer(self) -> FileWriter:
         """Open a worker's writer."""
         return FileWriter(self._endpoint.root)
+
+    def reader(self) -> FileReader:
+        """Open a worker's reader of what was written: from the disk, where the system can do that."""
+        return FileReader(self._endpoint.root, past_cache=True)
 
     def close(self) -> None:
         """Nothing is kept open between calls."""

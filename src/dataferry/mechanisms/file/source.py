@@ -175,10 +175,16 @@ class _Walk:
 
 
 class FileReader:
-    """One worker's way to read files below a root."""
+    """One worker's way to read files below a root.
 
-    def __init__(self, root: str) -> None:
+    Args:
+        root: The directory.
+        past_cache: Have the system forget what it keeps of a range in memory before it is read.
+    """
+
+    def __init__(self, root: str, *, past_cache: bool = False) -> None:
         self._root = root
+        self._past_cache = past_cache
         self._stream: FileStream | None = None
 
     def stat(self, info: ObjectInfo) -> ObjectInfo:
@@ -206,6 +212,8 @@ class FileReader:
         with translated("file.open", shown(self._root, info.key)):
             descriptor = _open_file(self._root, info.key)
             try:
+                if self._past_cache and hasattr(os, "posix_fadvise"):  # macOS has none
+                    os.posix_fadvise(descriptor, offset_bytes, length_bytes or 0, os.POSIX_FADV_DONTNEED)
                 stream = FileStream(descriptor, info, offset_bytes, length_bytes)
             except BaseException:
                 os.close(descriptor)

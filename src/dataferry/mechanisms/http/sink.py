@@ -23,10 +23,10 @@ from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartRec
 from dataferry.mechanisms.http.address import Place, checked_name
 from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import content_length, strong_etag, to_headers
-from dataferry.mechanisms.http.source import described
+from dataferry.mechanisms.http.source import HttpReader, described
 from dataferry.net.connections import Network
 
-SINK_CAPABILITIES = frozenset({Capability.INJECTIVE_NAMES})
+SINK_CAPABILITIES = frozenset({Capability.INJECTIVE_NAMES, Capability.READ_BACK})
 PUT = "PUT"
 _DEFAULT_TYPE = "application/octet-stream"
 # Many URLs that take a PUT do not let anybody look: then nothing is known of what is there.
@@ -76,8 +76,9 @@ class HttpSink:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Different names are different URLs."""
-        return SINK_CAPABILITIES
+        """Different names are different URLs; what a PUT made can be read there, what a POST made can't."""
+        writes_there = self._place.method in {None, PUT}
+        return SINK_CAPABILITIES if writes_there else SINK_CAPABILITIES - {Capability.READ_BACK}
 
     @property
     def max_parts(self) -> int:
@@ -119,6 +120,10 @@ class HttpSink:
     def writer(self) -> HttpWriter:
         """Open a worker's writer, on a connection of its own."""
         return HttpWriter(Client(self._place, self._network))
+
+    def reader(self) -> HttpReader:
+        """Open a worker's reader of what was written, on connections of its own."""
+        return HttpReader(Client(self._place, self._network))
 
     def abort(self) -> None:
         """Make a blocked look-up fail at once. Any thread."""

@@ -16,7 +16,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.s3.address import Place, checked_key, distinct_key
 from dataferry.mechanisms.s3.calls import Client, true_absence
-from dataferry.mechanisms.s3.source import pages
+from dataferry.mechanisms.s3.source import S3Reader, pages
 from dataferry.mechanisms.s3.writer import S3Writer, look_up
 from dataferry.net.connections import Network
 
@@ -27,6 +27,7 @@ SINK_CAPABILITIES = frozenset(
         Capability.PARTS,
         Capability.LIST_PARTS,
         Capability.LIST_UPLOADS,
+        Capability.READ_BACK,
         Capability.INJECTIVE_NAMES,
         Capability.GRANT,
     }
@@ -128,6 +129,10 @@ class S3Sink:
     def writer(self) -> S3Writer:
         """Open a worker's writer, on a connection of its own."""
         return S3Writer(Client(self._place, self._network))
+
+    def reader(self) -> S3Reader:
+        """Open a worker's reader of what was written, on a connection of its own."""
+        return S3Reader(Client(self._place, self._network), Client(self._place, self._network))
 
     def abort(self) -> None:
         """Make a blocked look-up or probe fail at once. Any thread."""
