@@ -26,7 +26,7 @@ from dataferry.engine.preview import Preview, preview
 from dataferry.engine.run import run
 from dataferry.engine.selection import Selection
 from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import EngineLimits, Observer, Overwrite, Result, Transfer
+from dataferry.engine.transfer import EngineLimits, Observer, Result, Transfer
 from dataferry.mechanisms.base import Sink, Source
 from dataferry.store.local import LocalLedger
 
@@ -56,7 +56,7 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
     try:
         # A named ledger stays alone in its directory: who writes where is then the user's to see to.
         with ends.sole_writer(path.with_name(LOCKS)) if options.ledger is None else nullcontext():
-            return _Copy(ends, file, limits, options.overwrite, observer).run()
+            return _Copy(ends, file, limits, options, observer).run()
     finally:
         lock.release(remove=True)
 
@@ -71,12 +71,12 @@ def plan(source: str, destination: str, options: CopyOptions, observer: Observer
     with TemporaryDirectory(prefix="dataferry-") as directory:
         snapshot = LedgerFile(ends.identity, options.ledger).snapshot(Path(directory))
         with closing(snapshot.open()) as ledger, ends.opened() as opened:
-            transfer, _ = _transfer(ledger, ends, opened, limits, options.overwrite)
+            transfer, _ = _transfer(ledger, ends, opened, limits, options)
             return preview(transfer, ledger, observer)
 
 
 def _transfer(
-    ledger: LocalLedger, ends: Ends, opened: tuple[Source, Sink], limits: EngineLimits, overwrite: Overwrite
+    ledger: LocalLedger, ends: Ends, opened: tuple[Source, Sink], limits: EngineLimits, options: CopyOptions
 ) -> tuple[Transfer, str | None]:
     """Begin the next attempt, and name the finished transfer that it learns from."""
     name, earlier = turns(ledger, ends.identity)
@@ -87,8 +87,9 @@ def _transfer(
         source=opened[0],
         sink=opened[1],
         limits=limits,
-        overwrite=overwrite,
         verify=ends.verify,
+        overwrite=options.overwrite,
+        manifest=options.manifest,
         earlier=earlier,
         selection=ends.selection,
     )
@@ -99,12 +100,12 @@ class _Copy:
     """One run of a copy over an open ledger."""
 
     def __init__(
-        self, ends: Ends, file: LedgerFile, limits: EngineLimits, overwrite: Overwrite, observer: Observer
+        self, ends: Ends, file: LedgerFile, limits: EngineLimits, options: CopyOptions, observer: Observer
     ) -> None:
         self._ends = ends
         self._file = file
         self._limits = limits
-        self._overwrite = overwrite
+        self._options = options
         self._observer = observer
         self._stop = Stop()
 
@@ -135,7 +136,7 @@ class _Copy:
     def _with(self, ledger: LocalLedger) -> tuple[Outcome, int]:
         """Run the engine; return the outcome and how many clean-ups remain."""
         with self._ends.opened() as opened:
-            transfer, earlier = _transfer(ledger, self._ends, opened, self._limits, self._overwrite)
+            transfer, earlier = _transfer(ledger, self._ends, opened, self._limits, self._options)
             work = _Work(transfer, ledger, self._stop, self._observer)
             with interrupts() as interrupted:
                 work.start()

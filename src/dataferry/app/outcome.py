@@ -25,6 +25,7 @@ class CopyOptions:
         bandwidth_bytes_per_s: All workers together.
         ledger: Where to remember what has been moved.
         selection: Which objects; a copy with other patterns is another copy.
+        manifest: Whether to write at the destination what has arrived.
     """
 
     workers: int | None = None
@@ -36,6 +37,7 @@ class CopyOptions:
     config: str | None = None
     ledger: Path | None = None
     selection: Selection = field(default_factory=Selection)
+    manifest: bool = False
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class CopyOptions:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         verify: str | None = None,
+        manifest: bool = False,
     ) -> Self:
         """Read options as people write them.
 
@@ -71,6 +74,7 @@ class CopyOptions:
             config=config,
             ledger=Path(ledger) if ledger else None,
             selection=Selection.of(include, exclude),
+            manifest=manifest,
         )
 
     def limits(self, configured: EngineLimits) -> EngineLimits:

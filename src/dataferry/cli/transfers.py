@@ -60,6 +60,12 @@ def copy(
         str | None,
         typer.Option("--verify", help="best, or readback: read what was written, and compare."),
     ] = None,
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest", help="Write objects.jsonl at the destination: what has arrived, proved how."
+        ),
+    ] = False,
     config: Config = None,
     ledger: Annotated[
         str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
@@ -86,6 +92,7 @@ def copy(
             ledger=ledger,
             include=include or (),
             exclude=exclude or (),
+            manifest=manifest,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -44,6 +44,7 @@ class PlannedObject:
         skip_reason: Set if it is there already (``overwrite`` policy): planned as skipped.
         skip_etag: The destination's validator of a skipped object, for the next look at it.
         skip_level: How far a skipped object is proved; ``NONE`` says nothing, and lowers nothing.
+        skip_crc64nvme: The checksum of a skipped object, where it is known.
     """
 
     source: ObjectInfo
@@ -52,6 +53,7 @@ class PlannedObject:
     skip_reason: str | None = None
     skip_etag: str | None = None
     skip_level: Verification = Verification.NONE
+    skip_crc64nvme: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

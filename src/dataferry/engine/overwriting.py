@@ -12,10 +12,11 @@ from dataferry.engine.verification import is_md5_etag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Why an object need not be moved, and how far it is proved that it is there."""
+    """Why an object need not be moved, how far it is proved that it is there, and its checksum if known."""
 
     reason: str
     level: Verification = Verification.NONE
+    crc64nvme: int | None = None
 
 
 def skip(
@@ -38,16 +39,18 @@ def skip(
         return Skip(reason="it is there, and overwrite is never")
     if source.size_bytes is None or source.size_bytes != found.size_bytes:
         return None
+    unchanged = arrived if arrived is not None and _is_unchanged(source, found, arrived) else None
+    crc64nvme = source.crc64nvme if unchanged is None else unchanged.crc64nvme
     if None not in {source.crc64nvme, found.crc64nvme}:
         reason = "same size and CRC-64/NVME" if source.crc64nvme == found.crc64nvme else None
         level = Verification.DESTINATION
     elif is_md5_etag(source.validator) and source.validator == found.validator:
         reason, level = "same size and MD5", Verification.DESTINATION
-    elif arrived is not None and _is_unchanged(source, found, arrived):
-        reason, level = "unchanged at both ends since it was copied", arrived.verification
+    elif unchanged is not None:
+        reason, level = "unchanged at both ends since it was copied", unchanged.verification
     else:
         reason, level = None, Verification.NONE
-    return None if reason is None else Skip(reason=reason, level=level)
+    return None if reason is None else Skip(reason=reason, level=level, crc64nvme=crc64nvme)
 
 
 def _is_unchanged(source: ObjectInfo, found: ObjectInfo, arrived: ObjectRow) -> bool:

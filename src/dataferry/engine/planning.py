@@ -13,6 +13,7 @@ from dataferry.domain.errors import AddressError
 from dataferry.domain.ledger import ObjectRow, PlannedObject
 from dataferry.domain.objects import ObjectInfo, Verification
 from dataferry.engine.course import Course
+from dataferry.engine.manifest import manifest_key, taken
 from dataferry.engine.overwriting import Skip, skip
 from dataferry.engine.transfer import Overwrite
 
@@ -35,6 +36,7 @@ class Planner:
         self._source = course.transfer.source
         self._sink = course.transfer.sink
         self._selection = course.transfer.selection
+        self._manifest_key = manifest_key(course.transfer)
         self._listing: Iterator[ObjectInfo] | None = None
 
     def run(self) -> None:
@@ -103,6 +105,8 @@ class Planner:
     def _decide(self, infos: Sequence[ObjectInfo]) -> list[PlannedObject]:
         """Give each object its key, and a reason to skip it where there is one."""
         keys = [self._place(info) for info in infos]
+        if self._manifest_key in keys:
+            raise taken(self._manifest_key)
         policy = self._course.transfer.overwrite
         found: dict[str, ObjectInfo] = {}
         if policy is not Overwrite.ALWAYS:
@@ -133,6 +137,7 @@ class Planner:
             skip_reason=skipped.reason,
             skip_etag=None if found is None or skipped.level is Verification.NONE else found.validator,
             skip_level=skipped.level,
+            skip_crc64nvme=skipped.crc64nvme,
         )
 
     def _place(self, info: ObjectInfo) -> str:

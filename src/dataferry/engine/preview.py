@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.ledger import Ledger, ObjectRow, ObjectState
 from dataferry.domain.objects import Capability
+from dataferry.engine.manifest import refuse_collision
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.run import STRATEGY, course_of, refuse_collisions
 from dataferry.engine.stop import Stop
@@ -61,6 +62,7 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         DataFerryError: The source can't be listed, or the destination not be looked at.
     """
     course = course_of(transfer, ledger, observer, clock or SystemClock(), Stop())
+    refuse_collision(course)
     was_planned = course.tally.plan_complete
     Planner(course).run()
     if Capability.INJECTIVE_NAMES not in transfer.sink.capabilities:

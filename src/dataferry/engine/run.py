@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from threading import Thread
 
@@ -14,6 +15,7 @@ from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
 from dataferry.engine.limits import Bandwidth, Pause
+from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.progress import Monitor, Tally
 from dataferry.engine.readback import refuse_unreadable
@@ -65,6 +67,8 @@ def run(
     unregister = stop.on_stop(halt.set)
     try:
         _move(course)
+        if not halt.is_set:
+            write_manifest(course)
     finally:
         unregister()
         course.tags.tell()
@@ -125,6 +129,7 @@ def _move(course: Course) -> None:
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
+        refuse_collision(course)
         retarget(course)
         planner.start()
         threads.append(planner)
@@ -175,7 +180,12 @@ def refuse_collisions(course: Course) -> None:
             yield from (row.target_key for row in rows if not row.target_key.startswith(UNPLACEABLE))
             after = rows[-1].ordinal
 
-    sink.check_keys(keys())
+    sink.check_keys(_with(keys(), manifest_key(course.transfer)))
+
+
+def _with(keys: Iterator[str], another: str | None) -> Iterator[str]:
+    """Return keys in their order, another one among them."""
+    return keys if another is None else heapq.merge(keys, [another])
 
 
 def _supply(course: Course, feed: Feed) -> None:

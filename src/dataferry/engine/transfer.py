@@ -66,6 +66,7 @@ class Transfer:
         earlier: A finished transfer between the same two places in the same ledger: what it brought and has
             not changed since is skipped.
         selection: Which objects it is about; the plan in the ledger belongs to it.
+        manifest: Write at the destination what has arrived; it is not complete before.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Transfer:
     verify: Verify = Verify.BEST
     earlier: str | None = None
     selection: Selection = field(default_factory=Selection)
+    manifest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,6 +135,7 @@ def planned_values(transfer_id: str, ordinal: int, planned: PlannedObject) -> di
         "error": planned.skip_reason,
         "etag": planned.skip_etag,
         "verification": int(planned.skip_level),
+        "crc64nvme": crc_text(planned.skip_crc64nvme),
     }
 
 

@@ -15,9 +15,10 @@ LAST_ORDINAL = "SELECT COALESCE(MAX(ordinal), 0) FROM objects WHERE transfer_id 
 ADD = (
     "INSERT INTO objects (transfer_id, ordinal, source_name, source_key, size_bytes, validator, version_id, "
     "source_crc64nvme, modified_at, attributes, target_key, target_identity, state, upload_keeps_crc64nvme, "
-    "verification, error, etag) VALUES (:transfer_id, :ordinal, :source_name, :source_key, :size_bytes, "
+    "verification, error, etag, crc64nvme) "
+    "VALUES (:transfer_id, :ordinal, :source_name, :source_key, :size_bytes, "
     ":validator, :version_id, :source_crc64nvme, :modified_at, :attributes, :target_key, :target_identity, "
-    ":state, 0, :verification, :error, :etag)"
+    ":state, 0, :verification, :error, :etag, :crc64nvme)"
 )
 KNOWN_KEY = "SELECT 1 FROM objects WHERE transfer_id = :id AND target_key = :key"
 WHERE_OBJECT = "WHERE transfer_id = :id AND ordinal = :ordinal"

@@ -144,7 +144,11 @@ class PlanCases:
         """Objects that are done or skipped are found by their keys, with the version that is there."""
         attempt = rig.begin(T1)
         skipped = replace(
-            planned("c"), skip_reason="same", skip_etag="e3", skip_level=Verification.DESTINATION
+            planned("c"),
+            skip_reason="same",
+            skip_etag="e3",
+            skip_level=Verification.DESTINATION,
+            skip_crc64nvme=2**64 - 1,
         )
         rig.ledger.add(attempt, [planned("a"), planned("b"), skipped], cursor="c")
         rig.ledger.finish(
@@ -153,6 +157,7 @@ class PlanCases:
         ledger = rig.reopen()
         found = ledger.arrived(T1, ["to/a", "to/b", "to/c", "to/d"])
         assert {key: row.etag for key, row in found.items()} == {"to/a": "e1", "to/c": "e3"}
+        assert found["to/c"].crc64nvme == 2**64 - 1
         assert ledger.totals(T1).verification is Verification.DESTINATION
         assert ledger.arrived(T2, ["to/a"]) == {}
 

@@ -52,6 +52,8 @@ class Rig:
         sink: MemorySink | None = None,
         transfer_id: str = "t",
         selection: Selection | None = None,
+        manifest: bool = False,
+        earlier: str | None = None,
     ) -> Result:
         """Run one attempt."""
         transfer = Transfer(
@@ -63,6 +65,8 @@ class Rig:
             overwrite=overwrite,
             selection=selection or Selection(),
             verify=verify,
+            manifest=manifest,
+            earlier=earlier,
         )
         return run(transfer, self.ledger, stop=stop or Stop(), observer=self.witness)
 

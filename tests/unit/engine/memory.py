@@ -460,6 +460,7 @@ class MemoryLedger:
                         state=state,
                         error=item.skip_reason,
                         etag=item.skip_etag,
+                        crc64nvme=item.skip_crc64nvme,
                         verification=item.skip_level,
                     )
                 )
