@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check bench package conformance format lock clean
+.PHONY: help setup demo test check bench package conformance interop-edc format lock clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ package: setup  ## the wheel works alone, in a clean environment
 
 conformance: setup  ## the protocol's own conformance kit against a real plane (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.interop.tck.conformance
+
+interop-edc: setup  ## two connectors of Eclipse Dataspace Components with two planes (needs Java 17 and Maven)
+	@$(BIN)/python -m tests.interop.edc.interop $(if $(EDC_SOURCES),--sources $(EDC_SOURCES) --metamodel $(EDC_METAMODEL))
 
 format:  ## let ruff lay out the code
 	@$(BIN)/ruff format src tests bench

@@ -1,0 +1,244 @@
+"""Two participants of a dataspace: connectors, data planes and S3 servers, all real, all on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.interop.edc.connector import Connector, ConnectorError
+from tests.servers.plane import MIB, s3_location
+from tests.servers.s3_client import digests, s3_client
+
+from dataferry.demo.planes import PlaneProcess
+from dataferry.demo.servers import JuiceFs
+
+SOURCE, LANDING = "provider-data", "consumer-data"
+# Assets, each a dataset of that id at the provider's plane.
+QUICK, SLOW, DEFERRED, MISSING = "quick", "slow", "deferred", "missing"
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING)
+OBJECTS = 24
+OBJECT_BYTES = 1 * MIB
+# A quarter of a minute is cut into parts small enough to be suspended and killed in.
+BYTES_PER_S = 4 * MIB
+STEP_TIMEOUT_S = 60.0
+NEGOTIATIONS = 3
+SEED = 2026
+
+
+class Dataspace:
+    """A provider and a consumer, as a context manager; nothing of it is left afterwards.
+
+    Args:
+        directory: For configurations, databases and logs.
+        classpath: Of the connector.
+    """
+
+    def __init__(self, directory: Path, classpath: Sequence[Path]) -> None:
+        self._directory = directory
+        self._stack = ExitStack()
+        self.provider = Connector("provider", directory / "provider", classpath)
+        self.consumer = Connector("consumer", directory / "consumer", classpath)
+        self._agreements: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._source = self._stack.enter_context(JuiceFs(self._directory / "provider-s3"))
+            self._landing = self._stack.enter_context(JuiceFs(self._directory / "consumer-s3"))
+            self.expected = _fill(self._source)
+            s3_client(self._landing).create_bucket(Bucket=LANDING)
+            for connector in (self.provider, self.consumer):
+                self._stack.callback(connector.stop)
+                connector.start()
+            self.provider_plane = self._plane("provider-plane", self.provider, **_provider_settings())
+            self.consumer_plane = self._plane("consumer-plane", self.consumer, **_consumer_settings())
+            self._stack.callback(self._stop_provider_plane)
+            self._stack.callback(self.consumer_plane.stop)
+            for asset in ASSETS:
+                self.provider.offer(asset)
+            self._wait_until_offered("AmazonS3-PUSH")
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _plane(
+        self, name: str, connector: Connector, *, on_failure: str = "hold", **settings: Any
+    ) -> PlaneProcess:
+        """Start a data plane as an operator of this connector would configure it."""
+        server = self._source if connector is self.provider else self._landing
+        control_plane = {
+            "id": connector.name,
+            "endpoint": connector.signaling_url,
+            "register": True,
+            "registration": "edc",
+            "registration_url": f"{connector.management_url}/v4/dataplanes",
+            "retries": "replay",
+            "on_failure": on_failure,
+            "management_url": connector.management_url,
+        }
+        plane = PlaneProcess(
+            name,
+            self._directory / name,
+            {
+                "control_planes": [control_plane],
+                "locations": {
+                    "store": s3_location(
+                        server,
+                        exclusive=True,
+                        share_access_key_id=server.access_key_id,
+                        share_secret_access_key=server.secret_access_key,
+                    )
+                },
+                "engine": {"workers": 2, "flow_retries": 0, "attempts": 2},
+                "egress": {"allow_private_networks": True},
+                **settings,
+            },
+        )
+        plane.start()
+        return plane
+
+    def _stop_provider_plane(self) -> None:
+        """Whichever it is by then."""
+        self.provider_plane.stop()
+
+    def fail_as(self, on_failure: str) -> None:
+        """Restart the provider's plane, to react to a failed run in another way."""
+        self.provider_plane.stop()
+        self.provider_plane = self._plane(
+            "provider-plane", self.provider, on_failure=on_failure, **_provider_settings()
+        )
+        self.wait_for(
+            lambda: "registered" in self.provider_plane.process.log_tail(), "the plane to register again"
+        )
+
+    def _wait_until_offered(self, transfer_type: str) -> None:
+        """Both planes have registered once the provider's catalog names what its plane can do."""
+
+        def offered() -> bool:
+            found = self.consumer.catalog(self.provider)
+            formats = {
+                entry["format"] for dataset in found for entry in _listed(dataset.get("distribution", []))
+            }
+            return len(found) == len(ASSETS) and transfer_type in formats
+
+        self.wait_for(offered, f"the catalog to offer {transfer_type}")
+        self.wait_for(
+            lambda: "registered" in self.consumer_plane.process.log_tail(), "the consumer's plane to register"
+        )
+
+    def begin(self, asset: str, transfer_type: str) -> str:
+        """Start a transfer of an asset, its contract negotiated once; return the consumer's process id."""
+        if asset not in self._agreements:
+            self._agreements[asset] = self._negotiated(asset)
+        return self.consumer.transfer(self.provider, self._agreements[asset], transfer_type)
+
+    def _negotiated(self, asset: str) -> str:
+        """Negotiate; again where the connectors lose one between them, which is not what is tried here."""
+        for _ in range(NEGOTIATIONS - 1):
+            try:
+                return self.consumer.negotiate(self.provider, asset)
+            except ConnectorError:
+                continue
+        return self.consumer.negotiate(self.provider, asset)
+
+    def begun(self, asset: str, transfer_type: str) -> tuple[str, str]:
+        """Start a transfer, and wait until both connectors see it started.
+
+        Returns:
+            The ids of the consumer's and of the provider's process.
+        """
+        process_id = self.begin(asset, transfer_type)
+        self.consumer.wait(process_id, "STARTED")
+        counterpart = self.provider.counterpart(process_id)
+        self.provider.wait(counterpart, "STARTED")
+        return process_id, counterpart
+
+    def wait_completed(self, process_id: str, counterpart: str) -> None:
+        """Wait until both connectors see it completed, and hold the bytes that arrived against the source."""
+        self.consumer.wait(process_id, "COMPLETED")
+        self.provider.wait(counterpart, "COMPLETED")
+        arrived = self.arrived(process_id)
+        if arrived != self.expected:
+            raise ConnectorError(
+                f"{len(arrived)} objects arrived of {len(self.expected)}, or not the same bytes"
+            )
+
+    def arrived(self, process_id: str) -> dict[str, str]:
+        """Return the SHA-256 of each object that a process brought, by name; read by another S3 client."""
+        found = digests(s3_client(self._landing), LANDING)
+        prefix = f"{process_id}/"
+        return {key.removeprefix(prefix): digest for key, digest in found.items() if key.startswith(prefix)}
+
+    def wait_moving(self, plane: PlaneProcess, process_id: str, *, at_least_bytes: int = 2 * MIB) -> None:
+        """Wait until a plane has moved something, and not yet all."""
+
+        def moved() -> bool:
+            view = plane.flow(process_id)
+            if view["finished"]:
+                raise ConnectorError("the transfer ended before it could be interrupted")
+            return (view["bytesTransferred"] or 0) >= at_least_bytes
+
+        self.wait_for(moved, "bytes to move")
+
+    @staticmethod
+    def wait_for(condition: Any, what: str, *, timeout_s: float = STEP_TIMEOUT_S) -> None:
+        """Wait until something is so.
+
+        Raises:
+            ConnectorError: It is not in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ConnectorError(f"waited {timeout_s:.0f} s for {what}")
+            time.sleep(0.1)
+
+
+def _provider_settings() -> dict[str, Any]:
+    source = f"store:{SOURCE}/data/"
+    return {
+        "datasets": [
+            {"id": QUICK, "source": source},
+            {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
+            {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
+            {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
+        ]
+    }
+
+
+def _consumer_settings() -> dict[str, Any]:
+    sink = f"store:{LANDING}/{{processId}}/"
+    return {
+        "landing_zones": [
+            {"name": "slow", "datasets": [SLOW], "sink": sink, "bandwidth_bytes_per_s": BYTES_PER_S},
+            {"name": "deferred", "datasets": [DEFERRED], "sink": sink, "prepare_wait_s": 0},
+            {"name": "all", "sink": sink},
+        ]
+    }
+
+
+def _fill(server: JuiceFs) -> dict[str, str]:
+    """Make the provider's data; return the SHA-256 of each object by name."""
+    client, chance = s3_client(server), random.Random(SEED)
+    client.create_bucket(Bucket=SOURCE)
+    made = {}
+    for number in range(OBJECTS):
+        body = chance.randbytes(OBJECT_BYTES)
+        client.put_object(Bucket=SOURCE, Key=f"data/object {number:02}", Body=body)
+        made[f"object {number:02}"] = hashlib.sha256(body).hexdigest()
+    return made
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
