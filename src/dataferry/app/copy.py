@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from dataferry.app.copy_ledger import LedgerFile, turns
 from dataferry.app.ends import Ends, open_ends
+from dataferry.app.error_report import refuse_unwritable, write_errors
 from dataferry.app.interrupts import interrupts
 from dataferry.app.locks import FileLock
 from dataferry.app.outcome import CopyOptions, Outcome
@@ -44,6 +45,7 @@ def copy(source: str, destination: str, options: CopyOptions, observer: Observer
         ConflictError: The same copy is running already.
         DataFerryError: It can't go on as a whole, e.g. a bucket is missing.
     """
+    refuse_unwritable(options.errors)
     ends, limits = open_ends(source, destination, options)
     file = LedgerFile(ends.identity, options.ledger)
     path = file.path
@@ -146,6 +148,7 @@ class _Copy:
                 work.join()
                 outcome = self._outcome(work, ledger)
                 left = self._clean_up(ledger) if outcome.state != "interrupted" else 0
+                write_errors(ledger, transfer.id, self._options.errors)
                 if outcome.state == "completed" and earlier is not None:
                     ledger.forget(earlier)
         return outcome, left

@@ -26,6 +26,7 @@ class CopyOptions:
         ledger: Where to remember what has been moved.
         selection: Which objects; a copy with other patterns is another copy.
         manifest: Whether to write at the destination what has arrived.
+        errors: File to write the failed objects to, ``-`` for stdout.
     """
 
     workers: int | None = None
@@ -38,6 +39,7 @@ class CopyOptions:
     ledger: Path | None = None
     selection: Selection = field(default_factory=Selection)
     manifest: bool = False
+    errors: str | None = None
 
     @classmethod
     def of(
@@ -54,6 +56,7 @@ class CopyOptions:
         exclude: Sequence[str] = (),
         verify: str | None = None,
         manifest: bool = False,
+        errors: str | None = None,
     ) -> Self:
         """Read options as people write them.
 
@@ -75,6 +78,7 @@ class CopyOptions:
             ledger=Path(ledger) if ledger else None,
             selection=Selection.of(include, exclude),
             manifest=manifest,
+            errors=errors,
         )
 
     def limits(self, configured: EngineLimits) -> EngineLimits:

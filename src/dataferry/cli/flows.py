@@ -32,6 +32,7 @@ FACTS = (
     "createdAt", "updatedAt",
 )  # fmt: skip
 COUNTS = ("bytesResumed", "bytesRetransferred", "bytesVerified")
+MAX_FAILURES = 20
 WATCH_INTERVAL_S = 0.5
 FINISHED_RUNS = {"held", "failed", "done"}
 FINAL_STATES = {"COMPLETED", "TERMINATED"}
@@ -79,6 +80,16 @@ def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
         told.append(("bytes", f"{as_size(flow['bytesTransferred'])} of {of} ({_percent(flow)})"))
     told += [(name, as_size(flow[name])) for name in COUNTS if flow.get(name)]
     return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
+
+
+def failed(flow: dict[str, Any], objects: list[dict[str, Any]], url: str) -> list[str]:
+    """Lines that tell the first objects that failed, and where all of them are listed."""
+    lines = [f"{entry['name']}: {entry['lastErrorKind']}: {entry['lastError']}" for entry in objects]
+    if objects and len(objects) < flow["objectsFailed"]:
+        more = flow["objectsFailed"] - len(objects)
+        all_of_them = f"{url.rstrip('/')}/management/dataflows/{flow['id']}/objects?state=failed"
+        lines.append(f"and {more:,} more: GET {all_of_them}")
+    return lines
 
 
 def _standing(flow: dict[str, Any]) -> list[str]:
@@ -135,10 +146,16 @@ def show(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
     with ManagementClient(url, api_key) as client:
         found = client.get("dataflows", flow)
         events = list(islice(client.pages("dataflows", flow, "events"), 1000))
+        failures: list[dict[str, Any]] = []
+        if found.get("objectsFailed"):
+            pages = client.pages("dataflows", flow, "objects", state="failed", limit=MAX_FAILURES)
+            failures = list(islice(pages, MAX_FAILURES))
     if as_json:
-        print_json({**found, "events": events})
+        print_json({**found, "failures": failures, "events": events})
         return
     print_facts(facts(found))
+    for line in failed(found, failures, url):
+        sys.stdout.write(printable(line) + "\n")
     print_table(
         ("at", "by", "event", "reason"),
         ([as_time(e.get("at")), e.get("actor"), e.get("kind"), e.get("reason")] for e in events[-20:]),

@@ -66,6 +66,12 @@ def copy(
             "--manifest", help="Write objects.jsonl at the destination: what has arrived, proved how."
         ),
     ] = False,
+    errors: Annotated[
+        str | None,
+        typer.Option(
+            "--errors", metavar="FILE", help="Write failed objects there, as JSON lines; - is stdout."
+        ),
+    ] = None,
     config: Config = None,
     ledger: Annotated[
         str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
@@ -93,6 +99,7 @@ def copy(
             include=include or (),
             exclude=exclude or (),
             manifest=manifest,
+            errors=errors,
         )
     except InputError as error:
         raise typer.BadParameter(str(error)) from error

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from tests.unit.api.api_rig import ANONYMOUS_PLANE, PUSH, Plane, address, message, plane
 
+from dataferry.domain.ledger import Attempt, PlannedObject
+from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.progress import Progress
 
 SECRETS = (
@@ -143,6 +145,29 @@ def test_objects_of_a_flow_that_has_none_are_an_empty_page(api: Plane) -> None:
     """Nothing is planned yet."""
     stopped(api, "objects-1")
     assert api.manage("GET", "/dataflows/objects-1/objects").json() == {"items": [], "next": None}
+
+
+def test_objects_that_failed_are_listed_by_themselves(api: Plane) -> None:
+    """With kind and message, page by page; a state that does not exist is refused."""
+    flow = stopped(api, "objects-2")
+    ledger = api.services.store.ledger
+    attempt = Attempt(transfer_id=flow["id"], epoch=flow["attempt"])
+    names = ("a", "b", "c")
+    infos = [ObjectInfo(name=name, key=name, size_bytes=1) for name in names]
+    ledger.add(
+        attempt,
+        [PlannedObject(source=info, target_key=info.key, target_identity="there") for info in infos],
+        cursor="c",
+    )
+    for ordinal in (1, 3):
+        ledger.fail(attempt, ordinal, kind="access_denied", error="no")
+    path = "/dataflows/objects-2/objects"
+    page = api.manage("GET", path, params={"state": "failed", "limit": 1}).json()
+    assert [(entry["name"], entry["lastErrorKind"]) for entry in page["items"]] == [("a", "access_denied")]
+    page = api.manage("GET", path, params={"state": "failed", "cursor": page["next"]}).json()
+    assert [entry["name"] for entry in page["items"]] == ["c"]
+    assert len(api.manage("GET", path).json()["items"]) == 3
+    assert api.manage("GET", path, params={"state": "lost"}).status_code == 400
 
 
 def test_a_dead_callback_is_sent_again_and_a_pending_one_is_not(api: Plane) -> None:

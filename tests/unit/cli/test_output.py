@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataferry.cli.flows import COLUMNS, facts, row, watched
+from dataferry.cli.flows import COLUMNS, facts, failed, row, watched
 from dataferry.cli.output import as_size, as_text, print_table, printable
 
 
@@ -97,3 +97,15 @@ def test_a_list_of_flows_fits_a_terminal(
     assert any(
         all(word in line for word in ("TERMINATED", "running", "provider", "1023.0 KiB")) for line in lines
     )
+
+
+def test_failed_objects_of_a_flow_are_told_with_the_way_to_all_of_them() -> None:
+    """The first ones, and where the others are; nothing where there are none."""
+    objects = [{"name": "a", "lastErrorKind": "access_denied", "lastError": "no"}]
+    flow = {"id": "x", "objectsFailed": 1}
+    assert failed(flow, objects, "http://here/") == ["a: access_denied: no"]
+    assert failed(flow | {"objectsFailed": 1001}, objects, "http://here/") == [
+        "a: access_denied: no",
+        "and 1,000 more: GET http://here/management/dataflows/x/objects?state=failed",
+    ]
+    assert failed(flow | {"objectsFailed": 0}, [], "http://here") == []

@@ -12,6 +12,7 @@ from dataferry.api.management.authorization import Operator
 from dataferry.api.management.views import callback_view, event_view, flow_view, object_view
 from dataferry.api.services import services_of
 from dataferry.domain.dataflow import Run, State
+from dataferry.domain.ledger import ObjectState
 from dataferry.store.records import OutboxState
 
 MAX_LIMIT = 1000
@@ -57,9 +58,15 @@ def list_flows(
 
 
 @router.get("/{id:path}/objects", summary="List the objects of a data flow")
-def list_objects(request: Request, id: FlowId, limit: Limit = 100, cursor: After = 0) -> dict[str, Any]:
+def list_objects(
+    request: Request,
+    id: FlowId,
+    state: Annotated[ObjectState | None, Query(description="Only objects in this state.")] = None,
+    limit: Limit = 100,
+    cursor: After = 0,
+) -> dict[str, Any]:
     """Return a page of objects, by their place in the plan: ``{items, next}``."""
-    rows = services_of(request).management.objects(id, after=cursor, limit=limit)
+    rows = services_of(request).management.objects(id, after=cursor, limit=limit, state=state)
     return {
         "items": [object_view(row) for row in rows],
         "next": rows[-1].ordinal if len(rows) == limit else None,
