@@ -149,14 +149,13 @@ def test_a_real_server_gives_back_what_it_took(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("out/none", "404"), ("out/locked", "401"), ("../x", "segment"), ("out/chunks", "size")],
+    [("out/none", "404"), ("out/locked", "401"), ("../x", "segment"), ("out/open", "broke off")],
 )
 def test_what_cannot_be_fetched_is_told_in_one_line(
     store: HttpStore, tmp_path: Path, path: str, said: str
 ) -> None:
-    """Nothing is there, the credentials are wrong, a path leads out, or no length is said."""
-    store.objects["/out/chunks"] = Kept(b"12345")
-    store.chunked, store.ranges = path == "out/chunks", path != "out/chunks"
+    """Nothing is there, the credentials are wrong, a path leads out, or nobody marks the end."""
+    store.raw["/out/open"] = b"HTTP/1.0 200 OK\r\n\r\n12345"
     token = "wrong-token-0123456789" if path == "out/locked" else TOKEN
     configure(tmp_path, shop=http_location(store.url, bearer_token=token))
     code, _, err = run(tmp_path, f"shop:{path}", "x.bin")

@@ -212,6 +212,27 @@ class EngineSettings(Section):
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None, description="Bound of each transfer, bytes a second. None: no bound."
     )
+    max_unknown_length_bytes: int = Field(
+        default=64 * 1024**3,
+        ge=1024 * 1024,
+        le=5 * 1024**4,
+        description="The most that is taken of an object whose source does not say its length, bytes; one"
+        " that sends more fails, and nothing of it becomes visible. 64 GiB: more than such sources send in"
+        " earnest, and all that a stream without an end can cost. Its parts are long enough that 9,000 of"
+        " them hold so much.",
+    )
+    spool_bytes: int = Field(
+        default=1024**3,
+        ge=16 * 1024 * 1024,
+        description="What one such object may take of this machine's disk while it moves, bytes: a part, or"
+        " the whole object where the destination takes no parts (`http`), which is then its limit. 1 GiB, as"
+        " several may be on their way at once.",
+    )
+    spool_directory: str | None = Field(
+        default=None,
+        description="Directory for it; the files there have no name and vanish with the process. None: the"
+        " system's directory for temporary files. Name another where that one is kept in memory (`tmpfs`).",
+    )
     max_part_size_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=MIN_PART_BYTES,

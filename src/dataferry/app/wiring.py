@@ -41,6 +41,9 @@ def engine_limits(settings: Settings) -> EngineLimits:
         backoff_s=engine.backoff_s,
         max_backoff_s=engine.max_backoff_s,
         bandwidth_bytes_per_s=engine.bandwidth_bytes_per_s,
+        max_unknown_length_bytes=engine.max_unknown_length_bytes,
+        spool_bytes=engine.spool_bytes,
+        spool_directory=engine.spool_directory,
     )
 
 

@@ -53,7 +53,7 @@ class Bar:
             self._task,
             description=f"{finished}/{total} objects{checked}",
             completed=progress.bytes_transferred,
-            total=progress.bytes_total,
+            total=None if progress.objects_unsized else progress.bytes_total,
         )
 
     def noted(self, kind: str, message: str) -> None:

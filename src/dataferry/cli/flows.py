@@ -76,8 +76,9 @@ def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
         objects = f"{flow.get('objectsDone')} of {flow['objectsTotal']} moved"
         told.append(("objects", ", ".join([objects, *also])))
     if flow.get("bytesTransferred") is not None:
-        of = as_size(flow.get("bytesTotal"))
-        told.append(("bytes", f"{as_size(flow['bytesTransferred'])} of {of} ({_percent(flow)})"))
+        total = flow.get("bytesTotal")
+        of = "" if total is None else f" of {as_size(total)} ({_percent(flow)})"
+        told.append(("bytes", f"{as_size(flow['bytesTransferred'])}{of}"))
     told += [(name, as_size(flow[name])) for name in COUNTS if flow.get(name)]
     return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
 

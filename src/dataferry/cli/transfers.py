@@ -157,6 +157,8 @@ def _preview(source: str, destination: str, options: CopyOptions, *, as_json: bo
         sys.stdout.write(json.dumps({"state": "planned", **asdict(found)}) + "\n")
         return
     size = f"{as_size(found.bytes_to_move)} of {as_size(found.bytes)}"
+    if found.objects_of_unknown_length:
+        size += f", and {found.objects_of_unknown_length:,} of unknown length"
     lines = [f"would move {found.objects_to_move:,} of {found.objects:,} objects, {size}"]
     lines += [f"  {name}" for name in found.names]
     more = found.objects_to_move - len(found.names) - len(found.refused)

@@ -132,6 +132,7 @@ class Totals:
 
     Attributes:
         bytes_skipped: Of ``bytes_done``, those of objects that were there already.
+        objects_unsized: Objects whose length is not known (yet); ``bytes_total`` is without them.
         plan_complete: False while the source is still being listed: then totals are what is known so far.
     """
 
@@ -142,5 +143,6 @@ class Totals:
     objects_failed: int = 0
     bytes_done: int = 0
     bytes_skipped: int = 0
+    objects_unsized: int = 0
     plan_complete: bool = False
     verification: Verification = field(default=Verification.NONE)

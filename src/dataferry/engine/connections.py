@@ -68,10 +68,10 @@ class Connections:
                 self._written = self._sink.reader()
             return self._written
 
-    def abort(self) -> None:
+    def abort(self, *, keep_reader: bool = False) -> None:
         """Make the blocked call fail at once; the next use after ``renew`` works. Any thread."""
         with self._lock:
-            for end in (self._reader, self._writer, self._written):
+            for end in (None if keep_reader else self._reader, self._writer, self._written):
                 if end is not None:
                     end.abort()
 
@@ -92,6 +92,14 @@ class Connections:
                     end.close()
 
     close = renew
+
+    def renew_writer(self) -> None:
+        """Close the writer only: a stream of the reader goes on."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(DataFerryError):
+                writer.close()
 
     def _refuse_if_halted(self) -> None:
         if self._halted:

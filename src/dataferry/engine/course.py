@@ -12,12 +12,14 @@ from dataferry.domain.objects import Capability
 from dataferry.engine.limits import Bandwidth
 from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
+from dataferry.engine.spool import Bounds, bounds
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Transfer, Verify
 
 # Credentials that expired would fail a million objects one by one; so many in a row end the attempt.
 MAX_DENIALS = 20
+MAX_PARTS = 9_000
 
 
 @dataclass(kw_only=True)
@@ -67,15 +69,24 @@ class Course:
         return self.transfer.verify is Verify.READBACK
 
     def is_big(self, row: ObjectRow) -> bool:
-        """True if an object is sent in parts: it has begun so, or it is large and the sink can."""
-        if row.upload is not None or row.intent_at is not None:
+        """True if an object is sent in parts: it has begun so, or it is large and the sink can.
+
+        One of unknown length counts as big, so that only some of them are on their way at once.
+        """
+        if row.upload is not None or row.intent_at is not None or row.source.size_bytes is None:
             return True
         size = row.source.size_bytes or 0
         large = size > max(self.transfer.limits.multipart_threshold_bytes, self.part_size_bytes(size))
         return large and Capability.PARTS in self.transfer.sink.capabilities
 
+    def bounds_of_unknown(self) -> Bounds:
+        """Return how an object is cut whose source does not say its length."""
+        sink = self.transfer.sink
+        most = min(MAX_PARTS, sink.max_parts) if Capability.PARTS in sink.capabilities else 1
+        return bounds(self.transfer.limits, most_parts=most, least_part_bytes=sink.min_part_size_bytes)
+
     def part_size_bytes(self, size_bytes: int) -> int:
         """Return the uniform part size for an object, so that it never has more than 9,000 parts."""
         sink = self.transfer.sink
-        most = min(9_000, sink.max_parts)
+        most = min(MAX_PARTS, sink.max_parts)
         return max(self.transfer.limits.part_size_bytes, -(-size_bytes // most), sink.min_part_size_bytes)

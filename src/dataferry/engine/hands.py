@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from dataferry.domain.errors import (
@@ -17,6 +18,7 @@ from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.connections import Connections
 from dataferry.engine.course import Course
 from dataferry.engine.pump import BUFFER_BYTES, Meter, pump
+from dataferry.engine.spool import Spool
 from dataferry.mechanisms.base import ByteStream, PartWrite
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class Hands:
         self.meter: Meter = course.tally.meter()
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._stalled = False
+        self._keeps_reader = False
         self._seen_beat = -1
         self._seen_at = 0.0
 
@@ -49,7 +52,7 @@ class Hands:
         return self.course.retrier.run(
             what,
             lambda: self._alive(operation),
-            renew=self.connections.renew,
+            renew=self.connections.renew_writer if self._keeps_reader else self.connections.renew,
             judge=self._judge,
             at_once=at_once,
         )
@@ -136,6 +139,39 @@ class Hands:
                 f"{stream.info.name} has more than the {length_bytes} bytes that it had", operation="read"
             )
 
+    def hold(self, stream: ByteStream, spool: Spool, length_bytes: int) -> bytes:
+        """Read into a spool until it holds ``length_bytes``.
+
+        Returns:
+            The byte that comes after them; nothing if the stream ended with them, or before.
+
+        Raises:
+            StorageError: The stream failed.
+            NoSpaceError: The spool's disk is full.
+        """
+        buffer = self._buffer
+        while (left := length_bytes - spool.size_bytes) > 0:
+            count = stream.readinto(buffer[: min(len(buffer), left)])
+            if not count:
+                return b""
+            spool.add(buffer[:count])
+            self.meter.beat += 1
+        return bytes(buffer[: stream.readinto(buffer[:1])])
+
+    @contextmanager
+    def keeping_reader(self) -> Iterator[None]:
+        """While a stream is open and the sink is used: retries and stalls there leave the stream alone."""
+        self._keeps_reader = True
+        try:
+            yield
+        finally:
+            self._keeps_reader = False
+
+    def resized(self, before_bytes: int | None, now_bytes: int | None) -> None:
+        """Count an object whose length is another one than was thought; None is not known."""
+        self.meter.sized += (before_bytes is None) - (now_bytes is None)
+        self.meter.sized_bytes += (now_bytes or 0) - (before_bytes or 0)
+
     def lose(self, parts: Iterable[PartReceipt], kept: frozenset[int] | None = None) -> None:
         """Take committed parts back.
 
@@ -160,7 +196,7 @@ class Hands:
         elif now - self._seen_at >= self.course.transfer.limits.stall_timeout_s:
             self._seen_at = now
             self._stalled = True
-            self.connections.abort()
+            self.connections.abort(keep_reader=self._keeps_reader)
 
     def _alive(self, operation: Callable[[], T]) -> T:
         meter = self.meter
@@ -175,6 +211,7 @@ class Hands:
     def _judge(self, error: DataFerryError) -> DataFerryError:
         if not self._stalled:
             return error
+        self._stalled = False
         limit_s = self.course.transfer.limits.stall_timeout_s
         return StallError(f"no byte moved for {limit_s:g} s", operation=error.operation)
 

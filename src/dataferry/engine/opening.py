@@ -81,8 +81,7 @@ def begin(hands: Hands, work: BigObject) -> MultipartObject:
 def open_upload(hands: Hands, row: ObjectRow, source: ObjectInfo) -> tuple[Upload, ObjectRow]:
     """Write the intent, create the upload, write it: in that order (rule 1)."""
     course = hands.course
-    size = source.size_bytes or 0
-    part_size = row.part_size_bytes or course.part_size_bytes(size)
+    part_size = row.part_size_bytes or course.part_size_bytes(source.size_bytes or 0)
     intents = [row.intent_at] if row.intent_at is not None else []
 
     def once(attributes_of: AttributesOf) -> tuple[Upload, ObjectRow]:
@@ -92,7 +91,7 @@ def open_upload(hands: Hands, row: ObjectRow, source: ObjectInfo) -> tuple[Uploa
         intended = course.ledger.intend(course.attempt, row.ordinal, part_size_bytes=part_size)
         intents.append(intended.intent_at or course.clock.now())
         upload = hands.connections.writer.create_upload(
-            row.target_key, size_bytes=size, attributes=attributes_of(source)
+            row.target_key, size_bytes=source.size_bytes, attributes=attributes_of(source)
         )
         course.ledger.open_upload(course.attempt, row.ordinal, upload)
         return upload, replace(intended, upload=upload, part_size_bytes=part_size)

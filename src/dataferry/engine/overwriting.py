@@ -37,14 +37,15 @@ def skip(
         return None
     if policy is Overwrite.NEVER:
         return Skip(reason="it is there, and overwrite is never")
-    if source.size_bytes is None or source.size_bytes != found.size_bytes:
+    is_sized = source.size_bytes is not None
+    if is_sized and source.size_bytes != found.size_bytes:
         return None
     unchanged = arrived if arrived is not None and _is_unchanged(source, found, arrived) else None
     crc64nvme = source.crc64nvme if unchanged is None else unchanged.crc64nvme
-    if None not in {source.crc64nvme, found.crc64nvme}:
+    if is_sized and None not in {source.crc64nvme, found.crc64nvme}:
         reason = "same size and CRC-64/NVME" if source.crc64nvme == found.crc64nvme else None
         level = Verification.DESTINATION
-    elif is_md5_etag(source.validator) and source.validator == found.validator:
+    elif is_sized and is_md5_etag(source.validator) and source.validator == found.validator:
         reason, level = "same size and MD5", Verification.DESTINATION
     elif unchanged is not None:
         reason, level = "unchanged at both ends since it was copied", unchanged.verification
@@ -54,11 +55,14 @@ def skip(
 
 
 def _is_unchanged(source: ObjectInfo, found: ObjectInfo, arrived: ObjectRow) -> bool:
-    """True if both ends are the versions that the earlier transfer read and wrote."""
+    """True if both ends are the versions that the earlier transfer read and wrote.
+
+    The length that it wrote down is what arrived, also of an object whose source does not say it.
+    """
     return (
         source.validator is not None
         and found.validator is not None
-        and (source.name, source.size_bytes, source.validator)
-        == (arrived.source.name, arrived.source.size_bytes, arrived.source.validator)
-        and found.validator == arrived.etag
+        and (source.name, source.validator) == (arrived.source.name, arrived.source.validator)
+        and source.size_bytes in {None, arrived.source.size_bytes}
+        and (found.size_bytes, found.validator) == (arrived.source.size_bytes, arrived.etag)
     )

@@ -98,6 +98,9 @@ class Planner:
         tally = course.tally
         tally.planned_objects += len(planned)
         tally.planned_bytes += sum(item.source.size_bytes or 0 for item in planned)
+        tally.planned_unsized += sum(
+            item.source.size_bytes is None and item.skip_reason is None for item in planned
+        )
         skipped = [item for item in planned if item.skip_reason is not None]
         tally.planned_skips += len(skipped)
         tally.planned_skip_bytes += sum(item.source.size_bytes or 0 for item in skipped)
@@ -132,6 +135,9 @@ class Planner:
         planned = PlannedObject(source=info, target_key=key, target_identity=self._sink.identity)
         if skipped is None:
             return planned
+        if info.size_bytes is None and found is not None and skipped.level is not Verification.NONE:
+            # Equal, so that this is its length too.
+            planned = replace(planned, source=replace(info, size_bytes=found.size_bytes))
         return replace(
             planned,
             skip_reason=skipped.reason,

@@ -26,6 +26,7 @@ class Preview:
         objects, bytes: Of the source.
         objects_to_move, bytes_to_move: Those that are not at the destination; what an attempt that was
             interrupted has sent of them is not counted again.
+        objects_of_unknown_length: Of those to move; the bytes are without theirs.
         skipped: How many would be skipped, by reason.
         names: The first that would be moved.
         refused: The first whose names the destination can't have; they would fail.
@@ -37,6 +38,7 @@ class Preview:
     bytes: int = 0
     objects_to_move: int = 0
     bytes_to_move: int = 0
+    objects_of_unknown_length: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -71,8 +73,9 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
     found = Preview(
         objects=totals.objects_total,
         bytes=totals.bytes_total,
-        bytes_to_move=totals.bytes_total - totals.bytes_done,
         left_out=None if was_planned else course.tally.left_out,
+        bytes_to_move=max(0, totals.bytes_total - totals.bytes_done),
+        objects_of_unknown_length=totals.objects_unsized,
     )
     for row in _rows(ledger, transfer.id):
         if row.state is ObjectState.SKIPPED:

@@ -35,6 +35,7 @@ class Tally:
         self.planned_skips = 0
         self.planned_skip_bytes = 0
         self.left_out = 0
+        self.planned_unsized = 0
         self.plan_complete = start.plan_complete
         self.workers = 0
 
@@ -81,10 +82,12 @@ class Tally:
         """Return this moment; call it from one thread, since throughput is taken between calls."""
         start, meters = self._start, self._meters
         moved = self.bytes_moved
-        total = start.bytes_total + self.planned_bytes
+        total = start.bytes_total + self.planned_bytes + sum(meter.sized_bytes for meter in meters)
+        unsized = start.objects_unsized + self.planned_unsized - sum(meter.sized for meter in meters)
         there = start.bytes_done + self.planned_skip_bytes + moved - sum(meter.lost for meter in meters)
         rate = self._throughput(moved)
         plan_complete = self.plan_complete
+        is_final = plan_complete and unsized <= 0
         left = max(0, total - there)
         return Progress(
             objects_total=start.objects_total + self.planned_objects,
@@ -93,13 +96,14 @@ class Tally:
             + self.planned_skips
             + sum(meter.skipped for meter in meters),
             objects_failed=start.objects_failed + sum(meter.failed for meter in meters),
+            objects_unsized=max(0, unsized),
             bytes_total=total,
-            bytes_transferred=max(0, min(there, total)),
+            bytes_transferred=max(0, there if unsized > 0 else min(there, total)),
             bytes_resumed=self.bytes_resumed,
             bytes_retransferred=self.bytes_retransferred,
             bytes_verified=self.bytes_verified,
             throughput_bytes_per_s=rate,
-            eta_s=left / rate if plan_complete and rate > 0 else None,
+            eta_s=left / rate if is_final and rate > 0 else None,
             plan_complete=plan_complete,
             workers=self.workers,
         )

@@ -25,6 +25,7 @@ class Meter:
         unresumed: Those of them that an earlier attempt had committed.
         verified: Read back from the destination and compared.
         done, skipped, failed: Objects ended.
+        sized, sized_bytes: Objects whose length turned out on the way, and the sum of those lengths.
         beat: Grows with every sign of life.
         busy: True inside a call that must show life.
     """
@@ -37,6 +38,8 @@ class Meter:
     done: int = 0
     skipped: int = 0
     failed: int = 0
+    sized: int = 0
+    sized_bytes: int = 0
     beat: int = 0
     busy: bool = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import PartPlan, PartReceipt
 from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
@@ -21,24 +22,19 @@ def send_streamed(hands: Hands, work: BigObject) -> MultipartObject:
     Raises:
         DataFerryError: It failed for good.
     """
-    course = hands.course
-    row = work.row
-    sent_before = 0 if work.tries == 1 else row.source.size_bytes or 0
-    if row.upload is not None:
-        receipts = course.ledger.parts(course.attempt.transfer_id, row.ordinal)
-        sent_before = sum(receipt.size_bytes for receipt in receipts)
-        forget(hands, row, receipts, abandon=True)
-        row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
+    row, sent_before = begun_anew(hands, work.row)
     size = row.source.size_bytes or 0
+    if work.tries > 1:
+        sent_before = size
 
     def once() -> MultipartObject:
         stream = hands.connections.reader.open(row.source)
         try:
-            source = checked(row.source, stream.info)
+            source = replace(checked(row.source, stream.info), size_bytes=size)
             upload, opened = open_upload(hands, row, source)
             parts = parts_of(size, opened.part_size_bytes or 1)
             receipts: dict[int, PartReceipt] = {}
-            owner = MultipartObject(opened, replace(source, size_bytes=size), upload, receipts, work.tries)
+            owner = MultipartObject(opened, source, upload, receipts, work.tries)
             try:
                 for part in parts:
                     receipts[part.number] = _send(hands, owner, part, stream)
@@ -50,6 +46,16 @@ def send_streamed(hands: Hands, work: BigObject) -> MultipartObject:
             stream.close()
 
     return hands.moving(row.source.name, once, sent_before=sent_before)
+
+
+def begun_anew(hands: Hands, row: ObjectRow) -> tuple[ObjectRow, int]:
+    """Forget what an earlier attempt sent of an object; return its row, and how many bytes those were."""
+    if row.upload is None:
+        return row, 0
+    receipts = hands.course.ledger.parts(hands.course.attempt.transfer_id, row.ordinal)
+    forget(hands, row, receipts, abandon=True)
+    row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
+    return row, sum(receipt.size_bytes for receipt in receipts)
 
 
 def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStream) -> PartReceipt:

@@ -46,6 +46,10 @@ class EngineLimits:
         attempts: Of one part or object, before it fails for good.
         backoff_s, max_backoff_s: Exponential with full jitter.
         bandwidth_bytes_per_s: All workers together; None is no bound.
+        max_unknown_length_bytes: The most of an object whose source does not say its length.
+        spool_bytes: What one such object may take on this machine's disk: a part, or the whole object where
+            the sink takes no parts.
+        spool_directory: Where; None is the system's directory for temporary files.
     """
 
     workers: int = 32
@@ -56,6 +60,9 @@ class EngineLimits:
     backoff_s: float = 0.2
     max_backoff_s: float = 20.0
     bandwidth_bytes_per_s: int | None = None
+    max_unknown_length_bytes: int = 64 * 1024**3
+    spool_bytes: int = 1024**3
+    spool_directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from dataferry.domain.errors import DataFerryError, IntegrityError, WrongRangeError
@@ -23,11 +24,24 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
         SourceChangedError: It is not the planned version.
         DataFerryError: It failed for good.
     """
+    return sent_in_one(hands, row, lambda again: _send(hands, row, again=again))
+
+
+def sent_in_one(
+    hands: Hands, row: ObjectRow, send: Callable[[bool], tuple[ObjectInfo, PartReceipt]]
+) -> Finished:
+    """Send an object in one piece and read it back where that is asked for; again if it is not what was sent.
+
+    Args:
+        hands: Of the worker.
+        row: The object.
+        send: Sends it; told whether all of it was sent before.
+    """
     course = hands.course
     # Where nothing may be overwritten there is one try: the next would find what this one wrote.
     tries = 1 if course.transfer.overwrite is Overwrite.NEVER else course.transfer.limits.attempts
     for number in range(1, tries + 1):
-        info, receipt = _send(hands, row, again=number > 1)
+        info, receipt = send(number > 1)
         if not course.reads_back:
             return _finished(row, info, receipt, confirmed=receipt.confirmed)
         try:

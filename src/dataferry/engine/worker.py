@@ -13,10 +13,9 @@ from dataferry.domain.errors import (
     IntegrityError,
     ObjectNotFoundError,
     StoppedError,
-    UnsupportedError,
     UploadGoneError,
 )
-from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import Capability, PartPlan
 from dataferry.engine.arrivals import Arrivals
 from dataferry.engine.completion import complete, find_gone, write_down
@@ -30,6 +29,7 @@ from dataferry.engine.readback import parts_to_read, read_back_part
 from dataferry.engine.retry import dooms_attempt
 from dataferry.engine.streaming import send_streamed
 from dataferry.engine.transfer import Overwrite
+from dataferry.engine.unknown_length import send_unknown
 from dataferry.engine.whole import send_whole
 
 # What a new beginning of the object may mend.
@@ -89,8 +89,11 @@ class Worker:
         row = self._attended(work.row, lambda: self._current(work.row))
         if row is None:
             self._feed.done(work)
-        elif isinstance(work, WholeObject):
-            self._attended(row, lambda: self._ended(row))
+        elif isinstance(work, WholeObject) and row.source.size_bytes is None:
+            self._feed.again(BigObject(row))
+            self._feed.done(work)
+        elif isinstance(work, WholeObject) or not self._course.is_big(row):
+            self._attended(row, lambda: self._send_whole(row))
             self._feed.done(work)
         else:
             in_ranges = self._reads_ranges and row.source.validator is not None
@@ -102,8 +105,6 @@ class Worker:
         if not course.transfer.selection.selects(row.source.name):
             # The plan may be older than the patterns, which may be a rule of access: theirs is the last word.
             raise ObjectNotFoundError(f"{row.source.name} is left out by the patterns that apply now")
-        if row.source.size_bytes is None and not self._looks:
-            raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
         # The plan's keys are this sink's (see ``retarget``), but for names that it refused: they fail here.
         moved = row.target_key.startswith(UNPLACEABLE)
         key = row.target_key
@@ -116,37 +117,40 @@ class Worker:
             )
             source = replace(source, attributes=None)
         if not moved and source in (None, row.source):
-            return self._sized(row)
+            return row
         self._lose_parts(row)
+        if source is not None:
+            self.hands.resized(row.source.size_bytes, source.size_bytes)
         if moved:
             course.ledger.restart(
                 course.attempt, row.ordinal, source=source, abandon=True, target=(key, sink.identity)
             )
         else:
             course.ledger.restart(course.attempt, row.ordinal, source=source, abandon=True)
-        return self._sized(
-            replace(
-                row,
-                source=source or row.source,
-                target_key=key,
-                target_identity=sink.identity,
-                upload=None,
-                intent_at=None,
-                part_size_bytes=None,
-            )
+        return replace(
+            row,
+            source=source or row.source,
+            target_key=key,
+            target_identity=sink.identity,
+            upload=None,
+            intent_at=None,
+            part_size_bytes=None,
         )
-
-    def _sized(self, row: ObjectRow) -> ObjectRow:
-        if row.source.size_bytes is None:
-            raise UnsupportedError(f"{row.source.name}: objects of unknown size can't be moved yet")
-        return row
 
     def _begin(self, work: BigObject, *, in_ranges: bool) -> None:
         owner: MultipartObject | None = None
 
         def once() -> ObjectRow:
             nonlocal owner
-            owner = begin(self.hands, work) if in_ranges else send_streamed(self.hands, work)
+            if work.row.source.size_bytes is None:
+                sent = send_unknown(self.hands, work)
+            else:
+                sent = begin(self.hands, work) if in_ranges else send_streamed(self.hands, work)
+            if isinstance(sent, MultipartObject):
+                owner = sent
+            else:
+                self._ended(sent)
+                self.hands.resized(None, sent.size_bytes)
             return work.row
 
         self._attended(work.row, once)
@@ -202,6 +206,7 @@ class Worker:
                 owner.reads_back = reading = True
                 return owner.row
             write_down(self.hands, owner, arrival)
+            self.hands.resized(owner.row.source.size_bytes, owner.source.size_bytes)
             self._count_done()
             return owner.row
 
@@ -241,10 +246,13 @@ class Worker:
             sent_before=owner.sent_before | frozenset(owner.receipts),
         )
 
-    def _ended(self, row: ObjectRow) -> ObjectRow:
-        self._arrivals.add(send_whole(self.hands, row))
-        self._count_done()
+    def _send_whole(self, row: ObjectRow) -> ObjectRow:
+        self._ended(send_whole(self.hands, row))
         return row
+
+    def _ended(self, finished: Finished) -> None:
+        self._arrivals.add(finished)
+        self._count_done()
 
     def _attended(
         self, row: ObjectRow, action: Callable[[], ObjectRow], kept: frozenset[int] | None = None
@@ -269,6 +277,7 @@ class Worker:
             if row.upload is not None:
                 course.ledger.restart(course.attempt, row.ordinal, source=None, abandon=True)
             course.ledger.skip(course.attempt, row.ordinal, reason=str(error))
+            self.hands.resized(row.source.size_bytes, row.source.size_bytes or 0)
             meter.skipped += 1
         except DataFerryError as error:
             if dooms_attempt(error) or course.is_denied(error):

@@ -191,8 +191,8 @@ class Writer(Protocol):
         """Send a whole object in one request."""
         ...
 
-    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
-        """Open a multipart upload."""
+    def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
+        """Open a multipart upload; ``size_bytes`` is None where the source does not say it."""
         ...
 
     def put_part(self, upload: Upload, *, number: int, offset_bytes: int, length_bytes: int) -> PartWrite:

@@ -22,6 +22,8 @@ from dataferry.net.heads import MAX_HEADERS, MAX_LINE_BYTES, Headers, closes, pa
 HEAD_STALLS = 2
 # A small object comes with its head in one read.
 READ_AHEAD_BYTES = 32 * 1024
+# Much less than any stall time-out, and time enough to fill a buffer over any link worth the name.
+GATHER_S = 0.25
 BODYLESS = frozenset({*range(100, 200), 204, 304})  # statuses whose replies have no body
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -185,14 +187,21 @@ class PinnedResponse:
         return pieces.getvalue()
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer, unless the body ends before; return how many bytes.
+        """Fill the buffer with what comes within a moment; return how many bytes, 0 at the end.
+
+        Waiting until a large one is full would make a slow server pass for a silent one.
 
         Raises:
             IncompleteRead: The connection ended before the body did.
             TimeoutError: No byte came for too long, or the limit is over.
         """
-        filled = 0
+        filled, until = 0, 0.0
         while filled < len(buffer) and self._ended is not None:
+            if filled:
+                now = time.monotonic()
+                until = until or now + GATHER_S
+                if now > until:
+                    break
             if self.is_chunked and not self._left and not self._next_chunk():
                 break
             room = len(buffer) - filled

@@ -52,6 +52,7 @@ def append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) ->
             objects_skipped=len(skipped),
             bytes_done=_size(skipped),
             bytes_skipped=_size(skipped),
+            objects_unsized=_unsized(planned),
         ),
         min(levels, default=None),
     )
@@ -60,6 +61,11 @@ def append(session: LedgerSession, id: str, planned: Sequence[PlannedObject]) ->
 def _size(planned: Sequence[PlannedObject]) -> int:
     """The bytes of objects, as far as their source says."""
     return sum(entry.source.size_bytes or 0 for entry in planned)
+
+
+def _unsized(planned: Sequence[PlannedObject]) -> int:
+    """How many objects are to be moved whose source does not say their length."""
+    return sum(entry.source.size_bytes is None and entry.skip_reason is None for entry in planned)
 
 
 def object_and_counts(session: LedgerSession, id: str, ordinal: int) -> tuple[ObjectRow, Counts]:

@@ -75,7 +75,7 @@ class LedgerReading:
         *counts, plan_complete, level = found[0]
         names = (
             "objects_total", "bytes_total", "objects_done", "objects_skipped", "objects_failed", "bytes_done",
-            "bytes_skipped",
+            "bytes_skipped", "objects_unsized",
         )  # fmt: skip
         return Totals(
             **dict(zip(names, map(int, counts), strict=True)),

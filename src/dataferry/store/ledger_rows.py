@@ -35,6 +35,7 @@ class Counts:
     objects_failed: int = 0
     bytes_done: int = 0
     bytes_skipped: int = 0
+    objects_unsized: int = 0
 
     def __sub__(self, other: Counts) -> Counts:
         return Counts(
@@ -45,6 +46,7 @@ class Counts:
             self.objects_failed - other.objects_failed,
             self.bytes_done - other.bytes_done,
             self.bytes_skipped - other.bytes_skipped,
+            self.objects_unsized - other.objects_unsized,
         )
 
     def __add__(self, other: Counts) -> Counts:
@@ -56,6 +58,7 @@ class Counts:
             self.objects_failed + other.objects_failed,
             self.bytes_done + other.bytes_done,
             self.bytes_skipped + other.bytes_skipped,
+            self.objects_unsized + other.objects_unsized,
         )
 
     @classmethod
@@ -71,6 +74,7 @@ class Counts:
             objects_failed=int(state is ObjectState.FAILED),
             bytes_done=size if there else parts_bytes,
             bytes_skipped=size if state is ObjectState.SKIPPED else 0,
+            objects_unsized=int(size_bytes is None and not there),
         )
 
 

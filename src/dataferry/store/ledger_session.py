@@ -19,7 +19,8 @@ _COUNT = (
     "bytes_total = bytes_total + :bytes_total, objects_done = objects_done + :objects_done, "
     "objects_skipped = objects_skipped + :objects_skipped, "
     "objects_failed = objects_failed + :objects_failed, "
-    "bytes_done = bytes_done + :bytes_done, bytes_skipped = bytes_skipped + :bytes_skipped WHERE id = :id"
+    "bytes_done = bytes_done + :bytes_done, bytes_skipped = bytes_skipped + :bytes_skipped, "
+    "objects_unsized = objects_unsized + :objects_unsized WHERE id = :id"
 )
 _LOWER = (
     "UPDATE transfers SET verification = :level "
@@ -27,7 +28,8 @@ _LOWER = (
 )
 _CREATE = (
     "INSERT INTO transfers (id, epoch, plan_complete, objects_total, bytes_total, objects_done, "
-    "objects_skipped, objects_failed, bytes_done, bytes_skipped) VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0, 0) "
+    "objects_skipped, objects_failed, bytes_done, bytes_skipped, objects_unsized) "
+    "VALUES (:id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) "
     "ON CONFLICT (id) DO NOTHING"
 )
 
@@ -205,4 +207,5 @@ def _values(counts: Counts) -> dict[str, int]:
         "objects_failed": counts.objects_failed,
         "bytes_done": counts.bytes_done,
         "bytes_skipped": counts.bytes_skipped,
+        "objects_unsized": counts.objects_unsized,
     }

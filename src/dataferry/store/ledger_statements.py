@@ -9,7 +9,7 @@ from dataferry.store import ledger_rows as rows
 PLAN = "SELECT plan_complete, plan_cursor FROM transfers WHERE id = :id"
 TOTALS = (
     "SELECT objects_total, bytes_total, objects_done, objects_skipped, objects_failed, bytes_done, "
-    "bytes_skipped, plan_complete, verification FROM transfers WHERE id = :id"
+    "bytes_skipped, objects_unsized, plan_complete, verification FROM transfers WHERE id = :id"
 )
 LAST_ORDINAL = "SELECT COALESCE(MAX(ordinal), 0) FROM objects WHERE transfer_id = :id"
 ADD = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Grows with each change of the tables.
-FORM = 2
+FORM = 3
 
 TABLES: tuple[str, ...] = (
     """
@@ -19,6 +19,7 @@ CREATE TABLE transfers (
     objects_failed BIGINT NOT NULL,
     bytes_done BIGINT NOT NULL,
     bytes_skipped BIGINT NOT NULL,
+    objects_unsized BIGINT NOT NULL,
     verification INTEGER,
     CONSTRAINT pk_transfers PRIMARY KEY (id)
 )

@@ -216,6 +216,7 @@ transfers = Table(
     Column("objects_failed", BigInteger, nullable=False),
     Column("bytes_done", BigInteger, nullable=False),
     Column("bytes_skipped", BigInteger, nullable=False),
+    Column("objects_unsized", BigInteger, nullable=False),
     Column("verification", Integer),  # the lowest of what is done
 )
 

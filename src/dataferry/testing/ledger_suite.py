@@ -241,6 +241,23 @@ class UploadCases:
         assert Verification.TRANSPORT is totals.verification
         assert frozenset() == rig.ledger.known_uploads(PLACE, "to/a")
 
+    def test_lengths_that_are_not_known_are_counted(self, rig: LedgerRig) -> None:
+        """Until the object is there, or a new look at the source says it; failing says nothing."""
+        attempt = rig.begin(T1)
+        names = ("a", "b", "c", "d")
+        unknown = [
+            replace(planned(name), source=ObjectInfo(name=name, key=name, size_bytes=None)) for name in names
+        ]
+        skipped = replace(unknown[3], skip_reason="it is there")
+        rig.ledger.add(attempt, [*unknown[:3], skipped], cursor="d")
+        totals = rig.ledger.totals(T1)
+        assert (totals.objects_unsized, totals.bytes_total, totals.bytes_done) == (3, 0, 0)
+        finish(rig.ledger, attempt, 1, size_bytes=120)
+        rig.ledger.fail(attempt, 2, kind="short_body", error="it broke off")
+        rig.ledger.restart(attempt, 3, source=ObjectInfo(name="c", key="c", size_bytes=7), abandon=False)
+        totals = rig.reopen().totals(T1)
+        assert (totals.objects_unsized, totals.bytes_total, totals.bytes_done) == (1, 127, 120)
+
     def test_several_objects_are_finished_together(self, rig: LedgerRig) -> None:
         """Some sent whole, one in parts, one of another size: each ends as if it had been finished alone."""
         attempt = self._open(rig)

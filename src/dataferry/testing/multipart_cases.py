@@ -57,6 +57,19 @@ class MultipartCases(MechanismCases):
         assert stat is not None
         assert info.validator == stat.validator
 
+    def test_an_upload_may_begin_without_a_size(self, rig: MechanismRig) -> None:
+        """Of an object whose source does not say its length: it is whole when completed, and not before."""
+        needs(rig, Capability.PARTS)
+        place = rig.fresh_sink()
+        sink = self.sink(rig, place)
+        data = pattern(rig.part_size_bytes + 1)
+        key, writer = sink.place("x", single=False), self.writer(sink)
+        upload = writer.create_upload(key, size_bytes=None, attributes=NO_ATTRIBUTES)
+        parts = [put_part(writer, upload, data, number, rig.part_size_bytes) for number in (1, 2)]
+        assert rig.contents(place) == {}
+        complete(writer, upload, parts, data)
+        assert {"x": data} == rig.contents(place)
+
     def test_a_receipt_is_of_the_bytes_sent(self, rig: MechanismRig, sink_with_parts: Sink) -> None:
         """A part's receipt has its number, size and checksum."""
         data = pattern(rig.part_size_bytes + 10)

@@ -77,6 +77,12 @@ def test_a_flow_is_told_in_units_for_people() -> None:
     ]
 
 
+def test_a_flow_without_a_total_is_told_without_one() -> None:
+    """While the length of an object is not known."""
+    flow = {"bytesTotal": None, "bytesTransferred": 1536, "percentComplete": None}
+    assert facts(flow) == [("bytes", "1.5 KiB")]
+
+
 def test_a_list_of_flows_fits_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

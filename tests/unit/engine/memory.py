@@ -85,6 +85,7 @@ class MemorySource:
         self.is_single = False
         self.keeps_crc = False
         self.says_length = True
+        self.knows_sizes = True
         self.corrupt = False
         self.fault: Fault = no_fault
         self.attributes = Attributes(content_type="text/x-test", user_metadata=(("a", "b"),))
@@ -100,7 +101,7 @@ class MemorySource:
         return ObjectInfo(
             name=name,
             key=name,
-            size_bytes=len(data),
+            size_bytes=len(data) if self.knows_sizes else None,
             validator=md5(data) if strong else None,
             crc64nvme=crc64nvme(data) if self.keeps_crc and full else None,
             attributes=self.attributes if full else None,
@@ -161,7 +162,8 @@ class MemoryReader:
 class MemoryStream:
     def __init__(self, reader: MemoryReader, info: ObjectInfo, data: bytes, offset: int) -> None:
         self.info = info
-        self.length_bytes: int | None = len(data) if reader.source.says_length else None
+        says = reader.source.says_length and reader.source.knows_sizes
+        self.length_bytes: int | None = len(data) if says else None
         self._reader, self._data, self._offset, self._at = reader, data, offset, 0
 
     def readinto(self, buffer: memoryview) -> int:
@@ -188,7 +190,7 @@ class BlockedError(Exception):
 @dataclass
 class OpenUpload:
     key: str
-    size: int
+    size: int | None
     attributes: Attributes
     parts: dict[int, bytes] = field(default_factory=dict)
     begun: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -323,7 +325,7 @@ class MemoryWriter:
 
         return MemoryBody(self.sink, key, 1, length_bytes, land)
 
-    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
+    def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
         self.sink.fault("create", key, 0)
         with self.sink.lock:
             upload_id = self.sink.new_id()
@@ -501,6 +503,8 @@ class MemoryLedger:
             size = row.row.source.size_bytes or 0
             totals.objects_total += 1
             totals.bytes_total += size
+            there = row.row.state in {ObjectState.DONE, ObjectState.SKIPPED}
+            totals.objects_unsized += row.row.source.size_bytes is None and not there
             if row.row.state is ObjectState.DONE:
                 totals.objects_done += 1
                 totals.bytes_done += size
@@ -607,6 +611,7 @@ class MemoryLedger:
             row.parts.clear()
             row.row = replace(
                 row.row,
+                source=replace(row.row.source, size_bytes=size_bytes),
                 state=ObjectState.DONE,
                 etag=etag,
                 crc64nvme=crc64nvme,

@@ -174,6 +174,41 @@ def test_an_unknown_length_is_said(store: HttpStore, reader: HttpReader) -> None
     assert read(reader, info) == DATA
 
 
+def test_an_object_without_a_length_is_read_in_the_version_that_was_found(
+    store: HttpStore, reader: HttpReader
+) -> None:
+    """Its strong ETag is asked for and compared, though the server knows no ranges."""
+    store.chunked, store.ranges = True, False
+    info = looked_up(place(store))
+    assert info.validator == store.objects["/d/x.bin"].etag
+    store.if_match = False
+    store.objects["/d/x.bin"] = Kept(b"another")
+    with pytest.raises(SourceChangedError):
+        read(reader, info)
+    assert store.requests[-1].headers["If-Match"] == f'"{info.validator}"'
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_body_whose_end_nobody_marks_is_refused(store: HttpStore, reader: HttpReader, version: str) -> None:
+    """Neither length nor chunks: it would be whole wherever the connection broke."""
+    store.refuse_head = 405
+    store.raw["/d/x.bin"] = f"HTTP/{version} 200 OK\r\nConnection: close\r\n\r\n12345".encode()
+    info = ObjectInfo(name="x.bin", key="x.bin", size_bytes=None)
+    for ask in (lambda: reader.stat(info), lambda: read(reader, info)):
+        with pytest.raises(UnsupportedError, match="broke off"):
+            ask()
+
+
+def test_a_body_without_marks_is_taken_where_its_length_is_known(
+    store: HttpStore, reader: HttpReader
+) -> None:
+    """A HEAD may say what the reply to a GET does not; the engine counts."""
+    store.etags = None
+    info = looked_up(place(store))
+    store.raw["/d/x.bin"] = b"HTTP/1.0 200 OK\r\n\r\n" + DATA
+    assert read(reader, info) == DATA
+
+
 def test_a_chunked_range_is_measured(store: HttpStore, reader: HttpReader) -> None:
     """A range in chunks has the length that its Content-Range says."""
     info = looked_up(place(store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -86,6 +87,10 @@ def test_a_body_in_chunks(peer: Peer) -> None:
         b"5\r\nhel",
         b"5\r\nhello",
         b"5\r\nhello\r\n",
+        b"5\r\nhello\r\n0",
+        b"5\r\nhello\r\n0;exten",
+        b"5\r\nhello\r\n0x0\r\n\r\n",
+        b"5\r\nhello\r\n0_0\r\n\r\n",
         b"1" * 70_000,
         b"fffffffffffffffff\r\nx",
     ],
@@ -96,6 +101,33 @@ def test_broken_chunks_are_no_body(peer: Peer, body: bytes) -> None:
     with pytest.raises(http.client.IncompleteRead):
         reply.read()
     assert (reply.isclosed(), peer.ended) == (True, [False])
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (OK + b"Content-Length: 1000000\r\n\r\n", b"x" * 100),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"64\r\n" + b"x" * 100 + b"\r\n"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\nF0000\r\n", b"x" * 100),
+    ],
+)
+def test_bytes_of_a_slow_server_are_seen_as_they_come(peer: Peer, head: bytes, piece: bytes) -> None:
+    """A read into a large buffer returns before it is full, or a slow server would pass for a silent one."""
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(0.02):
+            peer.theirs.sendall(piece)
+
+    reply = peer.reply(head)
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        buffer = memoryview(bytearray(1_000_000))
+        assert 0 < reply.readinto(buffer) < len(buffer) // 10
+    finally:
+        ended.set()
+        dripping.join()
 
 
 def test_a_body_that_ends_early_is_short(peer: Peer) -> None:

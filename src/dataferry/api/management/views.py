@@ -51,7 +51,7 @@ def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
     """Show how far a flow is; what counts bytes is null on the side that moves none."""
     counted = (progress or Progress()) if flow.moves_bytes else None
     return {
-        "bytesTotal": counted and counted.bytes_total,
+        "bytesTotal": None if counted is None or counted.objects_unsized else counted.bytes_total,
         "bytesTransferred": counted and counted.bytes_transferred,
         "bytesResumed": counted and counted.bytes_resumed,
         "bytesRetransferred": counted and counted.bytes_retransferred,

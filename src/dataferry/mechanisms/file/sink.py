@@ -208,8 +208,8 @@ class FileWriter:
         self._body = body
         return body
 
-    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
-        """Make the temporary file at its full size, so that a full disk is noticed now.
+    def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
+        """Make the temporary file, at its full size where that is known: a full disk is noticed now.
 
         Raises:
             NoSpaceError: There is no room for ``size_bytes``.
@@ -220,7 +220,7 @@ class FileWriter:
             temporary = temporary_name(name, upload_id)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=above)
             try:
-                reserve(descriptor, size_bytes)
+                reserve(descriptor, size_bytes or 0)
             except BaseException:
                 os.unlink(temporary, dir_fd=above)
                 raise

@@ -154,7 +154,7 @@ class HttpWriter:
             self._client, method=self._method, key=key, length_bytes=length_bytes, headers=headers
         )
 
-    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
+    def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
         """Refuse: HTTP has no uploads in parts."""
         _no_parts()
 

@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
     ShortBodyError,
     SourceChangedError,
     StallError,
+    UnsupportedError,
     WrongRangeError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo
@@ -112,7 +113,8 @@ class HttpReader:
     def stat(self, info: ObjectInfo) -> ObjectInfo:
         """HEAD; where that is refused or leaves a question, GET of the first byte.
 
-        An object that can't be read in ranges has no validator here: nothing could be asked for by it.
+        An object that has a length and can't be read in ranges has no validator here: the engine would read
+        parts by it. One without a length is read in one stream, of exactly the version that was looked up.
         """
         if not self._asks_head:
             return self._first_byte(info)
@@ -154,6 +156,12 @@ class HttpReader:
         if response.status != HTTPStatus.OK:
             self._client.refuse("GET", info.key, response)
         size = content_length(headers, _GET)
+        if size is None:
+            # Nobody knows how much would have to be read before the connection is good for another request.
+            response.close()
+            self._client.drop()
+            _refuse_open_end(self._client.where(info.key), response)
+            return described(info, headers, size_bytes=None)
         self._client.discard(response)
         return dataclasses.replace(described(info, headers, size_bytes=size), validator=None)
 
@@ -231,6 +239,8 @@ class _Asked:
             total, length = self._compare_range(where, response.headers.get("Content-Range"), length)
         else:
             total = length
+            if total is None and was.size_bytes is None:
+                _refuse_open_end(where, response)
             self._compare_whole(where, response.headers.get("Content-Range"), length)
         if was.size_bytes is not None and total is not None and total != was.size_bytes:
             raise SourceChangedError(
@@ -326,6 +336,22 @@ class HttpStream:
             if not self._response.isclosed():
                 self._client.drop()
         self._response.close()
+
+
+def _refuse_open_end(where: str, response: PinnedResponse) -> None:
+    """Refuse a body that ends when the connection does: so it does if the server or the way to it breaks.
+
+    Source: RFC 9112, section 8, "Handling Incomplete Messages".
+
+    Raises:
+        UnsupportedError: The reply is neither in chunks nor says its length.
+    """
+    if not response.is_chunked:
+        raise UnsupportedError(
+            f"{where}: the server neither says the length of the object nor marks its end (an answer as of "
+            "HTTP/1.0), so that a whole one and one that broke off look the same",
+            operation=_GET,
+        )
 
 
 def _ranges(headers: Headers) -> bool | None:

@@ -88,7 +88,7 @@ class S3Writer:
             self._client, operation="s3.PutObject", key=key, length_bytes=length_bytes, headers=headers
         )
 
-    def create_upload(self, key: str, *, size_bytes: int, attributes: Attributes) -> Upload:
+    def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
         """Open an upload, with a full-object CRC-64/NVME where the store knows it."""
         del size_bytes  # S3 learns it at completion
         operation = "s3.CreateMultipartUpload"

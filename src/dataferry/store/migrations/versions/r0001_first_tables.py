@@ -222,6 +222,7 @@ def _ledger() -> None:
         sa.Column("objects_failed", sa.BigInteger(), nullable=False),
         sa.Column("bytes_done", sa.BigInteger(), nullable=False),
         sa.Column("bytes_skipped", sa.BigInteger(), nullable=False),
+        sa.Column("objects_unsized", sa.BigInteger(), nullable=False),
         sa.Column("verification", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_transfers"),
     )
