@@ -10,11 +10,14 @@ from tests.servers.moto import MotoServer
 
 from dataferry.demo.servers import JuiceFs
 
+# Buckets of the first server are hosts below this name; nothing resolves it but tests.
+S3_DOMAIN = "s3.test"
+
 
 @pytest.fixture(scope="session")
 def juicefs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JuiceFs]:
     """A real S3 server that checks signatures and If-Match."""
-    with JuiceFs(tmp_path_factory.mktemp("juicefs-a")) as server:
+    with JuiceFs(tmp_path_factory.mktemp("juicefs-a"), domain=S3_DOMAIN) as server:
         yield server
 
 

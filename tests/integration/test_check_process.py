@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import S3_DOMAIN
+from tests.servers.authority import Authority, TlsFront
+from tests.servers.http_proxy import HttpProxy
 from tests.servers.plane import s3_location
 from tests.servers.s3_client import keys, open_uploads, s3_client
 
@@ -96,3 +99,31 @@ def test_the_database_is_upgraded_by_hand(tmp_path: Path) -> None:
     code, findings = checked(tmp_path, "check")
     assert code == 0
     assert findings["store"] == (True, "answers, and its schema is of this version")
+
+
+def test_a_check_goes_the_ways_that_transfers_go(juicefs: JuiceFs, bucket: str, tmp_path: Path) -> None:
+    """A name that only the proxy knows, and a certificate that only our own authority vouches for."""
+    s3_client(juicefs).create_bucket(Bucket=bucket)
+    authority = Authority(tmp_path)
+    location = {
+        **s3_location(juicefs),
+        "endpoint_url": f"https://{S3_DOMAIN}",
+        "ca_file": str(authority.ca_file),
+    }
+    with (
+        TlsFront(juicefs.port, authority.certificate(S3_DOMAIN)) as front,
+        HttpProxy({S3_DOMAIN: front.port}) as proxy,
+    ):
+        settings = {
+            "network": {"proxy": proxy.url},
+            "locations": {"near": location, "far": {**location, "ca_file": "/nothing.pem"}},
+            "datasets": [{"id": name, "source": f"{name}:{bucket}/"} for name in ("near", "far")],
+        }
+        (tmp_path / "dataferry.toml").write_text(toml(settings))
+        code, findings = checked(tmp_path, "check")
+        assert code == 1
+        assert findings["proxy"] == (True, f"proxy 127.0.0.1:{proxy.port} is there")
+        assert findings[f"read near:{bucket}/"][0]
+        assert findings[f"clock against {S3_DOMAIN}"][0]
+        assert "/nothing.pem" in findings[f"read far:{bucket}/"][1]
+        assert len(proxy.asked) >= 2

@@ -8,11 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.http_proxy import HttpProxy
 from tests.servers.http_store import Fault, HttpStore, Kept
 from tests.servers.plane import MIB, Rig, running, s3_location
 from tests.servers.s3_client import digest, s3_client
@@ -41,12 +42,14 @@ def http_location(url: str, **settings: str) -> dict[str, Any]:
     return {"type": "http", "base_url": url, **settings}
 
 
-def run(directory: Path, *arguments: str) -> tuple[int, str, str]:
+def run(
+    directory: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     """Run a copy in a directory: exit code, stdout, stderr."""
     done = subprocess.run(
         [sys.executable, "-m", "dataferry.cli.main", "copy", *arguments, "--json"],
         cwd=directory,
-        env={"PATH": os.environ["PATH"], "HOME": str(directory)},
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -251,3 +254,22 @@ def test_the_strict_profile_is_kept_to(rig: Rig, store: HttpStore) -> None:
     assert "https" in str(reply.body)
     assert TOKEN not in str(reply.body)
     assert store.requests == []
+
+
+def test_a_copy_goes_through_the_proxy_of_the_environment(tmp_path: Path) -> None:
+    """As users expect of a command; a name that only the proxy knows will do. One configured goes before."""
+    with HttpStore() as store:
+        store.objects["/x.bin"] = Kept(b"by proxy", {})
+        with HttpProxy({"store.test": store.port}) as proxy:
+            named = {"http_proxy": proxy.url}
+            code, _, err = run(tmp_path, "http://store.test/x.bin", "./copied", environment=named)
+            assert (code, err) == (0, "")
+            assert (tmp_path / "copied").read_bytes() == b"by proxy"
+            assert all("http://store.test/x.bin" in line for line in proxy.asked)
+            count = len(proxy.asked)
+            own = {"network": {"proxy": "http://127.0.0.1:1"}, "engine": {"attempts": 1}}
+            (tmp_path / "dataferry.toml").write_text(toml(own))
+            code, _, err = run(tmp_path, "http://store.test/x.bin", "./other", environment=named)
+            assert code != 0
+            assert "proxy 127.0.0.1:1" in err
+            assert len(proxy.asked) == count

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any
 from urllib.parse import urlsplit
 
 from dataferry.app.configuration import find, load
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
-from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of
+from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of, proxy_of
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConfigError, DataFerryError
 from dataferry.domain.location import ControlPlane, Provenance
 from dataferry.mechanisms.registry import Registry
+from dataferry.mechanisms.routes import route_of
 from dataferry.net.connections import Network
+from dataferry.net.routes import Route
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 
 TIMEOUT_S = 10.0
@@ -53,12 +54,13 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     yield tried("key file", lambda: _key_file(settings))
     yield tried("store", lambda: _store(settings))
     network, registry = network_of(settings), Registry()
+    yield from _network(settings, network)
     locations = Locations(settings, registry)
     clocks: set[str] = set()
     for name in locations.names:
         reach = Reach(locations.get, registry, network, name)
         yield from reach.in_use(settings, write=write)
-        yield from _clock(settings.locations[name].settings, clocks, network)
+        yield from _clock(locations, name, clocks, network)
     yield from _control_planes(settings, network)
 
 
@@ -109,13 +111,39 @@ def upgrade(config: str | None) -> str:
     return "the database has the schema of this version"
 
 
-def _clock(location: dict[str, Any], seen: set[str], network: Network) -> Iterator[Finding]:
+def _network(settings: Settings, network: Network) -> Iterator[Finding]:
+    """The authorities must be readable, and the proxy answer the phone."""
+    configured = settings.network
+    if configured.ca_file is not None:
+        yield tried("CA file", lambda: _authorities(configured.ca_file, network))
+    if configured.proxy is not None:
+        yield tried("proxy", lambda: _proxy(settings, network))
+
+
+def _authorities(ca_file: str | None, network: Network) -> str:
+    network.authorities.context()
+    return f"{ca_file} is trusted beside the system's"
+
+
+def _proxy(settings: Settings, network: Network) -> str:
+    proxy = proxy_of(settings)
+    if proxy is None:
+        raise ConfigError("there is none")
+    network.dial(proxy.host, proxy.port, Provenance.OPERATOR).close()
+    return f"{proxy} is there"
+
+
+def _clock(locations: Locations, name: str, seen: set[str], network: Network) -> Iterator[Finding]:
     """Compare our clock with that of the location's server, once each; silence says nothing."""
-    url = location.get("endpoint_url")
+    try:
+        location = locations.get(name).settings
+        url, route = location.get("endpoint_url"), route_of(location)
+    except ConfigError:
+        return  # told by those that tried to reach it
     if not isinstance(url, str) or url in seen:
         return
     seen.add(url)
-    skew_s = _skew_s(url, network)
+    skew_s = _skew_s(url, network, route)
     if skew_s is not None:
         yield Finding(
             what=f"clock against {urlsplit(url).netloc.rpartition('@')[2]}",
@@ -124,7 +152,7 @@ def _clock(location: dict[str, Any], seen: set[str], network: Network) -> Iterat
         )
 
 
-def _skew_s(url: str, network: Network) -> float | None:
+def _skew_s(url: str, network: Network, route: Route) -> float | None:
     """Ours minus the server's clock, in seconds; None if it does not say."""
     parts = urlsplit(url)
     try:
@@ -135,6 +163,7 @@ def _skew_s(url: str, network: Network) -> float | None:
             port=port,
             provenance=Provenance.OPERATOR,
             timeout_s=TIMEOUT_S,
+            route=route,
         )
         try:
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname

@@ -28,6 +28,7 @@ from dataferry.app.wiring import (
     key_file,
     landing_zones,
     network_of,
+    proxy_password,
 )
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import ConfigError, InputError
@@ -108,6 +109,7 @@ def most_of_one(settings: Settings, control_planes: int) -> int:
 def secret_values(settings: Settings, given: Configured, registry: Registry) -> SecretValues:
     """Return every secret of the configuration, for the logs to leave out."""
     values = SecretValues(key for _, key in api_keys(settings))
+    values.add(proxy_password(settings))
     for plane in given.control_planes:
         values.add(plane.token, plane.callback_token, plane.management_key)
     for location in given.locations:

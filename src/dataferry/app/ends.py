@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataferry.app.environment_proxies import environment_proxies
 from dataferry.app.outcome import CopyOptions
 from dataferry.app.place_lock import PlaceLock
 from dataferry.app.places import KnownLocations, find_place, location_of
@@ -102,12 +103,13 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
     registry = Registry()
     locations: KnownLocations | None = None
     limits, verify = options.limits(EngineLimits()), Verify.BEST
-    network = Network(stall_timeout_s=limits.stall_timeout_s)
+    proxies = environment_proxies(os.environ)
+    network = Network(stall_timeout_s=limits.stall_timeout_s, proxies=proxies)
     if settings is not None:
         from dataferry.app.wiring import Locations, engine_limits, network_of
 
         locations = Locations(settings, registry)
-        network = network_of(settings)
+        network = network_of(settings, otherwise=proxies)
         limits = options.limits(engine_limits(settings))
         verify = settings.engine.verify
     ends = Ends(

@@ -294,6 +294,45 @@ class EngineSettings(Section):
     )
 
 
+class NetworkSettings(Section):
+    """``[network]``: how places that the operator names are reached; a location may say otherwise."""
+
+    ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PEM file of certificate authorities trusted everywhere, beside the system's. None: those"
+        " alone. Read once, when the first TLS connection is made.",
+    )
+    proxy: str | None = Field(
+        default=None,
+        pattern=r"^http://[^@/?#]+/?$",
+        description="`http://host[:port]` of an HTTP proxy for everything that is not named in `no_proxy`;"
+        " this machine itself is always reached without. None: no proxy; the service reads no environment,"
+        " `copy` then does.",
+    )
+    proxy_username: str | None = Field(
+        default=None, min_length=1, description="User of the proxy. None: none."
+    )
+    proxy_password: str | None = Field(
+        default=None,
+        repr=False,
+        description="The user's password: a value, `env:NAME` or `file:PATH`. None: none.",
+    )
+    no_proxy: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts (`*.example.com`) and networks (`10.0.0.0/8`, for hosts written as addresses) that"
+        " are reached without the proxy.",
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.proxy_username is None) != (self.proxy_password is None):
+            raise ValueError("`proxy_username` and `proxy_password` need each other")
+        if self.proxy is None and (self.proxy_username or self.no_proxy):
+            raise ValueError("`proxy_username` and `no_proxy` need `proxy`")
+        return self
+
+
 class EgressSettings(Section):
     """``[egress]``: where addresses in messages may lead; it does not bind configured locations."""
 
@@ -312,6 +351,12 @@ class EgressSettings(Section):
         " can't use"
         " this plane to reach into your network.",
     )
+    proxied: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts (`*.example.com`) that messages may name and that are reached through"
+        " `network.proxy`, which resolves their names: what they resolve to is then not looked at here."
+        " Empty: none; what messages name is dialled directly.",
+    )
 
 
 class Settings(Section):
@@ -327,4 +372,11 @@ class Settings(Section):
     datasets: tuple[DatasetSettings, ...] = ()
     landing_zones: tuple[LandingZoneSettings, ...] = ()
     engine: EngineSettings = Field(default_factory=EngineSettings)
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
     egress: EgressSettings = Field(default_factory=EgressSettings)
+
+    @model_validator(mode="after")
+    def _proxied_needs_a_proxy(self) -> Self:
+        if self.egress.proxied and self.network.proxy is None:
+            raise ValueError("`egress.proxied` needs `network.proxy`")
+        return self

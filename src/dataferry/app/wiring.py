@@ -14,19 +14,61 @@ from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Locati
 from dataferry.engine.transfer import EngineLimits
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
-from dataferry.net.egress import EgressGuard, EgressPolicy
+from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
+from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
 from dataferry.secrets.references import resolve
 
 SQLITE = "sqlite:///"
 
 
-def network_of(settings: Settings, guard: type[EgressGuard] = EgressGuard) -> Network:
-    """The one way out, with the egress policy, which ``guard`` enforces."""
+def network_of(
+    settings: Settings, guard: type[EgressGuard] = EgressGuard, *, otherwise: Proxies = NO_PROXIES
+) -> Network:
+    """The one way out, with the egress policy, which ``guard`` enforces.
+
+    Args:
+        settings: As read.
+        guard: The class of the guard.
+        otherwise: The proxies where none is configured.
+
+    Raises:
+        ConfigError: A pattern, the proxy or a reference can't be used.
+    """
     egress = settings.egress
     policy = EgressPolicy(
-        allow=egress.allow, deny=egress.deny, allow_private_networks=egress.allow_private_networks
+        allow=egress.allow,
+        deny=egress.deny,
+        allow_private_networks=egress.allow_private_networks,
+        proxied=egress.proxied,
     )
-    return Network(guard(policy), stall_timeout_s=settings.engine.stall_timeout_s)
+    return Network(
+        guard(policy),
+        stall_timeout_s=settings.engine.stall_timeout_s,
+        ca_file=settings.network.ca_file,
+        proxies=_proxies(settings) or otherwise,
+    )
+
+
+def _proxies(settings: Settings) -> Proxies | None:
+    """The configured proxy and who is reached without, None if there is none."""
+    proxy = proxy_of(settings)
+    if proxy is None:
+        return None
+    return Proxies(https=proxy, http=proxy, direct=HostPatterns(settings.network.no_proxy))
+
+
+def proxy_of(settings: Settings) -> Proxy | None:
+    """The configured proxy, None if there is none."""
+    network = settings.network
+    if network.proxy is None:
+        return None
+    return Proxy.of(network.proxy, username=network.proxy_username, password=proxy_password(settings))
+
+
+def proxy_password(settings: Settings) -> str | None:
+    """The password at the proxy, resolved."""
+    password: str | None = _resolved(settings.network.proxy_password, "network.proxy_password")
+    return password
 
 
 def engine_limits(settings: Settings) -> EngineLimits:

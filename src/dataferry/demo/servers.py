@@ -40,6 +40,7 @@ class JuiceFs:
         access_key_id: 3 characters or more; random if None.
         secret_access_key: 8 characters or more; random if None.
         capacity_gib: A bound for the data; the server answers 507 beyond it. None is none.
+        domain: Below which buckets are hosts too, for clients that address them so.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class JuiceFs:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
         capacity_gib: int | None = None,
+        domain: str | None = None,
     ) -> None:
         self.directory = directory
         self.access_key_id = access_key_id or "AKIA" + secrets.token_hex(8).upper()
@@ -56,6 +58,7 @@ class JuiceFs:
         self.port = 0
         self._metrics_port = 0
         self._capacity_gib = capacity_gib
+        self._domain = domain
         self._process: ChildProcess | None = None
 
     def __enter__(self) -> Self:
@@ -154,4 +157,6 @@ class JuiceFs:
             "HOME": str(self.directory),
             "PATH": "/usr/bin:/bin",
         }
+        if self._domain is not None:
+            environment["MINIO_DOMAIN"] = self._domain
         return ChildProcess("the S3 server", command, log=self.log, environment=environment)

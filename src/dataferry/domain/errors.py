@@ -28,6 +28,8 @@
     │   ├── UploadGoneError        the multipart upload is not there                temporary
     │   ├── NoSpaceError           the sink is full                                 permanent
     │   ├── ConnectionFailedError  refused, reset, timed out, not resolved          temporary
+    │   ├── UntrustedCertificateError  no authority that we trust vouches for it    permanent
+    │   ├── ObjectArchivedError    it must be restored before it can be read        permanent
     │   ├── ThrottledError         asked to slow down                               temporary
     │   ├── ServerError            5xx                                              temporary
     │   ├── ShortBodyError         fewer bytes than promised                        temporary
@@ -234,6 +236,18 @@ class ConnectionFailedError(StorageError):
 
     kind = "connection_failed"
     retry = RetryClass.TEMPORARY
+
+
+class UntrustedCertificateError(StorageError):
+    """The other side's certificate is not one that we trust, or is of another name."""
+
+    kind = "untrusted_certificate"
+
+
+class ObjectArchivedError(StorageError):
+    """The store keeps the object in an archive: it must be restored before it can be read."""
+
+    kind = "object_archived"
 
 
 class ThrottledError(StorageError):

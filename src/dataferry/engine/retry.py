@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
     StoppedError,
     ThrottledError,
     UnauthorizedError,
+    UntrustedCertificateError,
     UploadGoneError,
 )
 from dataferry.engine.limits import Pause
@@ -41,6 +42,7 @@ DOOMS = (
     EgressDeniedError,
     ConfigError,
     UnauthorizedError,
+    UntrustedCertificateError,
     UnreachableError,
 )
 

@@ -12,7 +12,7 @@ from dataferry.domain.location import Location
 from dataferry.mechanisms.base import Mechanism
 
 # Mechanisms of others may call it any of these.
-_PLACE = re.compile(r"url|uri|endpoint|host|server|address(?!ing)|port\b|proxy|root")
+_PLACE = re.compile(r"url|uri|endpoint|host|server|address(?!ing)|port\b|proxy|root|ca_file")
 
 
 def check_settings(mechanism: Mechanism, location: Location) -> None:

@@ -1,6 +1,6 @@
 """Connections that go where the egress guard allows, and nowhere else.
 
-No proxies from the environment, no redirects followed, nothing retried.
+No environment is read, no redirects followed, nothing retried.
 """
 
 from __future__ import annotations
@@ -8,17 +8,18 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Mapping
-from functools import cached_property
 
-from dataferry.domain.errors import AddressError, ConfigError, ConnectionFailedError
+from dataferry.domain.errors import AddressError, ConnectionFailedError
 from dataferry.domain.location import Provenance
 from dataferry.net.egress import EgressGuard
 from dataferry.net.heads import write_head
 from dataferry.net.replies import READ_AHEAD_BYTES, Inbox, PinnedResponse
+from dataferry.net.routes import NO_PROXIES, USUAL, Proxies, Proxy, Route
+from dataferry.net.trust import Authorities, tls_failure
+from dataferry.net.tunnels import AUTHENTICATION_REQUIRED, forwarded, open_tunnel, refuse
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 Buffer = bytes | bytearray | memoryview
@@ -34,6 +35,7 @@ class Network:
         connect_timeout_s: To dial all addresses of a host together, TLS apart.
         stall_timeout_s: Default for how long a connection may give or take no byte.
         ca_file: PEM file of certificate authorities trusted beside the system's.
+        proxies: What goes between, for places that the operator names.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Network:
         connect_timeout_s: float = 10.0,
         stall_timeout_s: float = 60.0,
         ca_file: str | None = None,
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
         self.guard = guard or EgressGuard()
         self.connect_timeout_s = connect_timeout_s
         self.stall_timeout_s = stall_timeout_s
-        self._ca_file = ca_file
+        self.authorities = Authorities(ca_file)
+        self._proxies = proxies
 
     def connect(
         self,
@@ -57,6 +61,7 @@ class Network:
         port: int | None,
         provenance: Provenance,
         timeout_s: float | None = None,
+        route: Route = USUAL,
     ) -> PinnedConnection:
         """Return a connection; it dials at its first request, and again at the next one after ``close``.
 
@@ -66,6 +71,7 @@ class Network:
             port: None is the scheme's.
             provenance: Whose word the place is.
             timeout_s: No byte for this long fails a call; None is ``stall_timeout_s``.
+            route: What the operator says about the way to this place; of no effect for places from outside.
 
         Raises:
             AddressError: The scheme is another one.
@@ -79,20 +85,61 @@ class Network:
             provenance=provenance,
             tls=scheme == "https",
             timeout_s=self.stall_timeout_s if timeout_s is None else timeout_s,
+            route=route if provenance is Provenance.OPERATOR else USUAL,
         )
 
-    @cached_property
-    def tls_context(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, certificates and names checked; made when first needed."""
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if self._ca_file is not None:
-            try:
-                context.load_verify_locations(cafile=self._ca_file)
-            except OSError as exc:
-                raise ConfigError(f"the CA file {self._ca_file} can't be read: {exc}") from exc
-        return context
+    def proxy_of(
+        self, *, scheme: str, host: str, provenance: Provenance, route: Route = USUAL
+    ) -> Proxy | None:
+        """Return the proxy that a host is reached through, None if it is dialled.
+
+        Raises:
+            ConfigError: There is one, and it can't be used.
+            EgressDeniedError: It is a place from outside that the policy does not let a proxy reach.
+        """
+        if provenance is Provenance.EXTERNAL:
+            return self._proxies.of(scheme, host) if self.guard.is_proxied(host) else None
+        if route.is_direct or route.proxy is not None:
+            return route.proxy
+        return self._proxies.of(scheme, host)
+
+    def reach(
+        self,
+        host: str,
+        port: int,
+        provenance: Provenance,
+        *,
+        proxy: Proxy | None,
+        tunnels: bool,
+        handle: SocketHandle | None = None,
+    ) -> socket.socket:
+        """Open a TCP connection to a host, or to the proxy in between.
+
+        Args:
+            host: Name or address.
+            port: TCP port.
+            provenance: Whose word the place is.
+            proxy: As of ``proxy_of``.
+            tunnels: The proxy is to connect us with the host; else it is told the host by each request.
+            handle: As of ``dial``.
+
+        Raises:
+            ConfigError, EgressDeniedError, ConnectionFailedError: It can't be.
+        """
+        if proxy is None:
+            return self.dial(host, port, provenance, handle=handle)
+        try:
+            # The proxy is the operator's word, whoever named the host behind it.
+            sock = self.dial(proxy.host, proxy.port, Provenance.OPERATOR, handle=handle)
+        except ConnectionFailedError as exc:
+            raise ConnectionFailedError(f"{proxy} can't be reached: {exc.message}") from exc
+        try:
+            if tunnels:
+                open_tunnel(sock, proxy, host, port, timeout_s=self.stall_timeout_s)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def dial(
         self, host: str, port: int, provenance: Provenance, *, handle: SocketHandle | None = None
@@ -183,7 +230,15 @@ class PinnedConnection:
     """
 
     def __init__(
-        self, network: Network, *, host: str, port: int, provenance: Provenance, tls: bool, timeout_s: float
+        self,
+        network: Network,
+        *,
+        host: str,
+        port: int,
+        provenance: Provenance,
+        tls: bool,
+        timeout_s: float,
+        route: Route = USUAL,
     ) -> None:
         self.default_port = DEFAULT_PORTS["https" if tls else "http"]
         self.host = host
@@ -193,6 +248,8 @@ class PinnedConnection:
         self._network = network
         self._provenance = provenance
         self._tls = tls
+        self._route = route
+        self._proxy: Proxy | None = None
         self._handle = SocketHandle()
         self._inbox: Inbox | None = None
         self._poll: select.poll | None = None
@@ -216,11 +273,13 @@ class PinnedConnection:
             CannotSendRequest: A reply is due, or its body is not read.
             OSError, DataFerryError: It can't be sent; the connection is of no use any more.
         """
-        head = write_head(method, target, headers)
         if self._is_due:
             raise http.client.CannotSendRequest
         if self.sock is None:
             self.connect()
+        if self._forwards is not None:
+            target, headers = forwarded(self._forwards, target, headers)
+        head = write_head(method, target, headers)
         self._method, self._is_due = method, True
         if with_body:
             self._held = head
@@ -248,12 +307,17 @@ class PinnedConnection:
             ResponseNotReady: None is due.
             TimeoutError: It does not come in time.
             HTTPException: It is no head, or longer than allowed.
+            ConfigError: A proxy in between wants other credentials.
         """
         if self._inbox is None or not self._is_due:
             raise http.client.ResponseNotReady
         if self._held:
             self.send(b"")
-        return PinnedResponse(self._inbox, self._method, self._settled)
+        response = PinnedResponse(self._inbox, self._method, self._settled)
+        if self._forwards is not None and response.status == AUTHENTICATION_REQUIRED:
+            response.close()
+            refuse(self._forwards, f"{self.host}:{self.port}", response.status)
+        return response
 
     @property
     def is_answered(self) -> bool:
@@ -273,10 +337,23 @@ class PinnedConnection:
         """Dial, and wrap in TLS where the scheme says so.
 
         Raises:
-            EgressDeniedError: The guard refuses the host.
-            ConnectionFailedError: It can't be reached, or its certificate is not right.
+            EgressDeniedError: The guard, or a proxy, refuses the host.
+            UntrustedCertificateError: Its certificate is not right.
+            ConfigError: A CA file can't be read, or a proxy not be used.
+            ConnectionFailedError: It can't be reached.
         """
-        sock = self._network.dial(self.host, self.port, self._provenance, handle=self._handle)
+        scheme = "https" if self._tls else "http"
+        self._proxy = self._network.proxy_of(
+            scheme=scheme, host=self.host, provenance=self._provenance, route=self._route
+        )
+        sock = self._network.reach(
+            self.host,
+            self.port,
+            self._provenance,
+            proxy=self._proxy,
+            tunnels=self._tls,
+            handle=self._handle,
+        )
         try:
             sock.settimeout(self.timeout)
             if self._tls:
@@ -298,6 +375,11 @@ class PinnedConnection:
         """Make a blocked call of the owner fail at once, and every later one too. Any thread."""
         self._handle.shut()
 
+    @property
+    def _forwards(self) -> Proxy | None:
+        """The proxy that is told the host by each request; through a tunnel it is not."""
+        return None if self._tls else self._proxy
+
     def _send(self, data: Buffer) -> None:
         if self.sock is None:
             raise http.client.NotConnected
@@ -311,12 +393,8 @@ class PinnedConnection:
 
     def _wrap(self, sock: socket.socket) -> socket.socket:
         """Do the TLS handshake under the host's name."""
-        name = self.host.rstrip(".")
+        context = self._network.authorities.context(self._route.ca_file)
         try:
-            return self._network.tls_context.wrap_socket(sock, server_hostname=name)
-        except ssl.SSLCertVerificationError as exc:
-            raise ConnectionFailedError(
-                f"the certificate of {self.host}:{self.port} is not trusted: {exc.verify_message}"
-            ) from exc
+            return context.wrap_socket(sock, server_hostname=self.host.rstrip("."))
         except (OSError, ValueError) as exc:
-            raise ConnectionFailedError(f"no TLS connection to {self.host}:{self.port}: {exc}") from exc
+            raise tls_failure(exc, self.host, self.port) from exc

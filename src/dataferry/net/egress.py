@@ -8,6 +8,7 @@ that answers differently a moment later changes nothing.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ _NOT_PUBLIC = tuple(
     )
 )
 _MAX_HOST_CHARS = 253
+# Names whose last label is a number: resolvers read some of them as addresses (127.1, 0x7f.1).
+_NUMBER = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)$")
 
 
 class Reach(Enum):
@@ -71,11 +74,13 @@ class EgressPolicy:
         deny: Host patterns and networks that are refused; wins over ``allow``, but for ``*``, which means
             "all that is not in ``allow``".
         allow_private_networks: Private and loopback addresses are allowed; special ones stay refused.
+        proxied: Host patterns that may be reached through the network's proxy, which resolves their names.
     """
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     allow_private_networks: bool = False
+    proxied: tuple[str, ...] = ()
 
 
 class EgressGuard:
@@ -97,6 +102,9 @@ class EgressGuard:
             pattern for pattern in self.policy.deny if pattern != "*"
         )
         self._only_allowed = "*" in self.policy.deny
+        self._proxied, networks = _split(self.policy.proxied)
+        if networks:
+            raise ConfigError(f"[egress] proxied names hosts, and {networks[0]} is a network")
 
     def resolve(self, host: str, port: int, provenance: Provenance) -> tuple[tuple[str, int], ...]:
         """Return the addresses to dial for a host, each ``(ip, port)``, in the resolver's order.
@@ -119,6 +127,24 @@ class EgressGuard:
             for address in addresses:
                 self._check(name, address)
         return tuple((str(address), port) for address in addresses)
+
+    def is_proxied(self, host: str) -> bool:
+        """Say if a place from outside goes through the network's proxy.
+
+        Only its name can be looked at then: what the proxy resolves it to is the proxy's affair. So it must
+        be a name with a dot that no resolver reads as an address, or be listed as it is.
+
+        Raises:
+            EgressDeniedError: It would, and the policy refuses the host.
+        """
+        name = host.rstrip(".").lower()
+        if not _matches(name, self._proxied):
+            return False
+        unlisted = self._only_allowed and not _matches(name, self._allow_hosts)
+        odd = ":" in name or _NUMBER.search(name) or ("." not in name and name not in self._proxied)
+        if unlisted or odd or _matches(name, self._deny_hosts):
+            raise EgressDeniedError(f"the egress policy refuses the host {name}")
+        return True
 
     def _look_up(self, host: str, port: int) -> list[IpAddress]:
         """Ask the resolver once."""
@@ -152,6 +178,31 @@ class EgressGuard:
             f"{host} is {address}, a {reach.value} address, and the egress policy does not allow it "
             "for places that arrive in messages ([egress] allow, allow_private_networks)"
         )
+
+
+class HostPatterns:
+    """Host patterns (``*.example.com``) and networks (``10.2.0.0/16``).
+
+    Args:
+        patterns: As written.
+
+    Raises:
+        ConfigError: One looks like a network and is none.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._hosts, self._networks = _split(patterns)
+
+    def names(self, host: str) -> bool:
+        """Say if a host is one of the patterns."""
+        return _matches(host.rstrip(".").lower(), self._hosts)
+
+    def covers(self, host: str) -> bool:
+        """Say if a host is an address, and lies in one of the networks."""
+        try:
+            return _within(ipaddress.ip_address(host), self._networks)
+        except ValueError:
+            return False
 
 
 def reach_of(address: IpAddress) -> Reach:
@@ -192,7 +243,7 @@ def _split(patterns: Iterable[str]) -> tuple[tuple[str, ...], tuple[IpNetwork, .
             networks.append(ipaddress.ip_network(pattern, strict=False))
         except ValueError as exc:
             if "/" in pattern or ":" in pattern or not pattern:
-                raise ConfigError(f"[egress] {pattern!r} is neither a host pattern nor a network") from exc
+                raise ConfigError(f"{pattern!r} is neither a host pattern nor a network") from exc
             hosts.append(pattern.rstrip(".").lower())
     return tuple(hosts), tuple(networks)
 

@@ -15,6 +15,8 @@ import httpx
 from dataferry.domain.errors import ConnectionFailedError
 from dataferry.domain.location import Provenance
 from dataferry.net.connections import Network
+from dataferry.net.routes import Proxy
+from dataferry.net.tunnels import AUTHENTICATION_REQUIRED, refuse
 
 _MAX_CONNECTIONS = 20
 # An answer must be read within so many time-outs: one that drips would hold its reader for ever.
@@ -44,26 +46,42 @@ class _GuardedTransport(httpx.HTTPTransport):
     """httpx's own transport, on a pool that dials by our network."""
 
     def __init__(self, network: Network, provenance: Provenance, *, exchange_s: float) -> None:
-        super().__init__(verify=network.tls_context, trust_env=False)
+        super().__init__(verify=network.authorities.context(), trust_env=False)
+        self._network = network
+        self._provenance = provenance
         self._exchange_s = exchange_s
-        self._deadline = _Deadline()
+        self._exchange = _Exchange()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=network.tls_context,
+            ssl_context=network.authorities.context(),
             max_connections=_MAX_CONNECTIONS,
             keepalive_expiry=5.0,
-            network_backend=_GuardedBackend(network, provenance, self._deadline),
+            network_backend=_GuardedBackend(network, provenance, self._exchange),
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; from now on the clock runs for its answer, body included."""
-        self._deadline.at = time.monotonic() + self._exchange_s
-        return super().handle_request(request)
+        self._exchange.at = time.monotonic() + self._exchange_s
+        url = request.url
+        proxy = self._network.proxy_of(scheme=url.scheme, host=url.host, provenance=self._provenance)
+        self._exchange.proxy, self._exchange.tunnels = proxy, url.scheme == "https"
+        forwards = proxy is not None and url.scheme != "https"
+        if proxy is not None and forwards:
+            request.extensions = {**request.extensions, "target": str(url).encode("ascii")}
+            if proxy.authorization is not None:
+                request.headers["Proxy-Authorization"] = proxy.authorization
+        response = super().handle_request(request)
+        if proxy is not None and forwards and response.status_code == AUTHENTICATION_REQUIRED:
+            response.close()
+            refuse(proxy, url.netloc.decode("ascii"), response.status_code)
+        return response
 
 
-class _Deadline(threading.local):
-    """When the exchange of the calling thread has to end, in monotonic seconds."""
+class _Exchange(threading.local):
+    """The calling thread's exchange: when it has to end, in monotonic seconds, and which way it goes."""
 
     at: float | None = None
+    proxy: Proxy | None = None
+    tunnels: bool = False
 
     def bounded(self, timeout_s: float | None) -> float | None:
         """Return the time-out of one more step.
@@ -82,10 +100,10 @@ class _Deadline(threading.local):
 class _GuardedBackend(httpcore.NetworkBackend):
     """Dials through the guard."""
 
-    def __init__(self, network: Network, provenance: Provenance, deadline: _Deadline) -> None:
+    def __init__(self, network: Network, provenance: Provenance, exchange: _Exchange) -> None:
         self._network = network
         self._provenance = provenance
-        self._deadline = deadline
+        self._exchange = exchange
 
     def connect_tcp(
         self,
@@ -97,7 +115,11 @@ class _GuardedBackend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Dial; the pool has no say in where to."""
         try:
-            return _Stream(self._network.dial(host, port, self._provenance), self._deadline)
+            exchange = self._exchange
+            sock = self._network.reach(
+                host, port, self._provenance, proxy=exchange.proxy, tunnels=exchange.tunnels
+            )
+            return _Stream(sock, exchange)
         except ConnectionFailedError as exc:
             raise httpcore.ConnectError(exc.message) from exc
 
@@ -118,14 +140,14 @@ class _GuardedBackend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """A connected socket, as the pool wants it."""
 
-    def __init__(self, sock: Any, deadline: _Deadline) -> None:
+    def __init__(self, sock: Any, exchange: _Exchange) -> None:
         self._sock = sock
-        self._deadline = deadline
+        self._exchange = exchange
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read some bytes."""
         try:
-            self._sock.settimeout(self._deadline.bounded(timeout))
+            self._sock.settimeout(self._exchange.bounded(timeout))
             return bytes(self._sock.recv(max_bytes))
         except TimeoutError as exc:
             raise httpcore.ReadTimeout(str(exc)) from exc
@@ -153,7 +175,7 @@ class _Stream(httpcore.NetworkStream):
         self._sock.settimeout(timeout)
         try:
             secured = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
-            return _Stream(secured, self._deadline)
+            return _Stream(secured, self._exchange)
         except (OSError, ValueError) as exc:
             self._sock.close()
             raise httpcore.ConnectError(str(exc)) from exc

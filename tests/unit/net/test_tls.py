@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dataferry.domain.errors import ConfigError, ConnectionFailedError
+from dataferry.domain.errors import ConfigError, UntrustedCertificateError
 from dataferry.domain.location import Provenance
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard
@@ -109,13 +109,13 @@ def test_a_trusted_certificate_of_the_name_is_taken(server: tuple[int, Path]) ->
 def test_another_name_or_an_unknown_authority_is_refused(server: tuple[int, Path]) -> None:
     """The error says that the certificate is not trusted."""
     port, path = server
-    with pytest.raises(ConnectionFailedError, match="not trusted"):
+    with pytest.raises(UntrustedCertificateError, match="not trusted"):
         fetch(Network(EgressGuard(resolve=loopback), ca_file=str(path)), "other.example", port)
-    with pytest.raises(ConnectionFailedError, match="not trusted"):
+    with pytest.raises(UntrustedCertificateError, match="not trusted"):
         fetch(Network(EgressGuard(resolve=loopback)), NAME, port)
 
 
 def test_a_missing_ca_file_is_the_operators(tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(ConfigError, match=r"nothing\.pem"):
-        _ = Network(ca_file=str(tmp_path / "nothing.pem")).tls_context
+        Network(ca_file=str(tmp_path / "nothing.pem")).authorities.context()

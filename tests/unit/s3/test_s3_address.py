@@ -161,7 +161,7 @@ def test_schemas_are_schemas_and_mark_every_secret() -> None:
         prefix + name
         for prefix in ("", "share_")
         for name in ("access_key_id", "secret_access_key", "session_token")
-    }
+    } | {"proxy_password"}
 
 
 @pytest.mark.parametrize("path", ["", "/", "data/../x", "d", "data/" + "k" * 1025])

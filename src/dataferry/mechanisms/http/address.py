@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.net.connections import DEFAULT_PORTS
+from dataferry.net.routes import USUAL, Route
 
 MAX_URL_CHARS = 8_000  # Source: RFC 9110, section 4.1, "Implementations": what is safe to send
 MAX_NAME_CHARS = 2_000
@@ -75,12 +76,14 @@ class Place:
     Attributes:
         headers: Credentials and headers of an address; sent to this origin only.
         method: What an address asks for; None is GET to read and PUT to write.
+        route: What the operator says about the way to this host.
     """
 
     url: Url
     provenance: Provenance
     headers: Headers = field(default=(), repr=False, compare=False)
     method: str | None = None
+    route: Route = field(default=USUAL, compare=False)
     exclusive: bool = field(default=False, init=False)
     mechanism: str = field(default="http", init=False)
 

@@ -172,7 +172,12 @@ class Client:
 
     def _connection(self, origin: Origin, provenance: Provenance) -> PinnedConnection:
         return self._network.connect(
-            scheme=origin.scheme, host=origin.host, port=origin.port, provenance=provenance
+            scheme=origin.scheme,
+            host=origin.host,
+            port=origin.port,
+            provenance=provenance,
+            # Another host is a place from outside: the network ignores the route there.
+            route=self.place.route,
         )
 
     def _to(self, hop: _Hop) -> PinnedConnection:

@@ -16,6 +16,7 @@ from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Place, Url, joined, parse_url
 from dataferry.mechanisms.http.headers import MAX_HEADERS, basic, bearer, checked_header
+from dataferry.mechanisms.routes import refuse_route
 
 PROFILE = "https://w3id.org/dspace-sig/profile/http"
 STRICT_TYPES = frozenset({f"{PROFILE}-push", f"{PROFILE}-pull"})
@@ -48,6 +49,7 @@ def _strict(address: DataAddress) -> Place:
 
 def _lax(address: DataAddress) -> Place:
     """Read an address as EDC and others write it."""
+    refuse_route(address)
     method = (address.get("method") or "").upper() or None
     if method is not None and method not in METHODS:
         raise AddressError("the address's method is none of GET, PUT and POST")

@@ -18,6 +18,7 @@ from dataferry.mechanisms.http.grant import refuse_grant
 from dataferry.mechanisms.http.headers import basic, bearer, checked_header
 from dataferry.mechanisms.http.sink import PUT, SINK_CAPABILITIES, HttpSink
 from dataferry.mechanisms.http.source import SOURCE_CAPABILITIES, HttpSource
+from dataferry.mechanisms.routes import route_of
 from dataferry.net.connections import Network
 
 PROFILES = (
@@ -59,12 +60,12 @@ class HttpMechanism:
         settings = _checked(location)
         try:
             base = parse_url(settings["base_url"])
-            headers = _credentials(settings)
-        except AddressError as exc:
+            headers, route = _credentials(settings), route_of(settings)
+        except (AddressError, ConfigError) as exc:
             raise ConfigError(f"location {location.name}: {exc.message}") from exc
         if base.query:
             raise ConfigError(f"location {location.name}: base_url must have no query")
-        return Place(url=below(base, path), provenance=Provenance.OPERATOR, headers=headers)
+        return Place(url=below(base, path), provenance=Provenance.OPERATOR, headers=headers, route=route)
 
     def at_url(self, url: str) -> Place:
         """Return the place of a URL; it brings no credentials but those that its query holds."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dataferry.mechanisms.routes import ROUTE_DEPENDENCIES, ROUTE_PROPERTIES
+
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -32,12 +34,14 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "password": _secret("Its password."),
         "header_name": _text("A header that carries the credential, e.g. X-Api-Key."),
         "header_value": _secret("Its value."),
+        **ROUTE_PROPERTIES,
     },
     "dependentRequired": {
         "username": ["password"],
         "password": ["username"],
         "header_name": ["header_value"],
         "header_value": ["header_name"],
+        **ROUTE_DEPENDENCIES,
     },
     "allOf": [
         {"not": {"required": ["bearer_token", "username"]}},

@@ -22,6 +22,7 @@ from dataferry.domain.location import Provenance
 from dataferry.mechanisms.s3.attributes import Storing
 from dataferry.mechanisms.s3.signing import Credentials, encode_path
 from dataferry.net.connections import DEFAULT_PORTS
+from dataferry.net.routes import USUAL, Route
 
 DEFAULT_REGION = "us-east-1"
 MAX_KEY_BYTES = 1024  # Source: Amazon S3 User Guide, "Naming Amazon S3 objects"
@@ -80,6 +81,7 @@ class Place:
         credentials: Gives those of the moment; ambient ones renew themselves.
         storing: How objects written there are kept.
         tags: Whether tags are asked for and sent.
+        route: What the operator says about the way there.
         share: What a grant hands out; None if the location names nothing.
     """
 
@@ -94,6 +96,7 @@ class Place:
     exact_keys: bool = False
     storing: Storing = field(default_factory=Storing)
     tags: bool = True
+    route: Route = field(default=USUAL, compare=False)
     share: Share | None = field(default=None, repr=False)
     mechanism: str = "s3"
 

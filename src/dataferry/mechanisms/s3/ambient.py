@@ -55,6 +55,13 @@ def region() -> str | None:
     return str(found) if found else None
 
 
+def ca_file() -> str | None:
+    """Return the configured file of certificate authorities (``AWS_CA_BUNDLE``), None if there is none."""
+    with _lock:
+        found = _session().get_config_variable("ca_bundle")
+    return str(found) if found else None
+
+
 def endpoint_url() -> str | None:
     """Return the configured endpoint of S3 (``AWS_ENDPOINT_URL_S3``, profile), None if it is Amazon's.
 

@@ -71,6 +71,7 @@ class Client:
             port=place.server.port,
             provenance=place.provenance,
             timeout_s=timeout_s,
+            route=place.route,
         )
         default = self._connection.default_port == place.server.port
         host = f"[{place.host}]" if ":" in place.host else place.host

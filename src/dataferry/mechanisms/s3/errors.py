@@ -13,6 +13,7 @@ from dataferry.domain.errors import (
     DestinationExistsError,
     IntegrityError,
     NoSpaceError,
+    ObjectArchivedError,
     ObjectNotFoundError,
     ProtocolError,
     ServerError,
@@ -28,6 +29,7 @@ _BY_CODE: dict[str, type[StorageError]] = {
     "NoSuchKey": ObjectNotFoundError,
     "NoSuchVersion": ObjectNotFoundError,
     "NoSuchUpload": UploadGoneError,
+    "InvalidObjectState": ObjectArchivedError,
     "AccessDenied": AccessDeniedError,
     "AllAccessDisabled": AccessDeniedError,
     "AccountProblem": AccessDeniedError,
@@ -64,6 +66,8 @@ _BY_CODE: dict[str, type[StorageError]] = {
 }
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: check its name, or create it first",
+    "InvalidObjectState": "it is archived (Glacier, Deep Archive or an archive tier): restore it with"
+    " `aws s3api restore-object`, wait until that is done, then retry",
     "InvalidAccessKeyId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret access key or the region is not right",
     "AuthorizationHeaderMalformed": "the region is not right",

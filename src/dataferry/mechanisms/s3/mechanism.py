@@ -11,6 +11,7 @@ from dataferry.domain.location import Location, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.mechanisms.base import Endpoint, GrantMode
+from dataferry.mechanisms.routes import refuse_route, route_of
 from dataferry.mechanisms.s3 import ambient, schemas, settings
 from dataferry.mechanisms.s3.address import (
     Place,
@@ -32,6 +33,7 @@ from dataferry.mechanisms.s3.signing import Credentials
 from dataferry.mechanisms.s3.sink import SINK_CAPABILITIES, S3Sink
 from dataferry.mechanisms.s3.source import SOURCE_CAPABILITIES, S3Source
 from dataferry.net.connections import Network
+from dataferry.net.routes import USUAL, Route
 
 _AS_THE_BUCKET_SAYS = Storing()
 _PROFILE = "https://w3id.org/dspace-sig/profile/s3"
@@ -71,10 +73,17 @@ class S3Mechanism:
         """Return ``s3://bucket[/key]`` with the machine's ambient endpoint, region and credentials."""
         written = parse_s3_url(url)
         server = Server.of(ambient.endpoint_url(), region=ambient.region(), bucket=written.bucket)
-        return _place(written, server, ambient.credentials, provenance=Provenance.OPERATOR)
+        return _place(
+            written,
+            server,
+            ambient.credentials,
+            provenance=Provenance.OPERATOR,
+            route=Route(ca_file=ambient.ca_file()),
+        )
 
     def at_address(self, address: DataAddress) -> Place:
         """Return the place of a DataAddress from a message, with the credentials that it brings itself."""
+        refuse_route(address)
         written = parse_address(address)
         credentials = external_credentials(address)
         server = Server.of(
@@ -151,8 +160,8 @@ class S3Mechanism:
                 bucket=written.bucket,
             )
             share = settings.share_of(given, server)
-            storing = settings.storing_of(given)
-        except AddressError as exc:
+            storing, route = settings.storing_of(given), route_of(given)
+        except (AddressError, ConfigError) as exc:
             raise ConfigError(f"location {location.name}: {exc.message}") from exc
         own = settings.credentials_of(given, "")
         return _place(
@@ -165,6 +174,7 @@ class S3Mechanism:
             payload_signing=given.get("payload_signing", False),
             storing=storing,
             tags=given.get("tags", True),
+            route=route,
             share=share,
         )
 
@@ -180,6 +190,7 @@ def _place(
     payload_signing: bool = False,
     storing: Storing = _AS_THE_BUCKET_SAYS,
     tags: bool = True,
+    route: Route = USUAL,
     share: Share | None = None,
 ) -> Place:
     """Put a place together."""
@@ -195,6 +206,7 @@ def _place(
         payload_signing=payload_signing,
         storing=storing,
         tags=tags,
+        route=route,
         share=share,
     )
 

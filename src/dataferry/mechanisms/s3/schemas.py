@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dataferry.mechanisms.routes import ROUTE_DEPENDENCIES, ROUTE_PROPERTIES
+
 STORAGE_CLASS = "^[A-Z][A-Z0-9_]{0,63}$"
 KEY_ID = "^[A-Za-z0-9:/_+=,.@-]{1,2048}$"
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
@@ -76,6 +78,7 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "share_endpoint_url": _text(
             "What the other side dials; endpoint_url if absent.", pattern="^https?://"
         ),
+        **ROUTE_PROPERTIES,
     },
     "dependentRequired": {
         "access_key_id": ["secret_access_key"],
@@ -86,6 +89,7 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "share_access_key_id": ["share_secret_access_key"],
         "share_secret_access_key": ["share_access_key_id"],
         "share_session_token": ["share_access_key_id"],
+        **ROUTE_DEPENDENCIES,
     },
     "allOf": [
         {
