@@ -50,7 +50,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
         for key, inner in model.model_fields.items():
             nested = model_in(inner.annotation)
             if nested is not None:
-                yield f"[[{name}.{key}]]", nested
+                yield f"[[{heading.strip('[]')}.{key}]]", nested
 
 
 KEYS = [

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.app.section import Bandwidth, LocationName, Name, Section, Windows, http_url
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
 from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
@@ -142,7 +142,12 @@ class LocationSettings(BaseModel):
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None,
         description="Bound of all transfers of this process together that read from it or write to it, bytes"
-        " a second. None: no bound of its own.",
+        " a second; each has its fair part. None: no bound of its own.",
+    )
+    bandwidth_windows: Windows = Field(
+        default=(),
+        description="Times of the week in which another bound than `bandwidth_bytes_per_s` holds; at most"
+        " 50. Empty: always that one.",
     )
 
     @property
@@ -153,6 +158,7 @@ class LocationSettings(BaseModel):
             part_size_bytes=self.part_size_bytes,
             multipart_threshold_bytes=self.multipart_threshold_bytes,
             bandwidth_bytes_per_s=self.bandwidth_bytes_per_s,
+            bandwidth_windows=tuple(window.window for window in self.bandwidth_windows),
         )
 
     @property

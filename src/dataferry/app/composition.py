@@ -29,10 +29,12 @@ from dataferry.app.wiring import (
     landing_zones,
     network_of,
     proxy_password,
+    total_bandwidth,
 )
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import ConfigError, InputError
 from dataferry.domain.location import ControlPlane
+from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
@@ -89,6 +91,7 @@ def flow_policy(settings: Settings) -> FlowPolicy:
         grant_ttl_s=engine.grant_ttl_s,
         run_retries=engine.flow_retries,
         sweep_interval_s=engine.sweep_interval_s,
+        bandwidth=total_bandwidth(settings),
         max_part_size_bytes=engine.max_part_size_bytes,
         limits=engine_limits(settings),
         overwrite=engine.overwrite,
@@ -176,6 +179,7 @@ class Service:
             preparations=preparations,
             network=network,
             schedule=RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff),
+            bandwidths=Bandwidths(clock),
             policy=policy,
             clock=clock,
         )

@@ -94,6 +94,7 @@ def _transfer(
         manifest=options.manifest,
         earlier=earlier,
         selection=ends.selection,
+        bandwidths=ends.bandwidths,
     )
     return transfer, earlier
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,11 @@ from dataferry.app.environment_proxies import environment_proxies
 from dataferry.app.outcome import CopyOptions
 from dataferry.app.place_lock import PlaceLock
 from dataferry.app.places import KnownLocations, find_place, location_of
+from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, InputError
 from dataferry.domain.limits import LocationLimits
+from dataferry.domain.location import Location
+from dataferry.engine.bandwidth import Bandwidth, Bandwidths
 from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import EngineLimits, Verify
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source
@@ -41,6 +45,7 @@ class Ends:
     network: Network
     selection: Selection = field(default_factory=Selection)
     verify: Verify = Verify.BEST
+    bandwidths: tuple[Bandwidth, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -112,32 +117,41 @@ def open_ends(source: str, destination: str, options: CopyOptions) -> tuple[Ends
         network = network_of(settings, otherwise=proxies)
         limits = options.limits(engine_limits(settings))
         verify = settings.engine.verify
+    found = tuple(location_of(text, locations) for text in (source, destination))
     ends = Ends(
         source=find_place(source, locations=locations, registry=registry),
         destination=find_place(destination, locations=locations, registry=registry),
         network=network,
         selection=options.selection,
         verify=options.verify or verify,
+        bandwidths=_bandwidths(settings, found),
     )
     ends.refuse_overlap()
-    return ends, _within_locations(limits, (source, destination), locations, options)
+    return ends, _within_locations(limits, found, options)
 
 
 def _within_locations(
-    limits: EngineLimits, ends: tuple[str, str], locations: KnownLocations | None, options: CopyOptions
+    limits: EngineLimits, found: Sequence[Location | None], options: CopyOptions
 ) -> EngineLimits:
     """What both locations ask; sizes on the command line come before theirs, and bounds hold together."""
-    if locations is None:
+    if not any(found):
         return limits
-    from dataferry.flows.transfer_options import least, located
+    from dataferry.flows.transfer_options import located
 
-    source, sink = (
-        LocationLimits() if found is None else found.limits
-        for found in (location_of(text, locations) for text in ends)
-    )
-    bandwidth = least(limits.bandwidth_bytes_per_s, source.bandwidth_bytes_per_s, sink.bandwidth_bytes_per_s)
-    merged = replace(located(limits, source, sink), bandwidth_bytes_per_s=bandwidth)
-    return replace(merged, **options.sizes)
+    source, sink = (LocationLimits() if end is None else end.limits for end in found)
+    return replace(located(limits, source, sink), **options.sizes)
+
+
+def _bandwidths(settings: Settings | None, found: Sequence[Location | None]) -> tuple[Bandwidth, ...]:
+    """The bounds beside that of the copy itself: of each location once, and of the process."""
+    if settings is None:
+        return ()
+    from dataferry.app.wiring import total_bandwidth
+
+    bandwidths = Bandwidths(SystemClock())
+    named = {location.name: location.limits.bandwidth for location in found if location is not None}
+    bounds = [bandwidths.of(f"location {name}", schedule) for name, schedule in named.items()]
+    return tuple(chain(*bounds, bandwidths.of("this process", total_bandwidth(settings))))
 
 
 def _settings(config: str | None) -> Settings | None:

@@ -17,7 +17,7 @@ from dataferry.app.catalogue import (
     LocationSettings,
     ParticipantSettings,
 )
-from dataferry.app.section import Bandwidth, LocationName, Name, Section, http_url
+from dataferry.app.section import Bandwidth, LocationName, Name, Section, Windows, http_url
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES
 from dataferry.engine.transfer import Overwrite, Verify
 
@@ -232,6 +232,16 @@ class EngineSettings(Section):
         default=None,
         description="Directory for it; the files there have no name and vanish with the process. None: the"
         " system's directory for temporary files. Name another where that one is kept in memory (`tmpfs`).",
+    )
+    total_bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None,
+        description="Bound of all transfers of this process together, bytes a second; each has its fair part."
+        " None: no bound.",
+    )
+    bandwidth_windows: Windows = Field(
+        default=(),
+        description="Times of the week in which another bound than `total_bandwidth_bytes_per_s` holds; at"
+        " most 50. Empty: always that one.",
     )
     max_part_size_bytes: int = Field(
         default=64 * 1024 * 1024,

@@ -11,6 +11,7 @@ from dataferry.app.catalogue import ControlPlaneSettings
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.domain.schedule import Schedule
 from dataferry.engine.transfer import EngineLimits
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -86,6 +87,15 @@ def engine_limits(settings: Settings) -> EngineLimits:
         max_unknown_length_bytes=engine.max_unknown_length_bytes,
         spool_bytes=engine.spool_bytes,
         spool_directory=engine.spool_directory,
+    )
+
+
+def total_bandwidth(settings: Settings) -> Schedule:
+    """Bound of all transfers of a process together."""
+    engine = settings.engine
+    return Schedule(
+        bytes_per_s=engine.total_bandwidth_bytes_per_s,
+        windows=tuple(window.window for window in engine.bandwidth_windows),
     )
 
 

@@ -51,7 +51,7 @@ class Bar:
         total = f"{progress.objects_total}{'' if progress.plan_complete else '+'}"
         self._bar.update(
             self._task,
-            description=f"{finished}/{total} objects{checked}",
+            description=progress.waiting or f"{finished}/{total} objects{checked}",
             completed=progress.bytes_transferred,
             total=None if progress.objects_unsized else progress.bytes_total,
         )

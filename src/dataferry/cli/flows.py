@@ -26,10 +26,10 @@ COLUMNS = ("flow", "state", "run", "role", "dataset", "done", "moved")
 WATCHED = ("flow", "state", "run", "done", "moved", "rate", "left")
 # What `show` tells of a flow, in this order, where there is something to tell.
 FACTS = (
-    "dataFlowId", "processId", "id", "state", "run", "reason", "lastErrorKind", "lastError", "source", "sink",
-    "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId", "participantId",
-    "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels", "verification", "attempt",
-    "createdAt", "updatedAt",
+    "dataFlowId", "processId", "id", "state", "run", "waitingFor", "reason", "lastErrorKind", "lastError",
+    "source", "sink", "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId",
+    "participantId", "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels",
+    "verification", "attempt", "createdAt", "updatedAt",
 )  # fmt: skip
 COUNTS = ("bytesResumed", "bytesRetransferred", "bytesVerified")
 MAX_FAILURES = 20

@@ -20,11 +20,20 @@ class Silent:
         """Nothing to show."""
 
 
+class Terse(Silent):
+    """Says only why nothing moves for hours: for logs of jobs that run at night."""
+
+    def noted(self, kind: str, message: str) -> None:
+        """Show what is waited for."""
+        if kind == "waiting":
+            sys.stderr.write(f"dataferry: {message}\n")
+
+
 @contextmanager
 def watcher(*, quiet: bool) -> Iterator[Observer]:
-    """Return who watches a transfer: a bar on a terminal, else nobody."""
+    """Return who watches a transfer: a bar on a terminal, else one that hardly speaks."""
     if quiet or not sys.stderr.isatty():
-        yield Silent()
+        yield Silent() if quiet else Terse()
         return
     from dataferry.cli.bar import Bar
 

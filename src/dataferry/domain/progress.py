@@ -19,6 +19,7 @@ class Progress:
         throughput_bytes_per_s: Over the last seconds.
         eta_s: None until the total is final and bytes move.
         workers: How many may work now.
+        waiting: What it waits for while nothing may flow, and until when; None while it may.
     """
 
     objects_total: int = 0
@@ -35,6 +36,7 @@ class Progress:
     eta_s: float | None = None
     plan_complete: bool = False
     workers: int = 0
+    waiting: str | None = None
 
     @property
     def is_total_final(self) -> bool:

@@ -9,7 +9,7 @@ from dataferry.domain.clock import Clock
 from dataferry.domain.errors import AccessDeniedError, DataFerryError
 from dataferry.domain.ledger import Attempt, Ledger, ObjectRow
 from dataferry.domain.objects import Capability
-from dataferry.engine.limits import Bandwidth
+from dataferry.engine.bandwidth import Share
 from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
 from dataferry.engine.spool import Bounds, bounds
@@ -29,6 +29,7 @@ class Course:
     Attributes:
         halt: Set when we are told to stop, and when an error ends the attempt.
         denials: Objects refused by the access rules since the last that arrived.
+        bandwidth: What it has of every bound; None if there is none.
     """
 
     transfer: Transfer
@@ -40,10 +41,11 @@ class Course:
     retrier: Retrier
     tally: Tally
     tags: Tags
-    bandwidth: Bandwidth | None
+    bandwidth: Share | None
     denials: int = 0
     _lock: Lock = field(default_factory=Lock)
     _error: BaseException | None = None
+    _held: tuple[bool, str] | None = None
 
     @property
     def error(self) -> BaseException | None:
@@ -56,6 +58,18 @@ class Course:
             if self._error is None and not self.halt.is_set:
                 self._error = error
         self.halt.set()
+
+    def look_at_bandwidth(self) -> None:
+        """Tell the observer, once for each change, which bound holds the transfer."""
+        if self.bandwidth is None:
+            return
+        state = self.bandwidth.state()
+        if state == self._held:
+            return
+        self._held = state
+        is_closed, text = state or (False, "no bandwidth limit holds the transfer now")
+        self.tally.waiting = text if is_closed else None
+        self.observer.noted("waiting" if is_closed else "bandwidth", text)
 
     def is_denied(self, error: DataFerryError) -> bool:
         """Return True once so many objects in a row were refused that it is the credentials' fault."""

@@ -57,9 +57,12 @@ class Crew:
     def watch(self) -> None:
         """Called by the monitor at each tick: end calls that stall, and tune."""
         now = self._course.clock.monotonic()
+        self._course.look_at_bandwidth()
         for worker in tuple(self._workers):
             worker.hands.look(now)
-        if self._gauge is not None and self._tuning.most > 1:
+        if self._course.tally.waiting is not None:
+            self._begin_measuring(SETTLE_S)  # what nobody may move tells nothing
+        elif self._gauge is not None and self._tuning.most > 1:
             seen = self._gauge.tick(now)
             if seen is not None:
                 self._tune(seen)

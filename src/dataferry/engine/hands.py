@@ -15,9 +15,10 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 from dataferry.domain.objects import ObjectInfo, PartReceipt
+from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.engine.connections import Connections
 from dataferry.engine.course import Course
-from dataferry.engine.pump import BUFFER_BYTES, Meter, pump
+from dataferry.engine.pump import BUFFER_BYTES, Meter, paced, pump
 from dataferry.engine.spool import Spool
 from dataferry.mechanisms.base import ByteStream, PartWrite
 
@@ -29,10 +30,14 @@ class Hands:
 
     Args:
         course: The attempt.
+
+    Attributes:
+        settle: Called before a long wait, to write down what is not written yet.
     """
 
     def __init__(self, course: Course) -> None:
         self.course = course
+        self.settle: Callable[[], None] = lambda: None
         self.connections = Connections(course.transfer.source, course.transfer.sink)
         self.meter: Meter = course.tally.meter()
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
@@ -80,9 +85,27 @@ class Hands:
                 raise
 
         begin = meter.bytes
-        result = self.trying(what, once)
+        result = self.when_open(lambda: self.trying(what, once))
         meter.retransferred += min(meter.bytes - begin, most)
         return result
+
+    def when_open(self, operation: Callable[[], T]) -> T:
+        """Run an operation when bandwidth windows let something flow; again where one shut in its middle.
+
+        While they do not, no request lies open. What was sent of one is sent again, and is no failed try.
+        """
+        course = self.course
+        if course.bandwidth is None:
+            return operation()
+        while True:
+            try:
+                course.bandwidth.refuse_closed()
+                return operation()
+            except WindowClosedError:
+                if not course.transfer.waits_for_windows:
+                    raise
+                self.settle()
+                course.bandwidth.wait_open()
 
     def carry(
         self, stream: ByteStream, write: PartWrite, length_bytes: int, *, to_end: bool = False
@@ -126,8 +149,9 @@ class Hands:
             count = stream.readinto(self._buffer[: min(piece, left)])
             if not count:
                 raise ShortBodyError(f"the destination ended {left} bytes early", operation="read back")
-            if bandwidth is not None:
-                bandwidth.take(count)
+            read = 0
+            while bandwidth is not None and read < count:
+                read += paced(count - read, meter, bandwidth)
             total = crc64nvme(self._buffer[:count], total)
             left -= count
             meter.beat += 1
@@ -191,7 +215,7 @@ class Hands:
     def look(self, now: float) -> None:
         """Called by the monitor: end a call that has shown no life for ``stall_timeout_s``."""
         meter = self.meter
-        if not meter.busy or meter.beat != self._seen_beat:
+        if not meter.busy or meter.waiting or meter.beat != self._seen_beat:
             self._seen_beat, self._seen_at = meter.beat, now
         elif now - self._seen_at >= self.course.transfer.limits.stall_timeout_s:
             self._seen_at = now

@@ -38,6 +38,7 @@ class Tally:
         self.planned_unsized = 0
         self.plan_complete = start.plan_complete
         self.workers = 0
+        self.waiting: str | None = None
 
     def rebase(self, start: Totals) -> None:
         """Begin from other totals, before any byte moved."""
@@ -106,6 +107,7 @@ class Tally:
             eta_s=left / rate if is_final and rate > 0 else None,
             plan_complete=plan_complete,
             workers=self.workers,
+            waiting=self.waiting,
         )
 
     def _throughput(self, moved: int) -> float:

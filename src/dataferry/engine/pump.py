@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataferry.domain.errors import ShortBodyError
-from dataferry.engine.limits import Bandwidth
+from dataferry.engine.bandwidth import Share
 from dataferry.mechanisms.base import ByteStream, PartWrite
 
 BUFFER_BYTES = 1024 * 1024
@@ -28,6 +28,7 @@ class Meter:
         sized, sized_bytes: Objects whose length turned out on the way, and the sum of those lengths.
         beat: Grows with every sign of life.
         busy: True inside a call that must show life.
+        waiting: True while it waits for bandwidth: then it need not.
     """
 
     bytes: int = 0
@@ -42,6 +43,7 @@ class Meter:
     sized_bytes: int = 0
     beat: int = 0
     busy: bool = False
+    waiting: bool = False
 
 
 def pump(
@@ -50,7 +52,7 @@ def pump(
     length_bytes: int,
     buffer: memoryview,
     meter: Meter,
-    bandwidth: Bandwidth | None = None,
+    bandwidth: Share | None = None,
 ) -> None:
     """Move exactly ``length_bytes`` from ``stream`` to ``write``, counting them in ``meter``.
 
@@ -58,16 +60,41 @@ def pump(
         ShortBodyError: The stream ended early.
         StorageError: As of ``readinto`` and ``send``.
         StoppedError: While waiting for bandwidth.
+        WindowClosedError: Nothing may flow for some time.
     """
-    piece = len(buffer) if bandwidth is None else min(len(buffer), bandwidth.piece_bytes)
     left = length_bytes
     while left:
+        piece = len(buffer) if bandwidth is None else min(len(buffer), bandwidth.piece_bytes)
         count = stream.readinto(buffer[: min(piece, left)])
         if not count:
             raise ShortBodyError(f"the source ended {left} bytes early", operation="read")
-        if bandwidth is not None:
-            bandwidth.take(count)
-        write.send(buffer[:count])
+        if bandwidth is None:
+            write.send(buffer[:count])
+        else:
+            _send_bounded(write, buffer[:count], meter, bandwidth)
         left -= count
         meter.bytes += count
         meter.beat += 1
+
+
+def _send_bounded(write: PartWrite, data: memoryview, meter: Meter, bandwidth: Share) -> None:
+    """Send as bandwidth allows: where that became less meanwhile, in smaller pieces."""
+    sent = 0
+    while sent < len(data):
+        count = paced(len(data) - sent, meter, bandwidth)
+        write.send(data[sent : sent + count])
+        meter.beat += 1
+        sent += count
+
+
+def paced(count_bytes: int, meter: Meter, bandwidth: Share) -> int:
+    """Wait until some of ``count_bytes`` may flow, which is no stall; return how many.
+
+    Raises:
+        StoppedError, WindowClosedError: As of ``Share.take``.
+    """
+    meter.waiting = True
+    try:
+        return bandwidth.take(count_bytes)
+    finally:
+        meter.waiting = False

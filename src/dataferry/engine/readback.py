@@ -87,8 +87,11 @@ def _compare(hands: Hands, there: ObjectInfo, part: PartPlan, sent: int | None, 
     def once() -> int:
         return _sum(hands, there, part)
 
+    def tried() -> int:
+        return hands.trying(f"reading back {what}", once, at_once=(IntegrityError,))
+
     for _ in range(LOOKS):
-        if hands.trying(f"reading back {what}", once, at_once=(IntegrityError,)) == sent:
+        if hands.when_open(tried) == sent:
             hands.meter.verified += part.length_bytes
             return
     raise IntegrityError(

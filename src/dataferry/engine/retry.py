@@ -20,6 +20,7 @@ from dataferry.domain.errors import (
     UntrustedCertificateError,
     UploadGoneError,
 )
+from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.engine.limits import Pause
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Observer
@@ -44,6 +45,7 @@ DOOMS = (
     UnauthorizedError,
     UntrustedCertificateError,
     UnreachableError,
+    WindowClosedError,
 )
 
 

@@ -10,11 +10,13 @@ from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
 from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState
 from dataferry.domain.objects import Capability
+from dataferry.domain.schedule import Schedule
+from dataferry.engine.bandwidth import Bandwidth, Share
 from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
-from dataferry.engine.limits import Bandwidth, Pause
+from dataferry.engine.limits import Pause
 from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.progress import Monitor, Tally
@@ -66,12 +68,16 @@ def run(
     course = course_of(transfer, ledger, observer, clock, halt)
     unregister = stop.on_stop(halt.set)
     try:
+        if course.bandwidth is not None and not transfer.waits_for_windows:
+            course.bandwidth.refuse_closed()
         _move(course)
         if not halt.is_set:
             write_manifest(course)
     finally:
         unregister()
         course.tags.tell()
+        if course.bandwidth is not None:
+            course.bandwidth.close()
     if course.error is not None and not isinstance(course.error, StoppedError):
         raise course.error
     if halt.is_set:
@@ -103,10 +109,16 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
         retrier=Retrier(limits, halt, Pause(clock, halt), observer),
         tally=Tally(ledger.totals(transfer.id), clock),
         tags=Tags(transfer, observer),
-        bandwidth=Bandwidth(limits.bandwidth_bytes_per_s, clock, halt)
-        if limits.bandwidth_bytes_per_s
-        else None,
+        bandwidth=_bandwidth(transfer, clock, halt),
     )
+
+
+def _bandwidth(transfer: Transfer, clock: Clock, halt: Stop) -> Share | None:
+    """Put together the transfer's own bound and those that it shares; None if there is none."""
+    rate = transfer.limits.bandwidth_bytes_per_s
+    own = () if rate is None else (Bandwidth("this transfer", Schedule(bytes_per_s=rate), clock),)
+    bounds = (*own, *transfer.bandwidths)
+    return Share(bounds, halt) if bounds else None
 
 
 def _move(course: Course) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
+from dataferry.engine.bandwidth import Bandwidth
 from dataferry.engine.selection import Selection
 from dataferry.mechanisms.base import Sink, Source
 
@@ -45,7 +46,7 @@ class EngineLimits:
         stall_timeout_s: No byte for this long fails the part, to be retried.
         attempts: Of one part or object, before it fails for good.
         backoff_s, max_backoff_s: Exponential with full jitter.
-        bandwidth_bytes_per_s: All workers together; None is no bound.
+        bandwidth_bytes_per_s: All workers of one transfer together; None is no bound.
         max_unknown_length_bytes: The most of an object whose source does not say its length.
         spool_bytes: What one such object may take on this machine's disk: a part, or the whole object where
             the sink takes no parts.
@@ -70,6 +71,9 @@ class Transfer:
     """One attempt's task: from a source to a sink, under an epoch.
 
     Attributes:
+        bandwidths: Bounds that it shares with others, beside that of its limits.
+        waits_for_windows: Whether it stays where a bandwidth window lets nothing flow; else it ends with
+            ``WindowClosedError``, to be tried again later.
         earlier: A finished transfer between the same two places in the same ledger: what it brought and has
             not changed since is skipped.
         selection: Which objects it is about; the plan in the ledger belongs to it.
@@ -86,6 +90,8 @@ class Transfer:
     earlier: str | None = None
     selection: Selection = field(default_factory=Selection)
     manifest: bool = False
+    bandwidths: tuple[Bandwidth, ...] = ()
+    waits_for_windows: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

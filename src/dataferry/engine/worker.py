@@ -51,6 +51,7 @@ class Worker:
         self._feed = feed
         self.hands = Hands(course)
         self._arrivals = Arrivals(course)
+        self.hands.settle = self._arrivals.commit
         self.thread = Thread(target=self._run, name=f"ferry-worker-{number}", daemon=True)
         source = course.transfer.source.capabilities
         self._looks = Capability.VALIDATORS in source

@@ -7,8 +7,10 @@ records nothing if the row says meanwhile that the work is no longer this attemp
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from uuid import UUID
 
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
@@ -25,6 +27,8 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane
+from dataferry.domain.progress import Progress
+from dataferry.engine.bandwidth import Bandwidth, WindowClosedError, refuse_closed
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
@@ -39,6 +43,10 @@ from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.attempts")
+
+# How often a flow that waits for a bandwidth window looks whether that was changed.
+WINDOW_CHECK_S = 60.0
+_LOCATION = "location "
 
 
 class InternalError(DataFerryError):
@@ -84,7 +92,7 @@ class Attempts:
             if flow is not None and flow.state in {State.PREPARING, State.STARTING}:
                 self._claimed(flow_id, self._prepare)
                 flow = self._queued(flow_id) if self._shared.schedule.is_due(flow_id) else None
-            if flow is not None and self._has_destination(flow):
+            if flow is not None and self._is_open(flow) and self._has_destination(flow):
                 self._claimed(flow_id, lambda claimed: self._move(claimed, stop))
         except NotFoundError:
             self._shared.schedule.forget(flow_id)
@@ -98,6 +106,49 @@ class Attempts:
         with self._shared.store.snapshot() as tx:
             flow = tx.flows.get(flow_id)
         return flow if flow.run is Run.QUEUED else None
+
+    def _is_open(self, flow: DataFlow) -> bool:
+        """Return whether bandwidth windows let something flow; else have the flow wait, without a thread."""
+        try:
+            refuse_closed(self._bandwidths(self._shared.resolver.ends(flow)))
+        except WindowClosedError as error:
+            self._wait_for_window(flow, error)
+            return False
+        except DataFerryError:
+            return True  # the attempt meets it again, and records it
+        return True
+
+    def _bandwidths(self, ends: Ends) -> tuple[Bandwidth, ...]:
+        """Return the bounds that a flow shares with others: of its locations, each once, and of all flows."""
+        places = (ends.source, ends.sink)
+        locations = {place.location.name: place.limits for place in places if place and place.location}
+        shared = self._shared
+        bounds = [
+            shared.bandwidths.of(_LOCATION + name, limits.bandwidth) for name, limits in locations.items()
+        ]
+        return tuple(chain(*bounds, shared.bandwidths.of("this plane", shared.policy.bandwidth)))
+
+    def renew_bounds(self) -> None:
+        """Have bounds that flows share now be as their locations are set now; called every moment."""
+        for name in self._shared.bandwidths.names:
+            location = name.removeprefix(_LOCATION)
+            if location != name:
+                with contextlib.suppress(NotFoundError):
+                    self._shared.bandwidths.of(
+                        name, self._shared.catalogue.location(location).limits.bandwidth
+                    )
+
+    def _wait_for_window(self, flow: DataFlow, error: WindowClosedError) -> None:
+        """Try again when the window opens; windows that are changed meanwhile are noticed within a minute."""
+        opens_in_s = WINDOW_CHECK_S if error.opens_in_s is None else error.opens_in_s
+        if not self._shared.schedule.hold(flow.id, min(opens_in_s, WINDOW_CHECK_S), error.message):
+            return
+        with self._shared.store.transaction() as tx:
+            tx.events.add(flow.id, "waiting", error.message)
+            moment = tx.progress.get(flow.id) or Progress()
+            tx.progress.put(
+                flow.id, replace(moment, waiting=error.message, throughput_bytes_per_s=0.0, eta_s=None)
+            )
 
     def _has_destination(self, flow: DataFlow) -> bool:
         """Claim the flow's destination; False if another flow is writing there (rule 9)."""
@@ -124,6 +175,9 @@ class Attempts:
             work(flow)
         except StoppedError:
             self._record(flow, lambda _, row: replace(row, run=Run.QUEUED))
+        except WindowClosedError as exc:
+            if self._record(flow, lambda _, row: replace(row, run=Run.QUEUED)) is not None:
+                self._wait_for_window(flow, exc)
         except FencedError:
             _log.info("attempt is fenced", flow_id=str(flow_id), epoch=flow.epoch)
         except DataFerryError as exc:
@@ -141,6 +195,7 @@ class Attempts:
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""
+        self._shared.schedule.release(flow.id)
         result = self._transfer(flow, stop)
         if result.is_complete:
             self._shared.schedule.forget(flow.id)
@@ -167,6 +222,8 @@ class Attempts:
                     limits=options.limits,
                     overwrite=options.overwrite,
                     verify=shared.policy.verify,
+                    bandwidths=self._bandwidths(ends),
+                    waits_for_windows=False,
                 )
                 with FlowObserver(
                     shared.store, flow.id, shared.clock, policy.progress_interval_s
@@ -185,8 +242,7 @@ class Attempts:
         """How a flow's bytes are to move: as configured, within that as its message asks."""
         policy = self._shared.policy
         limits = located(policy.limits, _limits(ends.source), _limits(ends.sink))
-        places = (_limits(ends.source).bandwidth_bytes_per_s, _limits(ends.sink).bandwidth_bytes_per_s)
-        bound = least(limits.bandwidth_bytes_per_s, ends.bandwidth_bytes_per_s, *places)
+        bound = least(limits.bandwidth_bytes_per_s, ends.bandwidth_bytes_per_s)
         return TransferOptions(
             limits=replace(limits, bandwidth_bytes_per_s=bound), overwrite=policy.overwrite
         ).asked(AskedOptions.of(flow.metadata), max_part_size_bytes=policy.max_part_size_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dataferry.domain.schedule import Schedule
 from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 
 
@@ -39,6 +40,7 @@ class FlowPolicy:
         registration_interval_s: A control plane that lost its memory learns of us again within this time.
         sweep_interval_s: How long work whose wake-up was lost may lie.
         progress_interval_s: How often a running flow's progress row is written.
+        bandwidth: Of all flows of this process together.
         max_part_size_bytes: The largest part that a message may ask for.
         verify: How far what is moved is proved; a message may ask for more, never for less.
     """
@@ -57,6 +59,7 @@ class FlowPolicy:
     registration_interval_s: float = 3600.0
     sweep_interval_s: float = 1.0
     progress_interval_s: float = 1.0
+    bandwidth: Schedule = field(default_factory=Schedule)
     max_part_size_bytes: int = 64 * 1024 * 1024
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT

@@ -21,7 +21,7 @@ class _Failures:
 
 
 class RetrySchedule:
-    """Counts the failures of flows in a row, and says when the next try is due.
+    """Counts the failures of flows in a row, and says when the next try of one is due, failed or held.
 
     Args:
         clock: Time.
@@ -35,12 +35,27 @@ class RetrySchedule:
         self._backoff = backoff
         self._lock = Lock()
         self._failures: dict[UUID, _Failures] = {}
+        self._held: dict[UUID, tuple[float, str]] = {}
 
     def is_due(self, flow_id: UUID) -> bool:
         """Return whether the flow may be tried now."""
         with self._lock:
+            now = self._clock.monotonic()
             failures = self._failures.get(flow_id)
-            return failures is None or failures.due_at <= self._clock.monotonic()
+            held_until, _ = self._held.get(flow_id, (now, ""))
+            return held_until <= now and (failures is None or failures.due_at <= now)
+
+    def hold(self, flow_id: UUID, delay_s: float, why: str) -> bool:
+        """Have the flow wait without having failed; return whether the reason is news."""
+        with self._lock:
+            _, known = self._held.get(flow_id, (0.0, None))
+            self._held[flow_id] = (self._clock.monotonic() + delay_s, why)
+            return known != why
+
+    def release(self, flow_id: UUID) -> None:
+        """The flow waits no more."""
+        with self._lock:
+            self._held.pop(flow_id, None)
 
     def again_in_s(self, flow_id: UUID, *, at_least_s: float = 0.0) -> float | None:
         """Count a failure; return in how many seconds the next try is due, None if there is to be none."""
@@ -58,6 +73,7 @@ class RetrySchedule:
         """Forget a flow's failures: it went well, it ended, or somebody asked for a try now."""
         with self._lock:
             self._failures.pop(flow_id, None)
+            self._held.pop(flow_id, None)
 
 
 class Destinations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataferry.domain.clock import Clock
+from dataferry.engine.bandwidth import Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
@@ -25,6 +26,7 @@ class Shared:
         preparations: Does what prepare and start need to find out.
         network: How stores are reached.
         schedule: When failed attempts are tried again.
+        bandwidths: What transfers share.
         policy: Bounds.
         clock: Time.
     """
@@ -35,5 +37,6 @@ class Shared:
     preparations: Preparations
     network: Network
     schedule: RetrySchedule
+    bandwidths: Bandwidths
     policy: FlowPolicy
     clock: Clock

@@ -61,6 +61,7 @@ class Sweep:
     def tick(self) -> int:
         """Hand queued flows to the executor once; return how many were due."""
         self._requeue_lost()
+        self._attempts.renew_bounds()
         with self._shared.store.snapshot() as tx:
             queued = tx.flows.queued(MOST_QUEUED)
         due = [flow_id for flow_id in queued if self._attempts.is_due(flow_id)]

@@ -19,6 +19,7 @@ from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
@@ -160,6 +161,7 @@ def plane(
             preparations=preparations,
             network=network,
             schedule=schedule,
+            bandwidths=Bandwidths(clock),
             policy=policy,
             clock=clock,
         )

@@ -57,6 +57,10 @@ def no_fault(operation: str, key: str, number: int) -> None:
     """Let everything pass."""
 
 
+def ignore(kind: str, message: str) -> None:
+    """Take no note."""
+
+
 def md5(data: bytes) -> str:
     """ETag of plain bytes."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -721,12 +725,14 @@ class Witness:
     def __init__(self) -> None:
         self.progress: list[Progress] = []
         self.notes: list[tuple[str, str]] = []
+        self.noting: Callable[[str, str], None] = ignore
 
     def progressed(self, progress: Progress) -> None:
         self.progress.append(progress)
 
     def noted(self, kind: str, message: str) -> None:
         self.notes.append((kind, message))
+        self.noting(kind, message)
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.notes]

@@ -26,7 +26,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.objects import ObjectInfo
 from dataferry.engine.feed import BigObject, Feed, WholeObject
-from dataferry.engine.limits import Bandwidth, Pause
+from dataferry.engine.limits import Pause
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 
@@ -212,17 +212,6 @@ def test_bandwidth_is_kept_within_a_tenth() -> None:
     result = rig.go(limits=replace(LIMITS, bandwidth_bytes_per_s=rate))
 
     assert result.bytes / rate * 0.9 < result.seconds < result.bytes / rate * 1.1 + 0.3
-
-
-def test_waiting_for_bandwidth_ends_when_stopped() -> None:
-    """A stop ends the wait for the bucket."""
-    stop = Stop()
-    bandwidth = Bandwidth(10, SystemClock(), stop)
-    bandwidth.take(10_000)
-    stop.set()
-
-    with pytest.raises(StoppedError):
-        bandwidth.take(1)
 
 
 def test_big_objects_do_not_starve_small_ones() -> None:

@@ -78,7 +78,8 @@ class LocationBody(BaseModel):
     """A location; its name stands in the path.
 
     The other keys are its mechanism's, or those that every location may have: ``workers``,
-    ``part_size_bytes``, ``multipart_threshold_bytes``, ``bandwidth_bytes_per_s``.
+    ``part_size_bytes``, ``multipart_threshold_bytes``, ``bandwidth_bytes_per_s`` and
+    ``bandwidth_windows``.
     """
 
     model_config = ConfigDict(

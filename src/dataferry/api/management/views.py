@@ -15,6 +15,9 @@ from dataferry.domain.progress import Progress
 from dataferry.flows.management import FlowView
 from dataferry.store.records import FlowEvent, OutboxMessage
 
+# Runs in which a flow may wait for a bandwidth window.
+_AT_WORK = frozenset({Run.QUEUED, Run.RUNNING})
+
 
 def flow_view(view: FlowView) -> dict[str, Any]:
     """Show a flow with its progress."""
@@ -64,6 +67,7 @@ def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
         "objectsDone": counted and counted.objects_done,
         "objectsSkipped": counted and counted.objects_skipped,
         "objectsFailed": counted and counted.objects_failed,
+        "waitingFor": counted.waiting if counted is not None and flow.run in _AT_WORK else None,
         "running": flow.run is Run.RUNNING,
         "queued": flow.run is Run.QUEUED,
         "paused": flow.run is Run.HELD or flow.state is State.SUSPENDED,
