@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +14,7 @@ from dataferry.domain.errors import DataFerryError, InputError
 
 if TYPE_CHECKING:
     from dataferry.app.outcome import CopyOptions, Outcome
+    from dataferry.engine.preview import Preview
 
 MAX_ERRORS_SHOWN = 20
 EXAMPLES = """\b
@@ -154,7 +154,7 @@ def _preview(source: str, destination: str, options: CopyOptions, *, as_json: bo
 
     found = plan(source, destination, options, Silent())
     if as_json:
-        sys.stdout.write(json.dumps({"state": "planned", **asdict(found)}) + "\n")
+        sys.stdout.write(json.dumps(found.as_json()) + "\n")
         return
     size = f"{as_size(found.bytes_to_move)} of {as_size(found.bytes)}"
     if found.objects_of_unknown_length:
@@ -167,4 +167,30 @@ def _preview(source: str, destination: str, options: CopyOptions, *, as_json: bo
     if found.left_out:
         lines.append(f"left out by patterns: {found.left_out:,}")
     lines += [f"would skip {count:,}: {reason}" for reason, count in found.skipped.items()]
+    lines += estimated(found)
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def estimated(found: Preview) -> list[str]:
+    """Lines that say which way, how many requests and how long, and what that is said from."""
+    requests, duration = found.requests, found.duration
+    ends = (("source", requests.source), ("destination", requests.destination))
+    told = "; ".join(
+        f"{end}: {', '.join(f'{count:,} {what}' for what, count in counts.items())}" for end, counts in ends
+    )
+    count = f"{requests.least:,}" + (f" to {requests.most:,}" if requests.most > requests.least else "")
+    lines = [f"route: {found.strategy}: {found.why}", f"requests: {count} ({told})"]
+    if requests.objects_in_parts:
+        lines.append(f"in parts: {requests.objects_in_parts:,} objects, {requests.parts:,} parts")
+    if duration is not None:
+        bound = duration.bandwidth_bytes_per_s
+        limit = f", at most {as_size(bound)}/s" if bound else ""
+        there, here = (
+            1000 * seconds for seconds in (duration.source_latency_s, duration.destination_latency_s)
+        )
+        lines.append(
+            f"time: {duration.least_s:,.1f} s at least (a request took {there:.1f} ms at the source and "
+            f"{here:.1f} ms at the destination, {duration.workers} at once{limit}); "
+            f"{duration.at_reference_s:,.1f} s at 100 MiB/s"
+        )
+    return lines

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.ledger import Ledger, ObjectRow, ObjectState
 from dataferry.domain.objects import Capability
+from dataferry.engine.estimate import Duration, Requests
 from dataferry.engine.manifest import refuse_collision
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.run import STRATEGY, course_of, refuse_collisions
 from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import Observer, Transfer
+from dataferry.engine.transfer import Observer, Overwrite, Transfer
 
 PAGE_OBJECTS = 500
 MAX_NAMES = 20
+PROBES = 3
+ONLY_WAY = "no other way leads from this source to this destination"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +34,9 @@ class Preview:
         skipped: How many would be skipped, by reason.
         names: The first that would be moved.
         refused: The first whose names the destination can't have; they would fail.
+        strategy, why: The route, and why it is that one.
+        requests: What moving takes.
+        duration: How long it takes at least.
         left_out: How many the patterns left out, of those that had to be listed; None if an earlier run made
             the list.
     """
@@ -43,11 +50,35 @@ class Preview:
     names: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     left_out: int | None = None
+    requests: Requests = field(default_factory=Requests)
+    duration: Duration | None = None
     strategy: str = STRATEGY
+    why: str = ONLY_WAY
 
     def count_skipped(self, reason: str) -> None:
         """Count an object that need not be moved."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what programs are shown; its keys are a contract."""
+        return {
+            "state": "planned",
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "objects_to_move": self.objects_to_move,
+            "bytes_to_move": self.bytes_to_move,
+            "objects_of_unknown_length": self.objects_of_unknown_length,
+            "skipped": self.skipped,
+            "names": self.names,
+            "refused": self.refused,
+            "left_out": self.left_out,
+            "strategy": self.strategy,
+            "why": self.why,
+            "objects_in_parts": self.requests.objects_in_parts,
+            "parts": self.requests.parts,
+            "requests": self.requests.as_json(),
+            "time": None if self.duration is None else self.duration.as_json(),
+        }
 
 
 def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock | None = None) -> Preview:
@@ -70,12 +101,20 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
     if Capability.INJECTIVE_NAMES not in transfer.sink.capabilities:
         refuse_collisions(course)
     totals = ledger.totals(transfer.id)
+    tally, looks = course.tally, transfer.overwrite is not Overwrite.ALWAYS
+    requests = Requests()
+    requests.plan(
+        course,
+        listed=None if was_planned else tally.planned_objects + tally.left_out,
+        looked_up=tally.planned_objects if looks else 0,
+    )
     found = Preview(
         objects=totals.objects_total,
         bytes=totals.bytes_total,
-        left_out=None if was_planned else course.tally.left_out,
         bytes_to_move=max(0, totals.bytes_total - totals.bytes_done),
         objects_of_unknown_length=totals.objects_unsized,
+        left_out=None if was_planned else tally.left_out,
+        requests=requests,
     )
     for row in _rows(ledger, transfer.id):
         if row.state is ObjectState.SKIPPED:
@@ -84,10 +123,31 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
             found.count_skipped("an earlier run of this copy brought it")
         else:
             found.objects_to_move += 1
-            names = found.refused if row.target_key.startswith(UNPLACEABLE) else found.names
+            is_refused = row.target_key.startswith(UNPLACEABLE)
+            names = found.refused if is_refused else found.names
             if len(names) < MAX_NAMES:
                 names.append(row.source.name)
+            if not is_refused:
+                requests.move(course, row)
+    found.duration = Duration(
+        requests=requests,
+        bytes_to_move=found.bytes_to_move,
+        source_latency_s=_latency_s(transfer.source.probe, course.clock),
+        destination_latency_s=_latency_s(transfer.sink.probe, course.clock),
+        workers=transfer.limits.workers,
+        bandwidth_bytes_per_s=transfer.limits.bandwidth_bytes_per_s,
+    )
     return found
+
+
+def _latency_s(probe: Callable[[], None], clock: Clock) -> float:
+    """Measure one request that moves no byte; the first of several may have to connect."""
+    measured = []
+    for _ in range(PROBES):
+        began = clock.monotonic()
+        probe()
+        measured.append(clock.monotonic() - began)
+    return min(measured)
 
 
 def _rows(ledger: Ledger, transfer_id: str) -> Iterator[ObjectRow]:

@@ -1,0 +1,60 @@
+"""What is estimated of a plan that was begun, or of ends that can do less."""
+
+from __future__ import annotations
+
+from tests.unit.engine.attempts import LIMITS, PART, Rig, content
+from tests.unit.engine.memory import SOURCE_ALL
+
+from dataferry.domain.objects import Capability
+from dataferry.engine.estimate import Duration, Requests
+from dataferry.engine.preview import Preview, preview
+from dataferry.engine.transfer import Transfer
+
+
+def previewed(rig: Rig) -> Preview:
+    """What an attempt would do now."""
+    transfer = Transfer(
+        id="t", epoch=rig.ledger.begin("t").epoch, source=rig.source, sink=rig.sink, limits=LIMITS
+    )
+    return preview(transfer, rig.ledger, rig.witness)
+
+
+def test_parts_that_are_there_are_not_counted_again() -> None:
+    """A crash after two of six parts leaves four, a listing of the parts, and no new upload."""
+    rig = Rig({"large": content(6 * PART)})
+    rig.crash("put_part", 3)
+
+    found = previewed(rig)
+
+    assert (found.requests.objects_in_parts, found.requests.parts) == (1, 4)
+    assert found.requests.source == {"check": 1, "look": 1, "read": 4}
+    assert found.requests.destination == {
+        "check": 1, "list_parts": 1, "part": 4, "complete": 1, "look": 1,
+    }  # fmt: skip
+    assert found.bytes_to_move == 4 * PART
+
+
+def test_a_source_without_ranges_is_read_once() -> None:
+    """Its large objects are one read, and parts all the same."""
+    rig = Rig({"large": content(6 * PART)})
+    rig.source.capabilities = SOURCE_ALL - {Capability.RANGES}
+
+    assert previewed(rig).requests.source == {"check": 1, "list": 1, "read": 1}
+
+
+def test_the_time_follows_from_what_it_is_said_from() -> None:
+    """Latency by workers, bytes by bound: whichever is longer; at a reference rate for comparison."""
+    requests = Requests(source={"read": 100}, destination={"write": 100})
+
+    def least_s(bound: int | None) -> float:
+        return Duration(
+            requests=requests,
+            bytes_to_move=100 * 2**20,
+            source_latency_s=0.1,
+            destination_latency_s=0.3,
+            workers=4,
+            bandwidth_bytes_per_s=bound,
+        ).least_s
+
+    assert least_s(None) == 10.0
+    assert least_s(2**20) == 100.0
