@@ -221,7 +221,9 @@ class Attempts:
                     sink=sink,
                     limits=options.limits,
                     overwrite=options.overwrite,
-                    verify=shared.policy.verify,
+                    verify=options.verify,
+                    selection=options.selection,
+                    manifest=options.manifest,
                     bandwidths=self._bandwidths(ends),
                     waits_for_windows=False,
                 )
@@ -244,7 +246,9 @@ class Attempts:
         limits = located(policy.limits, _limits(ends.source), _limits(ends.sink))
         bound = least(limits.bandwidth_bytes_per_s, ends.bandwidth_bytes_per_s)
         return TransferOptions(
-            limits=replace(limits, bandwidth_bytes_per_s=bound), overwrite=policy.overwrite
+            limits=replace(limits, bandwidth_bytes_per_s=bound),
+            overwrite=policy.overwrite,
+            verify=policy.verify,
         ).asked(AskedOptions.of(flow.metadata), max_part_size_bytes=policy.max_part_size_bytes)
 
     def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:

@@ -9,31 +9,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MIB, LocationLimits
-from dataferry.engine.transfer import EngineLimits, Overwrite
+from dataferry.engine.selection import Selection
+from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 
 # Of a part that a message asks for; smaller ones cost the stores a request each for little.
 MIN_ASKED_PART_BYTES = 5 * MIB
 # Whole numbers above this are not the same in every JSON.
 _MAX_NUMBER = 2**53
+_Word = TypeVar("_Word", bound=StrEnum)
 _DIGITS = re.compile(r"[0-9]{1,16}")
-# From what may lose the most to what may lose nothing.
-_STRICTNESS = (Overwrite.ALWAYS, Overwrite.IF_DIFFERENT, Overwrite.NEVER)
+# From what may lose the most to what may lose nothing, and from the weaker proof to the stronger.
+_RISKS = (Overwrite.ALWAYS, Overwrite.IF_DIFFERENT, Overwrite.NEVER)
+_PROOFS = (Verify.BEST, Verify.READBACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedOptions:
-    """What a message's ``metadata`` asks; None asks nothing."""
+    """What a message's ``metadata`` asks; None asks nothing.
+
+    Attributes:
+        selection: Which objects; within what the place that is read offers.
+        manifest: Whether to write at the destination what has arrived.
+    """
 
     workers: int | None = None
     part_size_bytes: int | None = None
     multipart_threshold_bytes: int | None = None
     bandwidth_bytes_per_s: int | None = None
     overwrite: Overwrite | None = None
+    verify: Verify | None = None
+    selection: Selection = field(default_factory=Selection)
+    manifest: bool = False
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> AskedOptions:
@@ -47,7 +59,10 @@ class AskedOptions:
             part_size_bytes=_number(metadata, "partSizeBytes"),
             multipart_threshold_bytes=_number(metadata, "multipartThresholdBytes"),
             bandwidth_bytes_per_s=_number(metadata, "bandwidthBytesPerSecond"),
-            overwrite=_overwrite(metadata),
+            overwrite=_word(metadata, "overwrite", Overwrite),
+            verify=_word(metadata, "verify", Verify),
+            selection=Selection.of(_patterns(metadata, "include"), _patterns(metadata, "exclude")),
+            manifest=_flag(metadata, "manifest"),
         )
 
 
@@ -60,7 +75,10 @@ class TransferOptions:
     """
 
     limits: EngineLimits
-    overwrite: Overwrite
+    overwrite: Overwrite = Overwrite.IF_DIFFERENT
+    verify: Verify = Verify.BEST
+    selection: Selection = field(default_factory=Selection)
+    manifest: bool = False
     lowered: tuple[str, ...] = ()
 
     def asked(self, asked: AskedOptions, *, max_part_size_bytes: int) -> TransferOptions:
@@ -91,7 +109,10 @@ class TransferOptions:
                     asked.bandwidth_bytes_per_s, limits.bandwidth_bytes_per_s
                 ),
             ),
-            overwrite=within.strictest(asked.overwrite, self.overwrite),
+            overwrite=within.strictest("overwrite", asked.overwrite, self.overwrite, _RISKS),
+            verify=within.strictest("verify", asked.verify, self.verify, _PROOFS),
+            selection=self.selection & asked.selection,
+            manifest=self.manifest or asked.manifest,
             lowered=(*self.lowered, *within.said),
         )
 
@@ -118,11 +139,11 @@ class _Within:
             return bound if asked is None else asked
         return self._clamped("bandwidthBytesPerSecond", asked, 1, bound)
 
-    def strictest(self, asked: Overwrite | None, configured: Overwrite) -> Overwrite:
-        """What may lose the least."""
-        if asked is None or _STRICTNESS.index(asked) >= _STRICTNESS.index(configured):
+    def strictest(self, key: str, asked: _Word | None, configured: _Word, words: tuple[_Word, ...]) -> _Word:
+        """The stricter of two words; the last of ``words`` is the strictest."""
+        if asked is None or words.index(asked) >= words.index(configured):
             return asked or configured
-        self.said.append(f"metadata asks for overwrite {asked}; this plane allows {configured}, which holds")
+        self.said.append(f"metadata asks for {key} {asked}; this plane does no less than {configured}")
         return configured
 
     def _clamped(self, key: str, asked: int, least: int, most: int) -> int:
@@ -179,10 +200,27 @@ def _number(metadata: Mapping[str, Any], key: str) -> int | None:
     return value
 
 
-def _overwrite(metadata: Mapping[str, Any]) -> Overwrite | None:
-    value = metadata.get("overwrite")
+def _word(metadata: Mapping[str, Any], key: str, words: type[_Word]) -> _Word | None:
+    value = metadata.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or value not in set(Overwrite):
-        raise InputError(f"metadata: overwrite must be one of {', '.join(Overwrite)}")
-    return Overwrite(value)
+    if not isinstance(value, str) or value not in set(words):
+        raise InputError(f"metadata: {key} must be one of {', '.join(words)}")
+    return words(value)
+
+
+def _flag(metadata: Mapping[str, Any], key: str) -> bool:
+    """Read true or false; control planes also write them as text."""
+    value = metadata.get(key)
+    if value not in (None, True, False, "true", "false"):
+        raise InputError(f"metadata: {key} must be true or false")
+    return value in (True, "true")
+
+
+def _patterns(metadata: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Read one pattern, or a list of them."""
+    value = metadata.get(key)
+    patterns = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(patterns, list | tuple) or any(not isinstance(one, str) for one in patterns):
+        raise InputError(f"metadata: {key} must be a pattern or a list of patterns")
+    return tuple(patterns)

@@ -14,7 +14,9 @@ from tests.unit.flows.world import QUICK, World, until
 from dataferry.domain.dataflow import State
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MIB, LocationLimits, split_settings
-from dataferry.engine.transfer import EngineLimits, Overwrite
+from dataferry.domain.objects import Verification
+from dataferry.engine.selection import Selection
+from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 from dataferry.flows.transfer_options import AskedOptions, TransferOptions, located
 
 LIMITS = EngineLimits(workers=8, part_size_bytes=16 * MIB, multipart_threshold_bytes=16 * MIB)
@@ -66,7 +68,7 @@ def test_what_lies_beyond_a_bound_is_done_up_to_it_and_said() -> None:
         f"metadata asks for partSizeBytes {65 * MIB}; this plane allows at most {64 * MIB}, which holds",
         f"metadata asks for multipartThresholdBytes 1; this plane allows at least {5 * MIB}, which holds",
         "metadata asks for bandwidthBytesPerSecond 501; this plane allows at most 500, which holds",
-        "metadata asks for overwrite always; this plane allows if-different, which holds",
+        "metadata asks for overwrite always; this plane does no less than if-different",
     )
 
 
@@ -103,14 +105,56 @@ def test_numbers_may_be_written_as_control_planes_write_them(value: Any) -> None
 
 def test_null_is_as_absent() -> None:
     """Explicit nulls, as EDC sends them, ask nothing."""
-    assert AskedOptions.of(dict.fromkeys((*NUMBERS, "overwrite"))) == AskedOptions()
+    words = ("overwrite", "verify", "include", "exclude", "manifest")
+    assert AskedOptions.of(dict.fromkeys((*NUMBERS, *words))) == AskedOptions()
 
 
 @pytest.mark.parametrize("value", ["sometimes", 1, ["never"]])
 def test_an_unknown_policy_is_refused(value: Any) -> None:
-    """Overwrite is one of three words."""
+    """Overwrite is one of three words, verify one of two."""
     with pytest.raises(InputError, match="overwrite must be one of if-different, never, always"):
         AskedOptions.of({"overwrite": value})
+    with pytest.raises(InputError, match="verify must be one of best, readback"):
+        AskedOptions.of({"verify": value})
+
+
+def test_a_message_may_ask_for_more_proof_never_for_less() -> None:
+    """Readback may be asked for; where the operator wants it, best is not less."""
+    assert ask(verify="readback").verify is Verify.READBACK
+    strict = replace(OPTIONS, verify=Verify.READBACK)
+    assert (ask(strict).verify, ask(strict).lowered) == (Verify.READBACK, ())
+    best = ask(strict, verify="best")
+    assert best.verify is Verify.READBACK
+    assert best.lowered == ("metadata asks for verify best; this plane does no less than readback",)
+
+
+def test_patterns_choose_within_what_is_offered() -> None:
+    """A name must be selected by the place's own patterns and by those of the message."""
+    own = replace(OPTIONS, selection=Selection.of(exclude=["secret/**"]))
+    selection = ask(own, include=["*.csv"], exclude="old/*").selection
+    names = ["a.csv", "a.txt", "secret/a.csv", "old/a.csv"]
+    assert [name for name in names if selection.selects(name)] == ["a.csv"]
+    assert not ask(own).selection.selects("secret/a.csv")
+    assert ask().selection == Selection()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"include": 7}, "include must be a pattern"),
+        ({"exclude": ["a", None]}, "exclude must be a pattern"),
+        ({"include": {"a": 1}}, "include must be a pattern"),
+        ({"include": ["[a"]}, "malformed at character 1"),
+        ({"exclude": ["a"] * 201}, "more than 200"),
+        ({"manifest": "yes"}, "manifest must be true or false"),
+        ({"manifest": 3}, "manifest must be true or false"),
+        ({"manifest": []}, "manifest must be true or false"),
+    ],
+)
+def test_wrong_patterns_and_flags_are_refused(metadata: dict[str, Any], message: str) -> None:
+    """Before there is a flow, with what is wrong."""
+    with pytest.raises(InputError, match=message):
+        AskedOptions.of(metadata)
 
 
 def test_between_two_locations_the_fewest_threads_and_the_sinks_parts_hold() -> None:
@@ -169,3 +213,18 @@ def test_a_flow_runs_as_its_message_asks_within_its_locations_bounds(
     reasons = {event.kind: event.reason for event in world.events()}
     assert reasons["options"] == "metadata asks for workers 9; this plane allows at most 3, which holds"
     assert "3 workers" in (reasons["strategy"] or "")
+
+
+def test_a_flow_moves_what_its_message_selects_and_writes_a_manifest(world: World) -> None:
+    """Patterns, readback and manifest of the message reach the engine."""
+    for name in ("a.csv", "b.txt", "x/c.csv", "x/d.csv"):
+        world.write(f"out/data/{name}", name.encode())
+    asked = {"include": "*.csv", "exclude": ["x/d*"], "manifest": "true", "verify": "readback"}
+    world.signaling.start(
+        world.caller, world.message(data_address=world.their_address("got/"), metadata=asked)
+    )
+    until(lambda: world.flow().state is State.COMPLETED)
+    got = {str(path.relative_to(world.theirs / "got")) for path in (world.theirs / "got").rglob("*.*")}
+    assert got == {"a.csv", "x/c.csv", "objects.jsonl"}
+    levels = {row.source.name: row.verification for row in world.management.objects("p1")}
+    assert levels == {"a.csv": Verification.DESTINATION, "x/c.csv": Verification.DESTINATION}
