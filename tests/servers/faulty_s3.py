@@ -19,10 +19,12 @@ Call names are S3's: ListObjectsV2, HeadObject, GetObject, PutObject, CreateMult
 ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket, DeleteObject,
 GetObjectTagging;
 ``*`` is any.
-A server made with ``keeps_checksums=False`` knows no checksums, and with ``rejects_checksums=True`` answers
-400 to a request for them, as old servers do; with ``keeps_versions=True`` the version before the last is
-kept; with ``refuses_tags=True`` nobody may write them. ``watch`` is told of each call before and after it is
-done, and may hang up. Any credentials are good; ``access_key_id`` and
+Checksums that a request brings (``x-amz-checksum-crc64nvme``, ``Content-MD5``) are compared with what arrived
+before it is stored, and kept: Amazon S3 User Guide, "Checking object integrity". A server made with
+``keeps_checksums=False`` knows no CRC-64/NVME, and with ``rejects_checksums=True`` answers 400 to a request
+that has to do with them, as old servers do; ``etags`` says what ETags are; with ``keeps_versions=True`` the
+version before the last is kept; with ``refuses_tags=True`` nobody may write tags. ``watch`` is told of each
+call before and after it is done, and may hang up. Any credentials are good; ``access_key_id`` and
 ``secret_access_key`` are there for symmetry with the real ones.
 """
 
@@ -46,7 +48,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
-from awscrt.checksums import crc64nvme
+from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 _KEPT = (
     "content-type",
@@ -57,6 +59,8 @@ _KEPT = (
     "expires",
     "x-amz-tagging",
 )
+_LISTED_CHECKSUM = "<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>"
+_CRC = "x-amz-checksum-crc64nvme"
 _HANG_S = 60.0
 BLANKS_S = 1.2
 
@@ -78,10 +82,20 @@ class Fault(StrEnum):
     CHANGE_ETAG = "change-etag"  # another ETag than the object's; conditions are ignored
     WRONG_CHECKSUM = "wrong-checksum"  # the checksum of the reply is not that of the bytes
     BLANKS = "blanks"  # the head at once, blanks for a while, then the reply, as Amazon completes uploads
-    CORRUPT = "corrupt"  # the bytes stored are not the ones sent (checksums follow the stored ones)
+    CORRUPT = "corrupt"  # the bytes that arrive are not the ones sent: one bit changed on the wire
+    FLIP_STORED = "flip-stored"  # one bit changes after checksums and ETag were taken: what is kept is bad
+    FLIP_SENT = "flip-sent"  # one bit of a body that is given out changes: a bad read, or the wire to us
 
 
 _INSTEAD = {Fault.ERROR, Fault.REFUSE, Fault.RESET, Fault.HANG, Fault.ERROR_IN_200}
+
+
+class Etags(StrEnum):
+    """What a server's ETags are."""
+
+    MD5 = "md5"  # of the body; of the parts' MD5s with their number
+    OPAQUE = "opaque"  # of no meaning
+    RANDOM = "random"  # of no meaning, and of an MD5's form, as with keys of one's own (SSE-KMS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,7 +148,9 @@ class FaultyS3:
         rejects_checksums: bool = False,
         keeps_versions: bool = False,
         refuses_tags: bool = False,
+        etags: Etags = Etags.MD5,
     ) -> None:
+        self.etags = etags
         self.refuses_tags = refuses_tags
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
@@ -179,13 +195,19 @@ class FaultyS3:
         """Store an object, by the back door; headers such as ``content_type="text/plain"``."""
         stored = Stored(
             body=body,
-            etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            etag=self.etag(body),
             headers={name.replace("_", "-"): value for name, value in headers.items()},
             crc=crc64nvme(body) if self.keeps_checksums else None,
         )
         with self.lock:
             self.buckets[bucket][key] = stored
         return stored
+
+    def etag(self, body: bytes) -> str:
+        """Return the ETag of an object sent whole, or of a part."""
+        if self.etags is Etags.MD5:
+            return hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return uuid.uuid4().hex if self.etags is Etags.RANDOM else f"v{uuid.uuid4()}"
 
     def body(self, bucket: str, key: str) -> bytes | None:
         """Return an object's bytes, None if there is none."""
@@ -362,7 +384,8 @@ class _Handler(BaseHTTPRequestHandler):
             lines = "".join(
                 f"<Contents><Key>{quote(it)}</Key><Size>{len(objects[it].body)}</Size>"
                 f"<ETag>&quot;{objects[it].etag}&quot;</ETag>"
-                f"<LastModified>{objects[it].modified_at:%Y-%m-%dT%H:%M:%S}.000Z</LastModified></Contents>"
+                f"<LastModified>{objects[it].modified_at:%Y-%m-%dT%H:%M:%S}.000Z</LastModified>"
+                f"{'' if objects[it].crc is None else _LISTED_CHECKSUM}</Contents>"
                 for it in names[:limit]
             )
         more = len(names) > limit
@@ -398,7 +421,7 @@ class _Handler(BaseHTTPRequestHandler):
             body, status = body[first : last + 1].ljust(last - first + 1, b"\0"), 206
         elif stored.crc is not None and self.lower.get("x-amz-checksum-mode") == "ENABLED":
             headers |= self._checksum(stored.crc)
-        self._reply(status, body, headers)
+        self._reply(status, _flipped(body) if self._is(Fault.FLIP_SENT) else body, headers)
 
     def _get_object_tagging(self) -> None:
         lines = "".join(
@@ -481,9 +504,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _complete_multipart_upload(self) -> None:
         objects, upload = self._objects(), self._upload()
         stored = self._assembled(upload)
-        sent = self.lower.get("x-amz-checksum-crc64nvme")
+        sent = self.lower.get(_CRC)
+        if self.lower.get("x-amz-checksum-type", "FULL_OBJECT") != "FULL_OBJECT":
+            raise _Problem(400, "InvalidRequest")
         if sent and upload.checksummed and stored.crc is not None and sent != _base64(stored.crc):
             raise _Problem(400, "BadDigest")
+        if self._is(Fault.FLIP_STORED):
+            stored.body = _flipped(stored.body)
         with self.s3.lock:
             if self.lower.get("if-none-match") == "*" and self.key in objects:
                 raise _Problem(412, "PreconditionFailed")
@@ -491,7 +518,7 @@ class _Handler(BaseHTTPRequestHandler):
             del self.s3.uploads[self.query["uploadId"]]
         checksum = ""
         if upload.checksummed:
-            value = self._checksum(stored.crc)["x-amz-checksum-crc64nvme"]
+            value = self._checksum(stored.crc)[_CRC]
             checksum = f"<ChecksumCRC64NVME>{value}</ChecksumCRC64NVME>"
         self._xml("CompleteMultipartUploadResult", f"<ETag>&quot;{stored.etag}&quot;</ETag>{checksum}")
 
@@ -535,14 +562,38 @@ class _Handler(BaseHTTPRequestHandler):
         return upload
 
     def _stored(self) -> Stored:
-        body = self.data
-        if self._is(Fault.CORRUPT) and body:
-            body = bytes([body[0] ^ 1]) + body[1:]
+        body = _flipped(self.data) if self._is(Fault.CORRUPT) else self.data
+        self._verify(body)
         return Stored(
-            body=body,
-            etag=hashlib.md5(body, usedforsecurity=False).hexdigest(),
+            body=_flipped(body) if self._is(Fault.FLIP_STORED) else body,
+            etag=self.s3.etag(body),
             crc=crc64nvme(body) if self.s3.keeps_checksums else None,
         )
+
+    def _verify(self, body: bytes) -> None:
+        """Compare what arrived with the checksums that came with it.
+
+        Source: Amazon S3 API Reference, "PutObject" and "Error responses" (BadDigest, InvalidDigest,
+        InvalidRequest).
+        """
+        asked = [name for name in self.lower if re.fullmatch(r"x-amz-checksum-(crc|sha)\w+", name)]
+        if asked and self.s3.rejects_checksums:
+            raise _Problem(400, "InvalidArgument")
+        if len(asked) > 1:
+            raise _Problem(400, "InvalidRequest")
+        sums = ((_CRC, 8, "InvalidRequest"), ("content-md5", 16, "InvalidDigest"))
+        for name, size, malformed in sums:
+            if name not in self.lower or (name == _CRC and not self.s3.keeps_checksums):
+                continue
+            try:
+                said = base64.b64decode(self.lower[name], validate=True)
+            except ValueError:
+                raise _Problem(400, malformed) from None
+            if len(said) != size:
+                raise _Problem(400, malformed)
+            md5 = hashlib.md5(body, usedforsecurity=False).digest()
+            if said != (crc64nvme(body).to_bytes(8, "big") if name == _CRC else md5):
+                raise _Problem(400, "BadDigest")
 
     def _assembled(self, upload: OpenUpload) -> Stored:
         """Put the parts named in the request together, as they are named."""
@@ -550,16 +601,24 @@ class _Handler(BaseHTTPRequestHandler):
         tags = [[(child.text or "").strip('"') for child in part][:2] for part in named]
         parts = [upload.parts.get(int(number)) for number, _ in tags]
         found = [part for part in parts if part is not None]
-        if [part.etag for part in found] != [etag for _, etag in tags]:
+        sums = [part.findtext("{*}ChecksumCRC64NVME") for part in named]
+        wrong = [
+            part
+            for part, checksum in zip(found, sums, strict=False)
+            if upload.checksummed and checksum is not None and checksum != _base64(part.crc or 0)
+        ]
+        if [part.etag for part in found] != [etag for _, etag in tags] or wrong:
             raise _Problem(400, "InvalidPart")
-        digests = b"".join(bytes.fromhex(part.etag) for part in found)
         body = b"".join(part.body for part in found)
-        return Stored(
-            body=body,
-            etag=f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(found)}",
-            headers=upload.headers,
-            crc=crc64nvme(body) if upload.checksummed else None,
-        )
+        crc = 0
+        for part in found:
+            # Of what arrived, as the parts' own sums are: what is kept may have changed since.
+            crc = combine_crc64nvme(crc, part.crc or 0, len(part.body))
+        etag = self.s3.etag(body)
+        if self.s3.etags is Etags.MD5:
+            digests = b"".join(bytes.fromhex(part.etag) for part in found)
+            etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(found)}"
+        return Stored(body=body, etag=etag, headers=upload.headers, crc=crc if upload.checksummed else None)
 
     def _kept(self) -> dict[str, str]:
         if self.s3.refuses_tags and "x-amz-tagging" in self.lower:
@@ -574,7 +633,7 @@ class _Handler(BaseHTTPRequestHandler):
         if crc is None:
             return {}
         wrong = self._is(Fault.WRONG_CHECKSUM)
-        return {"x-amz-checksum-crc64nvme": _base64(crc ^ 1 if wrong else crc)}
+        return {_CRC: _base64(crc ^ 1 if wrong else crc), "x-amz-checksum-type": "FULL_OBJECT"}
 
     # replies
 
@@ -620,6 +679,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"1\r\n \r\n")
             self.s3.released.wait(0.1)
         self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+
+def _flipped(body: bytes) -> bytes:
+    """Change one bit in the middle."""
+    at = len(body) // 2
+    return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :] if body else body
 
 
 def _base64(crc: int) -> str:

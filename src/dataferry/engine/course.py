@@ -10,6 +10,7 @@ from dataferry.domain.errors import AccessDeniedError, DataFerryError
 from dataferry.domain.ledger import Attempt, Ledger, ObjectRow
 from dataferry.domain.objects import Capability
 from dataferry.engine.bandwidth import Share
+from dataferry.engine.etags import Etags
 from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
 from dataferry.engine.spool import Bounds, bounds
@@ -30,6 +31,7 @@ class Course:
         halt: Set when we are told to stop, and when an error ends the attempt.
         denials: Objects refused by the access rules since the last that arrived.
         bandwidth: What it has of every bound; None if there is none.
+        etags: What is known of both stores' ETags.
     """
 
     transfer: Transfer
@@ -43,6 +45,7 @@ class Course:
     tags: Tags
     bandwidth: Share | None
     denials: int = 0
+    etags: Etags = field(default_factory=Etags)
     _lock: Lock = field(default_factory=Lock)
     _error: BaseException | None = None
     _held: tuple[bool, str] | None = None

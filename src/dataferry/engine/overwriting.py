@@ -51,6 +51,8 @@ def skip(
         reason, level = "unchanged at both ends since it was copied", unchanged.verification
     else:
         reason, level = None, Verification.NONE
+    if reason is not None and unchanged is not None:
+        level = max(level, unchanged.verification)
     return None if reason is None else Skip(reason=reason, level=level, crc64nvme=crc64nvme)
 
 

@@ -20,7 +20,7 @@ from dataferry.engine.streaming import begun_anew
 from dataferry.engine.tags import AttributesOf
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import compare_with_source
-from dataferry.engine.whole import sent_in_one
+from dataferry.engine.whole import Sent, sent_in_one
 from dataferry.mechanisms.base import ByteStream
 
 
@@ -51,7 +51,9 @@ def send_unknown(hands: Hands, work: BigObject) -> MultipartObject | Finished:
         came = hands.moving(row.source.name, once, sent_before=sent_before)
         if isinstance(came, MultipartObject):
             return came
-        return sent_in_one(hands, row, lambda again: (came, _put(hands, row, came, spool, again=again)))
+        return sent_in_one(
+            hands, row, lambda again: Sent(source=came, receipt=_put(hands, row, came, spool, again=again))
+        )
 
 
 def _receive(hands: Hands, work: BigObject, stream: ByteStream, spool: Spool) -> MultipartObject | ObjectInfo:

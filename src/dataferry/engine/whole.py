@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dataferry.domain.errors import DataFerryError, IntegrityError, WrongRangeError
 from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.completion import refuse_existing
 from dataferry.engine.hands import Hands, checked
+from dataferry.engine.proving import ProvedBody
 from dataferry.engine.readback import read_back_whole
 from dataferry.engine.tags import AttributesOf
 from dataferry.engine.transfer import Overwrite
-from dataferry.engine.verification import compare_with_source, level
 from dataferry.mechanisms.base import ByteStream, PartWrite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A body that the sink has taken.
+
+    Attributes:
+        source: As the reply that was read described it.
+        md5: Of what was streamed, where it was summed up.
+    """
+
+    source: ObjectInfo
+    receipt: PartReceipt
+    md5: str | None = None
 
 
 def send_whole(hands: Hands, row: ObjectRow) -> Finished:
@@ -27,9 +41,7 @@ def send_whole(hands: Hands, row: ObjectRow) -> Finished:
     return sent_in_one(hands, row, lambda again: _send(hands, row, again=again))
 
 
-def sent_in_one(
-    hands: Hands, row: ObjectRow, send: Callable[[bool], tuple[ObjectInfo, PartReceipt]]
-) -> Finished:
+def sent_in_one(hands: Hands, row: ObjectRow, send: Callable[[bool], Sent]) -> Finished:
     """Send an object in one piece and read it back where that is asked for; again if it is not what was sent.
 
     Args:
@@ -41,44 +53,45 @@ def sent_in_one(
     # Where nothing may be overwritten there is one try: the next would find what this one wrote.
     tries = 1 if course.transfer.overwrite is Overwrite.NEVER else course.transfer.limits.attempts
     for number in range(1, tries + 1):
-        info, receipt = send(number > 1)
+        sent = send(number > 1)
         if not course.reads_back:
-            return _finished(row, info, receipt, confirmed=receipt.confirmed)
+            return _finished(hands, row, sent, confirmed=sent.receipt.confirmed)
         try:
             read_back_whole(
                 hands,
                 row.target_key,
-                size_bytes=receipt.size_bytes,
-                etag=receipt.etag or None,
-                crc64nvme=receipt.crc64nvme,
+                size_bytes=sent.receipt.size_bytes,
+                etag=sent.receipt.etag or None,
+                crc64nvme=sent.receipt.crc64nvme,
             )
         except DataFerryError as error:
-            hands.take_back(receipt.size_bytes)
+            hands.take_back(sent.receipt.size_bytes)
             if number == tries or not isinstance(error, IntegrityError):
                 raise
             course.observer.noted("object_restarted", f"{row.source.name} begins anew: {error}")
         else:
-            return _finished(row, info, receipt, confirmed=True)
+            return _finished(hands, row, sent, confirmed=True)
     raise AssertionError(row.source.name)
 
 
-def _finished(row: ObjectRow, info: ObjectInfo, receipt: PartReceipt, *, confirmed: bool) -> Finished:
+def _finished(hands: Hands, row: ObjectRow, sent: Sent, *, confirmed: bool) -> Finished:
     """What is to be written of an object that has arrived."""
     return Finished(
         ordinal=row.ordinal,
-        size_bytes=receipt.size_bytes,
-        etag=receipt.etag or None,
-        crc64nvme=receipt.crc64nvme,
-        verification=level(info, receipt.crc64nvme, confirmed=confirmed),
+        size_bytes=sent.receipt.size_bytes,
+        etag=sent.receipt.etag or None,
+        crc64nvme=sent.receipt.crc64nvme,
+        verification=hands.course.etags.level(sent.source, sent.receipt, sent.md5, confirmed=confirmed),
     )
 
 
-def _send(hands: Hands, row: ObjectRow, *, again: bool) -> tuple[ObjectInfo, PartReceipt]:
+def _send(hands: Hands, row: ObjectRow, *, again: bool) -> Sent:
     """Send an object in one piece; ``again`` if all of it was sent before."""
     size = row.source.size_bytes or 0
     refuse_existing(hands, row.target_key)
+    looks = _Looks(hands)
 
-    def once(attributes_of: AttributesOf) -> tuple[ObjectInfo, PartReceipt]:
+    def once(attributes_of: AttributesOf) -> Sent:
         stream = hands.connections.reader.open(row.source)
         try:
             info = _found(row.source, stream)
@@ -88,8 +101,7 @@ def _send(hands: Hands, row: ObjectRow, *, again: bool) -> tuple[ObjectInfo, Par
                 attributes=attributes_of(info),
                 only_if_absent=hands.course.transfer.overwrite is Overwrite.NEVER,
             )
-            body: PartWrite = write if info.crc64nvme is None else ProvedBody(write, info)
-            return info, hands.carry(stream, body, size, to_end=True)
+            return looks.sent(stream, write, info, size)
         finally:
             stream.close()
 
@@ -102,41 +114,46 @@ def _send(hands: Hands, row: ObjectRow, *, again: bool) -> tuple[ObjectInfo, Par
     )
 
 
-class ProvedBody:
-    """A body that is compared with the source's own checksum before it becomes visible.
+class _Looks:
+    """Sends a body, and once more where ETags that should agree do not: then it is they that are no MD5s.
 
-    Only for sources that keep a CRC-64/NVME: a whole object is visible once its request ends, so the sink's
-    own sum would come too late.
+    Args:
+        hands: The worker's.
     """
 
-    def __init__(self, body: PartWrite, source: ObjectInfo) -> None:
-        from awscrt.checksums import crc64nvme
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._doubted = False
 
-        self._body = body
-        self._source = source
-        self._sum = crc64nvme
-        self._crc64nvme = 0
-
-    def send(self, data: memoryview) -> None:
-        """Add to the sum and send."""
-        self._crc64nvme = self._sum(data, self._crc64nvme)
-        self._body.send(data)
-
-    def finish(self) -> PartReceipt:
-        """Compare, then end the body.
+    def sent(self, stream: ByteStream, write: PartWrite, info: ObjectInfo, size: int) -> Sent:
+        """Send one body.
 
         Raises:
-            IntegrityError: The bytes read are not those that the source keeps a checksum of.
+            IntegrityError: Something does not agree, for the first time; or a CRC-64/NVME.
         """
-        compare_with_source(self._source, self._crc64nvme)
-        receipt = self._body.finish()
-        if receipt.crc64nvme not in (None, self._crc64nvme):
-            raise IntegrityError(f"{self._source.name}: the bytes changed on their way", operation="write")
-        return receipt
-
-    def cancel(self) -> None:
-        """Drop it."""
-        self._body.cancel()
+        course, etags = self._hands.course, self._hands.course.etags
+        wants_md5 = self._doubted or etags.wants_md5(info, size, reads_back=course.reads_back)
+        trusts_etag = info.crc64nvme is None and not self._doubted and etags.source is not False
+        body: PartWrite = write
+        proved = None
+        if wants_md5 or info.crc64nvme is not None:
+            body = proved = ProvedBody(write, info, size, wants_md5=wants_md5, trusts_etag=trusts_etag)
+        try:
+            receipt = self._hands.carry(stream, body, size, to_end=True)
+        except IntegrityError:
+            self._doubted = True
+            raise
+        md5 = None if proved is None else proved.md5
+        etags.learn(info, receipt, md5)
+        if not self._doubted and etags.doubts(info, receipt, md5):
+            self._doubted = True
+            if course.transfer.overwrite is not Overwrite.NEVER:
+                raise IntegrityError(
+                    f"{info.name}: the destination's ETag is not the MD5 of what was sent", operation="write"
+                )
+        if self._doubted:
+            etags.distrust(info, receipt, md5)
+        return Sent(source=info, receipt=receipt, md5=md5)
 
 
 def _found(planned: ObjectInfo, stream: ByteStream) -> ObjectInfo:

@@ -15,6 +15,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.s3.address import Place, checked_key, distinct_key
+from dataferry.mechanisms.s3.body import Habits
 from dataferry.mechanisms.s3.calls import Client, true_absence
 from dataferry.mechanisms.s3.source import S3Reader, pages
 from dataferry.mechanisms.s3.writer import S3Writer, look_up
@@ -51,6 +52,7 @@ class S3Sink:
         self._place = place
         self._network = network
         self._client = Client(place, network)
+        self._habits = Habits()
 
     @property
     def identity(self) -> str:
@@ -128,7 +130,7 @@ class S3Sink:
 
     def writer(self) -> S3Writer:
         """Open a worker's writer, on a connection of its own."""
-        return S3Writer(Client(self._place, self._network))
+        return S3Writer(Client(self._place, self._network), self._habits)
 
     def reader(self) -> S3Reader:
         """Open a worker's reader of what was written, on a connection of its own."""

@@ -8,21 +8,16 @@ Guide, "Checking object integrity", for full-object CRC-64/NVME.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 from dataferry.domain.errors import (
     AccessDeniedError,
     BucketNotFoundError,
-    DataFerryError,
     IntegrityError,
     ObjectNotFoundError,
     ProtocolError,
-    ShortBodyError,
     UnsupportedError,
     UploadGoneError,
 )
@@ -35,6 +30,7 @@ from dataferry.mechanisms.s3.attributes import (
     encode_crc,
     strong_etag,
 )
+from dataferry.mechanisms.s3.body import Habits, S3PartWrite
 from dataferry.mechanisms.s3.calls import Client, Reply
 from dataferry.mechanisms.s3.source import described
 
@@ -42,23 +38,6 @@ _ALGORITHM = "x-amz-checksum-algorithm"
 _TYPE = "x-amz-checksum-type"
 _MAX_UPLOAD_PAGES = 10
 _CLOCK_GRAIN = timedelta(seconds=2)  # listings have whole seconds, and so has the Date header
-
-
-class _Checksum(Protocol):
-    """A CRC-64/NVME function of awscrt."""
-
-    def __call__(self, data: Any, previous: int = 0, /) -> int:
-        """Return the checksum of ``previous``'s bytes followed by ``data``."""
-        ...
-
-
-@cache
-def _crc64nvme() -> _Checksum:
-    """Load awscrt when the first body is sent."""
-    from awscrt.checksums import crc64nvme
-
-    function: _Checksum = crc64nvme
-    return function
 
 
 def look_up(client: Client, key: str) -> ObjectInfo | None:
@@ -72,10 +51,16 @@ def look_up(client: Client, key: str) -> ObjectInfo | None:
 
 
 class S3Writer:
-    """One worker's connection to a sink."""
+    """One worker's connection to a sink.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        client: The connection.
+        habits: Of the server; shared by the sink's writers.
+    """
+
+    def __init__(self, client: Client, habits: Habits | None = None) -> None:
         self._client = client
+        self._habits = habits or Habits()
 
     def put(
         self, key: str, *, length_bytes: int, attributes: Attributes, only_if_absent: bool = False
@@ -85,7 +70,12 @@ class S3Writer:
         if only_if_absent:
             headers["If-None-Match"] = "*"
         return S3PartWrite(
-            self._client, operation="s3.PutObject", key=key, length_bytes=length_bytes, headers=headers
+            self._client,
+            operation="s3.PutObject",
+            key=key,
+            length_bytes=length_bytes,
+            headers=headers,
+            habits=self._habits,
         )
 
     def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
@@ -271,111 +261,3 @@ def _completion(parts: Sequence[PartReceipt], *, with_checksums: bool) -> bytes:
         lines.append(f"<Part><PartNumber>{part.number}</PartNumber><ETag>{tag}</ETag>{checksum}</Part>")
     namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
     return f'<CompleteMultipartUpload xmlns="{namespace}">{"".join(lines)}</CompleteMultipartUpload>'.encode()
-
-
-class S3PartWrite:
-    """The body of one PutObject or UploadPart, streamed; the head is sent with the first bytes.
-
-    With signed payloads the body is held until ``finish``, as its digest stands in the head.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        *,
-        operation: str,
-        key: str,
-        length_bytes: int,
-        headers: dict[str, str] | None = None,
-        query: Sequence[tuple[str, str]] = (),
-        number: int = 1,
-    ) -> None:
-        self._client = client
-        self._operation = operation
-        self._key = key
-        self._length = length_bytes
-        self._headers = headers or {}
-        self._query = query
-        self._number = number
-        self._sent = 0
-        self._crc = 0
-        self._begun = False
-        self._held: list[bytes] | None = [] if client.place.payload_signing else None
-        self._checksum = _crc64nvme()
-
-    def send(self, data: memoryview) -> None:
-        """Send the next bytes."""
-        if self._sent + len(data) > self._length:
-            self.cancel()
-            raise ProtocolError(
-                f"{self._client.where(self._key)}: more bytes than announced", operation=self._operation
-            )
-        self._crc = self._checksum(data, self._crc)
-        self._sent += len(data)
-        if self._held is not None:
-            self._held.append(bytes(data))
-            return
-        if not self._begun:
-            self._begin()
-        self._client.send(self._operation, data, key=self._key)
-
-    def finish(self) -> PartReceipt:
-        """Read what the store accepted, and compare its checksum with that of the bytes sent."""
-        where = self._client.where(self._key)
-        if self._sent != self._length:
-            self.cancel()
-            raise ShortBodyError(f"{where}: {self._sent} of {self._length} bytes", operation=self._operation)
-        if self._held is not None:
-            body = b"".join(self._held)
-            self._held = None
-            self._begin(hashlib.sha256(body).hexdigest())
-            self._client.send(self._operation, memoryview(body), key=self._key)
-        elif not self._begun:
-            self._begin()
-        reply = self._client.answer(self._operation, key=self._key)
-        stored = decode_crc(reply.headers.get(CRC_HEADER))
-        if stored is not None and stored != self._crc:
-            self._withdraw(reply.headers.get("x-amz-version-id"))
-            raise IntegrityError(
-                f"{where}: the store's CRC-64/NVME of the body differs", operation=self._operation
-            )
-        etag = strong_etag(reply.headers.get("ETag")) or ""
-        if not etag and self._operation == "s3.UploadPart":
-            raise ProtocolError(f"{where}: a part without an ETag", operation=self._operation)
-        return PartReceipt(
-            number=self._number,
-            size_bytes=self._sent,
-            etag=etag,
-            crc64nvme=self._crc,
-            confirmed=stored is not None,
-        )
-
-    def cancel(self) -> None:
-        """Drop the connection: a body shorter than announced makes no object."""
-        self._held = None
-        with contextlib.suppress(OSError, DataFerryError):
-            self._client.drop()
-
-    def _withdraw(self, version_id: str | None) -> None:
-        """Delete exactly the version that this body made, so that the one before it is visible again.
-
-        Without versions there is none to bring back, and a plain delete could hit somebody else's object.
-        """
-        if self._operation == "s3.PutObject" and version_id not in {None, "", "null"}:
-            with contextlib.suppress(DataFerryError):
-                self._client.call(
-                    "s3.DeleteObject", "DELETE", key=self._key, query=[("versionId", str(version_id))]
-                )
-
-    def _begin(self, payload_sha256: str | None = None) -> None:
-        """Send the head."""
-        self._begun = True
-        signed = {} if payload_sha256 is None else {"payload_sha256": payload_sha256}
-        self._client.begin(
-            self._operation,
-            key=self._key,
-            length_bytes=self._length,
-            query=self._query,
-            headers=self._headers,
-            **signed,
-        )
