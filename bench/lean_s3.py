@@ -272,7 +272,7 @@ class Connection:
         self._reply(204)
 
     def _get(self, request: Request) -> None:
-        stored = self._store.buckets.get(request.bucket, {}).get(request.key)
+        stored = self._find(request)
         if stored is None:
             self._refuse(404, "NoSuchKey", silent=request.method == "HEAD")
             return
@@ -295,6 +295,9 @@ class Connection:
         if request.method == "GET":
             for path, offset, count in _pieces(stored, first, end):
                 self._wire.send_file(path, offset, count)
+
+    def _find(self, request: Request) -> Stored | None:
+        return self._store.buckets.get(request.bucket, {}).get(request.key)
 
     def _bucket(self, request: Request) -> None:
         objects = self._store.buckets.get(request.bucket)

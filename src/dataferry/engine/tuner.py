@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 # What an object is worth beside its bytes: the time of its requests, in bytes that could flow meanwhile.
 OBJECT_WORTH_BYTES = 256 * 1024
 # Of what more workers could bring at best, the part that they must bring to be kept.
-GAIN_UP = 0.15
+GAIN_UP = 0.25
 # Fewer workers must bring this much, and then they also cost less.
 GAIN_DOWN = 0.05
 # Below this part of workers at work there is too little work to judge by, or to need more of them.
@@ -24,9 +24,9 @@ PROCESSOR_BOUND = 0.7
 # Observations before a number is tried again that did not pay: doubled each time.
 FIRST_PATIENCE = 8
 MAX_PATIENCE = 512
-# A rate that differs from the usual one by this factor, twice in a row, is another link than it was.
+# A rate that differs from the usual one by this factor, so often in a row, is another link than it was.
 SHIFT = 1.6
-SHIFTED_TWICE = 2
+SHIFTED_OFTEN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +177,13 @@ def _steady(tuning: Tuning, seen: Observation) -> tuple[Tuning, str | None]:
 
 
 def _noticing(tuning: Tuning, seen: Observation) -> Tuning:
-    """Compare with the usual rate; twice far from it ends the rest."""
+    """Compare with the usual rate; far from it for a while ends the rest."""
     usual = tuning.usual_rate
     if usual is None:
         return replace(tuning, usual_rate=seen.rate)
     if usual / SHIFT <= seen.rate <= usual * SHIFT:
         return replace(tuning, shifted=0)
-    if tuning.shifted + 1 < SHIFTED_TWICE:
+    if tuning.shifted + 1 < SHIFTED_OFTEN:
         return replace(tuning, shifted=tuning.shifted + 1)
     return replace(tuning, usual_rate=seen.rate, shifted=0, rest=0)
 
