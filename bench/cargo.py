@@ -26,11 +26,13 @@ class Cargo:
 
     Attributes:
         name: Of the bucket, and in results.
+        folder: Of all keys.
     """
 
     name: str
     objects: int
     object_bytes: int
+    folder: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -40,7 +42,7 @@ class Cargo:
     def keys(self) -> Iterator[str]:
         """The keys, in ten folders."""
         for number in range(self.objects):
-            yield f"folder-{number % 10}/object-{number:06}.bin"
+            yield f"{self.folder}folder-{number % 10}/object-{number:06}.bin"
 
 
 def client(server: Server, *, connections: int = THREADS) -> Any:
