@@ -120,10 +120,11 @@ class Caller:
         """Close the connections."""
         self._http.close()
 
-    def start(self, process_id: str, *, verb: str = "start") -> None:
-        """Start a push of the one dataset to a folder of its own."""
+    def start(self, process_id: str, *, verb: str = "start") -> str:
+        """Start a push of the one dataset to a folder of its own; return the state that was answered."""
         address = _address(self._sink, f"s3://{SINK}/{process_id}/")
-        self._call(verb, "/start", message(process_id, "cargo", PROFILE, dataAddress=address))
+        reply = self._call(verb, "/start", message(process_id, "cargo", PROFILE, dataAddress=address))
+        return str(reply.json().get("state"))
 
     def status(self, process_id: str) -> None:
         """Ask where a flow is."""
@@ -134,11 +135,12 @@ class Caller:
         """Send a verb without content."""
         self._call(verb, f"/{process_id}/{verb}", {"messageId": str(uuid.uuid4()), "reason": "bench"})
 
-    def _call(self, verb: str, path: str, body: Mapping[str, Any]) -> None:
+    def _call(self, verb: str, path: str, body: Mapping[str, Any]) -> httpx.Response:
         with self._watch.timing(verb):
             reply = self._http.post(path, json=body)
         if reply.status_code >= 300:  # noqa: PLR2004 - not 2xx
             raise SystemExit(f"{path} was answered with {reply.status_code}: {reply.text[:500]}")
+        return reply
 
 
 class Meter:
@@ -252,9 +254,10 @@ def _probe(caller: Caller, control_plane: TimedControlPlane, names: Sequence[str
             raise SystemExit(f"{len(left)} flows did not complete within {TIMEOUT_S:.0f} s")
         probes += 1
         probe = f"probe-{probes:05}"
-        caller.start(probe)
+        state = caller.start(probe)
         caller.status(left[probes % len(left)])
-        caller.notify(probe, "suspend")
+        if state == "STARTED":  # else it was answered with 202, and is not to be suspended yet
+            caller.notify(probe, "suspend")
         caller.notify(probe, "terminate")
 
 
@@ -320,8 +323,8 @@ def _load(servers: Pair, asked: argparse.Namespace) -> None:
 
 def _write(lines: Sequence[Line], where: Mapping[str, str | int | float], asked: argparse.Namespace) -> None:
     text = [
-        f"Each flow pushes {asked.large // MIB} MiB in one object and {asked.small} objects of 16 KiB between",
-        f"two lean servers; {MOST_CONCURRENT} of them at once at most, each with up to {asked.workers} workers.",
+        f"Each flow pushes {asked.large // MIB} MiB in one object and {asked.small} objects of 16 KiB",
+        f"between two lean servers; {MOST_CONCURRENT} at once at most, of {asked.workers} workers each.",
         f"*burst*: all flows started by {CALLERS} callers. Verbs: one caller, call after call, while",
         "bytes move; median / 99th percentile in milliseconds. A probe is a flow too, and moves what it can.",
         "",

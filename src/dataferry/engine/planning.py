@@ -50,6 +50,7 @@ class Planner:
         plan = course.ledger.plan(course.attempt)
         if plan.complete:
             course.tally.plan_complete = True
+            course.tally.planned.set()
             return
         cursor, limit = self._begin_after(plan.cursor), FIRST_PAGE_OBJECTS
         while True:
@@ -62,6 +63,7 @@ class Planner:
             limit = PAGE_OBJECTS
         course.ledger.finish_plan(course.attempt)
         course.tally.plan_complete = True
+        course.tally.planned.set()
         if self._selection:
             course.observer.noted("left_out", f"left out by patterns: {course.tally.left_out:,} objects")
 
@@ -96,6 +98,7 @@ class Planner:
         planned = self._decide(infos)
         course.ledger.add(course.attempt, planned, cursor=cursor)
         tally = course.tally
+        tally.planned.set()
         tally.planned_objects += len(planned)
         tally.planned_bytes += sum(item.source.size_bytes or 0 for item in planned)
         tally.planned_unsized += sum(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Thread
+from threading import Event, Thread
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.objects import Totals
@@ -39,6 +39,8 @@ class Tally:
         self.plan_complete = start.plan_complete
         self.workers = 0
         self.waiting: str | None = None
+        # Set when there may be more in the plan, so that nobody needs to ask the ledger again and again.
+        self.planned = Event()
 
     def rebase(self, start: Totals) -> None:
         """Begin from other totals, before any byte moved."""

@@ -30,10 +30,8 @@ from dataferry.mechanisms.base import Abortable, KeyCheck
 
 STRATEGY = "streaming"
 PAGE_OBJECTS = 500
-# How long the feeder waits for room, before it looks whether it is to end.
+# How long the feeder waits for room or for the planner, before it looks whether it is to end.
 WAIT_S = 0.1
-# How often it looks again while the planner is still writing: short, since short copies wait for it.
-IDLE_S = 0.02
 JOIN_S = 0.2
 
 
@@ -207,6 +205,7 @@ def _supply(course: Course, feed: Feed) -> None:
         if not feed.wait_for_room(WAIT_S):
             continue
         # Asked before the rows: what the planner adds between the two is found next time.
+        course.tally.planned.clear()
         complete = course.tally.plan_complete
         rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS)
         if rows:
@@ -216,7 +215,8 @@ def _supply(course: Course, feed: Feed) -> None:
             feed.close()
             return
         else:
-            course.halt.wait(IDLE_S)
+            while not (course.tally.planned.wait(WAIT_S) or course.halt.is_set):
+                pass
 
 
 def _join(threads: list[Thread], remind: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ from dataferry.engine.bandwidth import Bandwidth, WindowClosedError, refuse_clos
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
-from dataferry.flows.observing import FlowObserver
+from dataferry.flows.observing import FlowObserver, ProgressWriter
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Ends, Place
 from dataferry.flows.retries import Destinations
@@ -65,6 +65,7 @@ class Attempts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._destinations = Destinations()
+        self._progress = ProgressWriter(shared.store, shared.clock, shared.policy.progress_interval_s)
 
     def is_due(self, flow_id: UUID) -> bool:
         """Return whether an attempt may be made now, or one that failed is still to be waited for."""
@@ -208,7 +209,7 @@ class Attempts:
         ends = self._shared.resolver.ends(flow)
         source_place = _known(ends.source, flow, "where the data is")
         sink_place = _known(ends.sink, flow, "where the data goes")
-        shared, policy = self._shared, self._shared.policy
+        shared = self._shared
         options = self._options(flow, ends)
         source = source_place.mechanism.open_source(source_place.endpoint, shared.network)
         try:
@@ -227,9 +228,7 @@ class Attempts:
                     bandwidths=self._bandwidths(ends),
                     waits_for_windows=False,
                 )
-                with FlowObserver(
-                    shared.store, flow.id, shared.clock, policy.progress_interval_s
-                ) as observer:
+                with FlowObserver(shared.store, flow.id, self._progress) as observer:
                     for sentence in options.lowered:
                         observer.noted("options", sentence)
                     return run(

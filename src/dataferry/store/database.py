@@ -21,6 +21,8 @@ BUSY_TIMEOUT_S = 10.0
 # How long a transaction waits for another thread's: longer than any of ours lasts, so that waiting means a
 # fault.
 LOCK_TIMEOUT_S = 30.0
+POOLED_CONNECTIONS = 16
+MORE_CONNECTIONS = 48
 _READ_ONLY = "dataferry_read_only"
 
 
@@ -120,6 +122,10 @@ def _engine(url: URL, *, is_sqlite: bool) -> Engine:
         engine = create_engine(
             url,
             hide_parameters=True,  # an error message must not show what was being written
+            # Each thread that reads has one for a moment; to open one anew costs more than the reading.
+            pool_size=POOLED_CONNECTIONS,
+            max_overflow=MORE_CONNECTIONS,
+            pool_use_lifo=True,
             connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
         )
     except (NoSuchModuleError, ModuleNotFoundError):

@@ -23,6 +23,14 @@ from dataferry.store.schema import flows, outbox
 
 MAX_ERROR_CHARS = 2_000
 
+# Built once: it is asked for several times a second.
+_OLDER = outbox.alias("older")
+_BLOCKED = exists().where(
+    _OLDER.c.flow_id == outbox.c.flow_id,
+    _OLDER.c.sequence < outbox.c.sequence,
+    _OLDER.c.state == OutboxState.PENDING.value,
+)
+
 
 class OutboxRepository:
     """Messages to control planes. Rows hold no address and no secret."""
@@ -67,19 +75,13 @@ class OutboxRepository:
             limit: Of how many.
             without: Control planes to pass over.
         """
-        older = outbox.alias("older")
-        blocked = exists().where(
-            older.c.flow_id == outbox.c.flow_id,
-            older.c.sequence < outbox.c.sequence,
-            older.c.state == OutboxState.PENDING.value,
-        )
         passed_over = select(flows.c.id).where(flows.c.control_plane_id.in_(without))
         query = (
             select(outbox)
             .where(
                 outbox.c.state == OutboxState.PENDING.value,
                 outbox.c.next_at <= self._clock.now(),
-                ~blocked,
+                ~_BLOCKED,
                 outbox.c.flow_id.not_in(passed_over) if without else true(),
             )
             .order_by(outbox.c.next_at, outbox.c.sequence)
