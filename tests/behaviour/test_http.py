@@ -99,6 +99,13 @@ class HttpRig(MechanismRig):
         """There are no roots: a URL is an object or is not there."""
         return None
 
+    def source_without_lengths(self, objects: Mapping[str, bytes], *, breaks_off: bool = False) -> Endpoint:
+        """Put objects that are sent in chunks."""
+        root = self._root()
+        for name, data in objects.items():
+            self._server.objects[root + name] = Kept(data, is_chunked=True, breaks_off=breaks_off)
+        return self._place(root)
+
     def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
         """Put objects, and reach them in a way that fails."""
         place = self.fresh_source(objects)

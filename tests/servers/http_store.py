@@ -11,7 +11,8 @@
 ``ETag`` is strong unless ``etags`` says ``weak`` or is None. ``ranges=False`` knows no ranges; a server that
 does says so unless ``says_ranges`` is False. ``if_match`` and ``conditional_writes``
 say which conditions are looked at. ``raw`` answers GETs
-of a path with exactly these bytes. ``chunked`` sends bodies without a length. What is PUT or POSTed
+of a path with exactly these bytes. ``chunked`` sends bodies without a length, and so does an object that
+``is_chunked``; the body of one that ``breaks_off`` ends in the middle. What is PUT or POSTed
 is kept once it is whole; what a POST brings is also in ``posted``.
 """
 
@@ -58,11 +59,14 @@ class Kept:
 
     body: bytes | mmap.mmap
     headers: dict[str, str] = field(default_factory=dict)
+    is_chunked: bool = False
+    breaks_off: bool = False
 
-    @property
-    def etag(self) -> str:
-        """Its version."""
-        return hashlib.sha256(self.body).hexdigest()[:24]
+    etag: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Compute its version once: every request asks for it."""
+        self.etag = hashlib.sha256(self.body).hexdigest()[:24]
 
 
 @dataclass(slots=True)
@@ -143,6 +147,11 @@ class HttpStore:
         """Let the next requests of a method (``*``: of any) fail."""
         with self._lock:
             self._injections.append(_Injection(method, fault, times, status, retry_after))
+
+    def clear(self) -> None:
+        """Take faults back that no request met."""
+        with self._lock:
+            self._injections.clear()
 
     def due(self, method: str) -> _Injection | None:
         """Take the fault that waits for a method."""
@@ -281,12 +290,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is(Fault.IGNORE_CONDITION):
             headers["ETag"] = etag
         status = 200
-        if self.store.ranges and self.store.says_ranges:
+        ranges = self.store.ranges and not kept.is_chunked
+        if ranges and self.store.says_ranges:
             headers["Accept-Ranges"] = "bytes"
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if (
             match
-            and self.store.ranges
+            and ranges
             and not self._is(Fault.IGNORE_RANGE)
             and self.headers.get("If-Range", etag) == etag
             and self.command == "GET"
@@ -299,27 +309,29 @@ class _Handler(BaseHTTPRequestHandler):
                 first, last = first + 1, last + 1
             headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
             body, status = body[first : last + 1].ljust(last - first + 1, b"\0"), 206
-        self._send(status, body, headers)
+        self._send(kept, status, body, headers)
 
-    def _send(self, status: int, body: bytes | mmap.mmap, headers: dict[str, str]) -> None:
+    def _send(self, kept: Kept, status: int, body: bytes | mmap.mmap, headers: dict[str, str]) -> None:
+        chunked = self.store.chunked or kept.is_chunked
+        breaks = kept.breaks_off or self._is(Fault.TRUNCATE, Fault.STALL)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if self.store.chunked:
+        if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         else:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
-        sent = body[: len(body) // 2] if self._is(Fault.TRUNCATE, Fault.STALL) else body
+        sent = body[: len(body) // 2] if breaks else body
         for piece in _pieces(sent):
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if self.store.chunked else piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if self._is(Fault.STALL):
             self.store.released.wait(_HANG_S)
-        if self._is(Fault.TRUNCATE, Fault.STALL):
+        if breaks:
             raise _HungUpError
-        if self.store.chunked:
+        if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
     def _status(self, status: int, headers: dict[str, str] | None = None) -> None:

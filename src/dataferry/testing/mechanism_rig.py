@@ -118,6 +118,23 @@ class MechanismRig(ABC):
     def missing_root(self) -> Endpoint | None:
         """Return a place whose bucket, container or root does not exist; None if there are no roots."""
 
+    def source_without_lengths(
+        self,
+        objects: Mapping[str, bytes],  # noqa: ARG002 - for those that override it
+        *,
+        breaks_off: bool = False,  # noqa: ARG002
+    ) -> Endpoint | None:
+        """Make a place that holds these objects and does not say how long they are.
+
+        Args:
+            objects: By name.
+            breaks_off: Each body ends in the middle, without a mark of its end.
+
+        Returns:
+            None if the mechanism always says it.
+        """
+        return None
+
     def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
         """Make a source that suffers from a fault of ``source_faults``."""
         raise NotImplementedError(fault)
