@@ -18,11 +18,13 @@ from tests.servers.proxy import Faults, Proxy
 from tests.servers.s3_client import S3Server, keys, s3_client
 
 from dataferry.demo.servers import JuiceFs, free_port
+from dataferry.domain.address import DataAddress
 from dataferry.domain.location import Location
 from dataferry.domain.objects import Attributes
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.mechanisms.s3.address import Place
+from dataferry.testing.copying_cases import CopyingCases
 from dataferry.testing.fault_cases import SINK_FAULTS, SOURCE_FAULTS, FaultCases
 from dataferry.testing.mechanism_rig import NO_ATTRIBUTES
 from dataferry.testing.mechanism_suite import Fault, MechanismRig, MechanismSuite, Quirk
@@ -120,6 +122,27 @@ class S3Rig(MechanismRig):
         assert isinstance(source, Place)
         self._client.put_object(Bucket=self._bucket, Key=source.path + name, Body=data)
 
+    def strangers(self, source: Endpoint) -> list[Endpoint]:
+        """Reach the source as another server, with other credentials, without copies, or by a message."""
+        assert isinstance(source, Place)
+        message = DataAddress(
+            endpoint_type="AmazonS3",
+            endpoint=f"{self._server.endpoint_url}/{self._bucket}/{source.path}",
+            properties=(
+                ("accessKeyId", self._server.access_key_id),
+                ("secretAccessKey", self._server.secret_access_key),
+            ),
+        )
+        return [
+            MECHANISM.at_address(message),
+            self._place(source.path, endpoint_url=f"http://localhost:{free_port()}"),
+            self._place(source.path, region="eu-central-1"),
+            self._place(source.path, access_key_id="AKIAOTHER00000000001"),
+            self._place(source.path, secret_access_key=WRONG_SECRET),
+            self._place(source.path, session_token="a-token"),
+            self._place(source.path, server_side_copy=False),
+        ]
+
     def missing_root(self) -> Endpoint:
         """Name a bucket that is not there."""
         return MECHANISM.at_location(self._location(), f"missing-{self._bucket}/")
@@ -153,10 +176,10 @@ class S3Rig(MechanismRig):
     def _prefix(self) -> str:
         return f"place-{next(self._numbers)}/"
 
-    def _place(self, path: str, **settings: str) -> Endpoint:
+    def _place(self, path: str, **settings: str | bool) -> Endpoint:
         return MECHANISM.at_location(self._location(**settings), f"{self._bucket}/{path}")
 
-    def _location(self, **settings: str) -> Location:
+    def _location(self, **settings: str | bool) -> Location:
         return Location(
             name="here",
             mechanism="s3",
@@ -189,7 +212,7 @@ class TestS3OnJuiceFs(MechanismSuite):
 class MotoRig(S3Rig):
     """A server that takes any credentials."""
 
-    quirks = frozenset({Quirk.LOST_UPLOADS_CRASH, Quirk.NO_UPLOAD_TIMES})
+    quirks = frozenset({Quirk.LOST_UPLOADS_CRASH, Quirk.NO_UPLOAD_TIMES, Quirk.NO_CONDITIONAL_COPIES})
     source_faults = S3Rig.source_faults - {Fault.WRONG_CREDENTIALS}
     sink_faults = S3Rig.sink_faults - {Fault.WRONG_CREDENTIALS}
 
@@ -246,7 +269,7 @@ class FaultyRig(S3Rig):
         return self._place(path)
 
 
-class TestS3OnFaultyServer(FaultCases, MultipartCases):
+class TestS3OnFaultyServer(FaultCases, MultipartCases, CopyingCases):
     """What no real server does at will, and uploads whose checksums are looked at."""
 
     @pytest.fixture

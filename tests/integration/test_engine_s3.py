@@ -50,6 +50,7 @@ def go(server: FaultyS3, path: Path) -> tuple[Result, Witness]:
         "access_key_id": server.access_key_id,
         "secret_access_key": server.secret_access_key,
         "exclusive": True,
+        "server_side_copy": False,
     }
     location = Location(name="it", mechanism="s3", settings=settings)
     witness = Witness()

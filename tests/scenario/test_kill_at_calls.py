@@ -38,8 +38,9 @@ def server(tmp_path: Path) -> Iterator[FaultyS3]:
             "secret_access_key": server.secret_access_key,
             "exclusive": True,
         }
+        locations = {"it": place, "streams": place | {"server_side_copy": False}}
         engine = {"part_size_bytes": PART, "multipart_threshold_bytes": PART, "workers": 1}
-        (tmp_path / "dataferry.toml").write_text(toml({"locations": {"it": place}, "engine": engine}))
+        (tmp_path / "dataferry.toml").write_text(toml({"locations": locations, "engine": engine}))
         yield server
 
 
@@ -62,10 +63,21 @@ class Killer:
             raise HungUpError
 
 
-def copy(directory: Path, killer: Killer | None = None) -> tuple[int, str]:
-    """Run a copy; return its exit code and what it wrote."""
+def copy(
+    directory: Path, killer: Killer | None = None, *, by: str = "streams", more: str = ""
+) -> tuple[int, str]:
+    """Run a copy; ``it`` as the source lets the store copy. Return the exit code and what it wrote."""
     with subprocess.Popen(
-        [sys.executable, "-m", "dataferry.cli.main", "copy", "it:source/", "it:target/in/", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "dataferry.cli.main",
+            "copy",
+            f"{by}:source/",
+            "it:target/in/",
+            "--json",
+            *more.split(),
+        ],
         cwd=directory,
         env={"PATH": os.environ["PATH"], "HOME": str(directory)},
         stdout=subprocess.PIPE,
@@ -104,6 +116,35 @@ def test_a_copy_killed_at_a_call_ends_whole_when_run_again(
         assert server.body("target", f"in/{name}") == server.body("source", name)
     assert server.open_uploads("target") == []
     assert result["bytes_resumed"] + result["bytes_retransferred"] <= TOTAL
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "moment", "more"),
+    [
+        ("CopyObject", 2, "before", ""),
+        ("CopyObject", 2, "after", ""),
+        ("UploadPartCopy", 2, "after", "--overwrite never"),
+        ("CompleteMultipartUpload", 1, "after", "--overwrite never"),
+    ],
+)
+def test_a_copy_by_the_store_killed_at_a_call_ends_whole_when_run_again(
+    server: FaultyS3, tmp_path: Path, call: str, number: int, moment: str, more: str
+) -> None:
+    """What the store copies by itself survives as what is streamed does; parts that are there are kept."""
+    server.watch = killer = Killer(call, number, moment)
+    code, _ = copy(tmp_path, killer, by="it", more=more)
+    assert (code, killer.killed) == (-signal.SIGKILL, True)
+
+    code, out = copy(tmp_path, by="it", more=more)
+
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    assert (code, result["state"], result["objects"], result["bytes"]) == (0, "completed", 3, TOTAL)
+    for name in ("big", "empty", "small"):
+        assert server.body("target", f"in/{name}") == server.body("source", name)
+    assert server.open_uploads("target") == []
+    assert server.count("GetObject") == (2 if more else 0)
+    if call == "UploadPartCopy":
+        assert result["bytes_resumed"] >= PART
 
 
 def test_an_upload_lost_in_a_kill_is_aborted_though_its_object_is_gone(

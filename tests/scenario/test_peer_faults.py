@@ -179,6 +179,7 @@ def test_no_object_has_more_than_ten_thousand_parts(size_bytes: int) -> None:
         tally=nothing,
         tags=nothing,
         bandwidth=None,
+        route=nothing,
     )
     parts = parts_of(size_bytes, course.part_size_bytes(size_bytes))
     assert len(parts) <= 9_000

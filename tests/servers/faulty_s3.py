@@ -15,17 +15,17 @@ signatures: the real servers do.
         assert server.body("data", "copy") == b"hello"
         assert server.open_uploads("data") == []
 
-Call names are S3's: ListObjectsV2, HeadObject, GetObject, PutObject, CreateMultipartUpload, UploadPart,
-ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads, HeadBucket, DeleteObject,
-GetObjectTagging;
-``*`` is any.
+Call names are S3's: ListObjectsV2, HeadObject, GetObject, PutObject, CopyObject, CreateMultipartUpload,
+UploadPart, UploadPartCopy, ListParts, CompleteMultipartUpload, AbortMultipartUpload, ListMultipartUploads,
+HeadBucket, DeleteObject, GetObjectTagging; ``*`` is any.
 Checksums that a request brings (``x-amz-checksum-crc64nvme``, ``Content-MD5``) are compared with what arrived
 before it is stored, and kept: Amazon S3 User Guide, "Checking object integrity". A server made with
 ``keeps_checksums=False`` knows no CRC-64/NVME, and with ``rejects_checksums=True`` answers 400 to a request
 that has to do with them, as old servers do; ``etags`` says what ETags are; with ``keeps_versions=True`` the
-version before the last is kept; with ``refuses_tags=True`` nobody may write tags. ``watch`` is told of each
-call before and after it is done, and may hang up. Any credentials are good; ``access_key_id`` and
-``secret_access_key`` are there for symmetry with the real ones.
+version before the last is kept; with ``refuses_tags=True`` nobody may write tags; with ``copies=False`` it
+takes a copy for a write of an empty body, as simple servers do. ``watch`` is told of each call before and
+after it is done, and may hang up. Any credentials are good; ``access_key_id`` and ``secret_access_key`` are
+there for symmetry with the real ones.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Fault(StrEnum):
     STALL = "stall"  # half of the body, then nothing more, as HANG
     IGNORE_RANGE = "ignore-range"  # the whole object answers a range
     SHIFT_RANGE = "shift-range"  # the right number of bytes, one byte further on
+    IGNORE_CONDITION = "ignore-condition"  # a copy is made of whatever version there is
     CHANGE_ETAG = "change-etag"  # another ETag than the object's; conditions are ignored
     WRONG_CHECKSUM = "wrong-checksum"  # the checksum of the reply is not that of the bytes
     BLANKS = "blanks"  # the head at once, blanks for a while, then the reply, as Amazon completes uploads
@@ -149,7 +150,9 @@ class FaultyS3:
         keeps_versions: bool = False,
         refuses_tags: bool = False,
         etags: Etags = Etags.MD5,
+        copies: bool = True,
     ) -> None:
+        self.copies = copies
         self.etags = etags
         self.refuses_tags = refuses_tags
         self.keeps_checksums = keeps_checksums
@@ -354,6 +357,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _name(self) -> str:
         if "tagging" in self.query:
             return "GetObjectTagging"
+        if "x-amz-copy-source" in self.lower and self.s3.copies:
+            return "UploadPartCopy" if "uploadId" in self.query else "CopyObject"
         if "uploads" in self.query:
             return "CreateMultipartUpload" if self.command == "POST" else "ListMultipartUploads"
         if "uploadId" in self.query:
@@ -444,6 +449,61 @@ class _Handler(BaseHTTPRequestHandler):
             objects[self.key] = stored
         versions = {"x-amz-version-id": version} if self.s3.keeps_versions else {}
         self._reply(200, headers={"ETag": f'"{stored.etag}"', **versions, **self._checksum(stored.crc)})
+
+    def _copy_object(self) -> None:
+        origin = self._origin()
+        body = _flipped(origin.body) if self._is(Fault.CORRUPT) else origin.body
+        stored = Stored(
+            body=body,
+            etag=self.s3.etag(body),
+            headers={
+                name: value
+                for name, value in origin.headers.items()
+                if not name.startswith(("x-amz-storage", "x-amz-server-side"))
+                and (name != "x-amz-tagging" or self.lower.get("x-amz-tagging-directive") != "REPLACE")
+            }
+            | self._kept(),
+            crc=crc64nvme(body) if self.s3.keeps_checksums else None,
+        )
+        with self.s3.lock:
+            self._objects()[self.key] = stored
+        self._copied("CopyObjectResult", stored)
+
+    def _upload_part_copy(self) -> None:
+        upload, origin = self._upload(), self._origin()
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.lower["x-amz-copy-source-range"])
+        first, last = (int(match[1]), int(match[2])) if match else (0, len(origin.body))
+        if self._is(Fault.IGNORE_RANGE):
+            first, last = 0, len(origin.body) - 1
+        if last >= len(origin.body):
+            raise _Problem(400, "InvalidRange")
+        body = origin.body[first : last + 1]
+        if self._is(Fault.CORRUPT):
+            body = _flipped(body)
+        stored = Stored(body=body, etag=self.s3.etag(body), crc=crc64nvme(body))
+        with self.s3.lock:
+            upload.parts[int(self.query["partNumber"])] = stored
+        self._copied("CopyPartResult", stored)
+
+    def _origin(self) -> Stored:
+        """Find the object that a copy names, in the version that it names."""
+        bucket, _, key = unquote(self.lower["x-amz-copy-source"]).removeprefix("/").partition("/")
+        objects = self.s3.buckets.get(bucket)
+        self._objects()
+        if objects is None:
+            raise _Problem(404, "NoSuchBucket")
+        if key not in objects:
+            raise _Problem(404, "NoSuchKey")
+        wanted = self.lower.get("x-amz-copy-source-if-match", "").strip('"')
+        if wanted not in {"", objects[key].etag} and not self._is(Fault.IGNORE_CONDITION):
+            raise _Problem(412, "PreconditionFailed")
+        return objects[key]
+
+    def _copied(self, root: str, stored: Stored) -> None:
+        checksum = ""
+        if root == "CopyObjectResult" and stored.crc is not None:
+            checksum = f"<ChecksumCRC64NVME>{_base64(stored.crc)}</ChecksumCRC64NVME>"
+        self._xml(root, f"<ETag>&quot;{stored.etag}&quot;</ETag>{checksum}")
 
     def _delete_object(self) -> None:
         objects = self._objects()

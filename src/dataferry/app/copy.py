@@ -181,6 +181,7 @@ class _Copy:
             seconds=result.seconds,
             objects_skipped=result.objects_skipped,
             bytes_moved=result.bytes_moved,
+            bytes_copied=result.bytes_copied,
             bytes_resumed=result.bytes_resumed,
             bytes_retransferred=result.bytes_retransferred,
             strategy=result.strategy,

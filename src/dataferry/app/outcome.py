@@ -113,7 +113,8 @@ class Outcome:
     Attributes:
         state: ``completed``, ``failed`` or ``interrupted``.
         objects, bytes: At the destination, with those that were there already.
-        bytes_moved: By this run.
+        bytes_moved: By this run; they passed through this process.
+        bytes_copied: That the store copied by itself in this run.
         failures: Up to twenty of ``(name, kind, error)``.
         failed: How many objects failed.
         advice: What to do next, where there is something.
@@ -125,6 +126,7 @@ class Outcome:
     seconds: float = 0.0
     objects_skipped: int = 0
     bytes_moved: int = 0
+    bytes_copied: int = 0
     bytes_resumed: int = 0
     bytes_retransferred: int = 0
     strategy: str = ""

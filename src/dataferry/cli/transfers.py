@@ -138,11 +138,14 @@ def _summary(outcome: Outcome) -> str:
         return f"interrupted after {outcome.seconds:.1f} s: {as_size(outcome.bytes)} arrived\n"
     objects = "1 object" if outcome.objects == 1 else f"{outcome.objects:,} objects"
     there = f" ({outcome.objects_skipped:,} unchanged)" if outcome.objects_skipped else ""
-    rate = f" ({as_size(outcome.bytes_moved / outcome.seconds)}/s)" if outcome.bytes_moved else ""
+    sent = outcome.bytes_moved + outcome.bytes_copied
+    rate = f" ({as_size(sent / outcome.seconds)}/s)" if sent else ""
+    by_store = f"{as_size(outcome.bytes_copied)} copied by the store" if outcome.bytes_copied else ""
+    moved = f"{as_size(outcome.bytes_moved)} moved" if outcome.bytes_moved or not by_store else ""
     resumed = f", {as_size(outcome.bytes_resumed)} resumed" if outcome.bytes_resumed else ""
     return (
         f"{outcome.state}: {objects}, {as_size(outcome.bytes)}{there}; "
-        f"{as_size(outcome.bytes_moved)} moved in {outcome.seconds:.1f} s{rate}{resumed}, "
+        f"{' and '.join(filter(None, (moved, by_store)))} in {outcome.seconds:.1f} s{rate}{resumed}, "
         f"verified: {outcome.verification}\n"
     )
 

@@ -19,6 +19,7 @@ class Capability(StrEnum):
     LIST_PARTS = "list_parts"  # sink: tells which parts it holds
     LIST_UPLOADS = "list_uploads"  # sink: tells which uploads are open
     READ_BACK = "read_back"  # sink: what was written can be read, to compare it with what was sent
+    COPY = "copy"  # sink: its store can copy objects by itself, see ``CopyingSink``
     INJECTIVE_NAMES = "injective_names"  # sink: different names are always different objects
     GRANT = "grant"  # hands out scoped access as a DataAddress
 

@@ -2,9 +2,10 @@
 
 ``transfer`` says what a transfer is and what comes out; ``run`` runs an attempt. ``planning`` lists and
 decides (``selection``, ``overwriting``, ``retargeting``), ``feed`` hands work to each ``worker``, who has
-``hands`` with its own ``connections``. Small objects go by ``whole``, big ones by ``opening``, ``parts`` and
-``completion``, or by ``streaming`` where no version can be named. ``pump`` moves bytes, ``verification`` says
-what is proved, ``retry`` alone retries, ``limits`` bounds rates, ``progress`` counts, ``stop`` ends,
-``cleanup`` aborts uploads that nobody needs, ``manifest`` writes at the destination what has arrived;
-``course`` is what the threads of an attempt share.
+``hands`` with its own ``connections``. ``route`` decides who moves the bytes: the store by itself
+(``copying``), or we. Small objects go by ``whole``, big ones by ``opening``, ``parts`` and ``completion``, or
+by ``streaming`` where no version can be named. ``pump`` moves bytes, ``verification`` says what is proved,
+``retry`` alone retries, ``limits`` bounds rates, ``progress`` counts, ``stop`` ends, ``cleanup`` aborts
+uploads that nobody needs, ``manifest`` writes at the destination what has arrived; ``course`` is what the
+threads of an attempt share.
 """

@@ -15,7 +15,13 @@ from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
 from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Overwrite
-from dataferry.engine.verification import combined_crc64nvme, compare_with_source, composite_etag, level
+from dataferry.engine.verification import (
+    combined_crc64nvme,
+    compare_with_source,
+    composite_etag,
+    level,
+    stored_level,
+)
 
 
 def complete(hands: Hands, owner: MultipartObject) -> Arrival:
@@ -43,7 +49,8 @@ def complete(hands: Hands, owner: MultipartObject) -> Arrival:
             owner.upload,
             parts,
             size_bytes=size,
-            crc64nvme=streamed,
+            # Of what the store copied by itself nobody here saw a byte: it is to be what the source keeps.
+            crc64nvme=source.crc64nvme if streamed is None else streamed,
             only_if_absent=course.transfer.overwrite is Overwrite.NEVER,
         )
         return done if done.size_bytes is not None else (writer.stat(row.target_key) or done)
@@ -51,10 +58,13 @@ def complete(hands: Hands, owner: MultipartObject) -> Arrival:
     done = hands.trying(f"completing {row.source.name}", once, at_once=(UploadGoneError, IntegrityError))
     if done.size_bytes is not None and done.size_bytes != size:
         raise IntegrityError(f"{row.target_key} has {done.size_bytes} bytes of {size}", operation="complete")
-    confirmed = streamed is not None and done.crc64nvme == streamed
-    if done.crc64nvme is not None and streamed is not None and not confirmed:
-        raise IntegrityError(f"{row.target_key}: the store's CRC-64/NVME differs", operation="complete")
-    proof = level(source, streamed, confirmed=confirmed)
+    if streamed is None:
+        proof = stored_level(source, done)
+    else:
+        confirmed = done.crc64nvme == streamed
+        if done.crc64nvme is not None and not confirmed:
+            raise IntegrityError(f"{row.target_key}: the store's CRC-64/NVME differs", operation="complete")
+        proof = level(source, streamed, confirmed=confirmed)
     return Arrival(found=done, crc64nvme=streamed, verification=proof)
 
 
@@ -107,11 +117,15 @@ def _proof(
     row: ObjectRow, source: ObjectInfo, found: ObjectInfo, parts: list[PartReceipt], streamed: int | None
 ) -> Verification | None:
     """Return how far the object there is proved to be ours; None if it is not."""
+    if streamed is None and None not in (found.crc64nvme, source.crc64nvme):
+        return Verification.DESTINATION if found.crc64nvme == source.crc64nvme else None
     if None not in (found.crc64nvme, streamed):
         return level(source, streamed, confirmed=True) if found.crc64nvme == streamed else None
     etag = composite_etag(parts)
     if etag is not None and found.validator is not None and "-" in found.validator:
-        return level(source, streamed, confirmed=False) if found.validator == etag else None
+        if found.validator != etag:
+            return None
+        return stored_level(source, found) if streamed is None else level(source, streamed, confirmed=False)
     # Nothing to compare but its size: ours only if it came to be after we began.
     newer = None not in (found.modified_at, row.intent_at) and found.modified_at >= row.intent_at  # type: ignore[operator]
     return Verification.SIZE if newer else None

@@ -13,6 +13,7 @@ from dataferry.engine.bandwidth import Share
 from dataferry.engine.etags import Etags
 from dataferry.engine.progress import Tally
 from dataferry.engine.retry import Retrier
+from dataferry.engine.route import Route
 from dataferry.engine.spool import Bounds, bounds
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
@@ -29,6 +30,7 @@ class Course:
 
     Attributes:
         halt: Set when we are told to stop, and when an error ends the attempt.
+        route: Which way bytes go.
         denials: Objects refused by the access rules since the last that arrived.
         bandwidth: What it has of every bound; None if there is none.
         etags: What is known of both stores' ETags.
@@ -44,6 +46,7 @@ class Course:
     tally: Tally
     tags: Tags
     bandwidth: Share | None
+    route: Route
     denials: int = 0
     etags: Etags = field(default_factory=Etags)
     _lock: Lock = field(default_factory=Lock)
@@ -86,13 +89,22 @@ class Course:
         return self.transfer.verify is Verify.READBACK
 
     def is_big(self, row: ObjectRow) -> bool:
-        """True if an object is sent in parts: it has begun so, or it is large and the sink can.
+        """True if an object goes in parts, and not whole by a copy of the store."""
+        return not self.copies_whole(row) and self.is_large(row)
 
-        One of unknown length counts as big, so that only some of them are on their way at once.
+    def copies_whole(self, row: ObjectRow) -> bool:
+        """True if the store is to copy an object in one request."""
+        size = row.source.size_bytes
+        return size is not None and not _has_begun(row) and self.route.takes_whole(size)
+
+    def is_large(self, row: ObjectRow) -> bool:
+        """True if an object that is streamed goes in parts: it has begun so, or it is large and the sink can.
+
+        One of unknown length counts as large, so that only some of them are on their way at once.
         """
-        if row.upload is not None or row.intent_at is not None or row.source.size_bytes is None:
+        size = row.source.size_bytes
+        if _has_begun(row) or size is None:
             return True
-        size = row.source.size_bytes or 0
         large = size > max(self.transfer.limits.multipart_threshold_bytes, self.part_size_bytes(size))
         return large and Capability.PARTS in self.transfer.sink.capabilities
 
@@ -107,3 +119,7 @@ class Course:
         sink = self.transfer.sink
         most = min(MAX_PARTS, sink.max_parts)
         return max(self.transfer.limits.part_size_bytes, -(-size_bytes // most), sink.min_part_size_bytes)
+
+
+def _has_begun(row: ObjectRow) -> bool:
+    return row.upload is not None or row.intent_at is not None

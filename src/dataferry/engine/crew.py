@@ -188,7 +188,7 @@ class Gauge:
     def _counts(self) -> tuple[float, ...]:
         tally, retrier = self._course.tally, self._course.retrier
         return (
-            tally.bytes_moved,
+            tally.bytes_moved + tally.bytes_copied,
             sum(meter.done for meter in tally.meters),
             time.process_time(),
             retrier.throttled,

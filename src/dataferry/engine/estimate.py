@@ -30,9 +30,10 @@ class Requests:
     Attributes:
         source: ``check``, ``list``, ``look`` and ``read``.
         destination: ``check``, ``look``, ``write`` (whole objects), ``create``, ``part``, ``complete``,
-            ``list_parts`` and ``read`` (back).
+            ``list_parts`` and ``read`` (back); ``copy`` and ``copy_part`` where the store copies by itself.
         looked_up: Names that are asked for at the destination, in ranges if it can.
         objects_in_parts, parts: Of what is still to move.
+        bytes_by_copy: Of what is still to move, those that do not pass here.
     """
 
     source: dict[str, int] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Requests:
     looked_up: int = 0
     objects_in_parts: int = 0
     parts: int = 0
+    bytes_by_copy: int = 0
 
     def plan(self, course: Course, *, listed: int | None, looked_up: int) -> None:
         """Add what making the plan takes.
@@ -64,6 +66,10 @@ class Requests:
         source = course.transfer.source.capabilities
         if Capability.VALIDATORS in source and row.source.validator is None:
             _add(self.source, "look", 1)
+        if course.copies_whole(row):
+            _add(self.destination, "copy", 1)
+            self.bytes_by_copy += row.source.size_bytes or 0
+            return
         if course.transfer.overwrite is Overwrite.NEVER:
             _add(self.destination, "look", 1)
         if row.source.size_bytes is None or not course.is_big(row):
@@ -83,8 +89,14 @@ class Requests:
         else:
             _add(self.destination, "create", 1)
         _add(self.source, "look", int(resumable))
-        _add(self.source, "read", all_parts - sent if resumable else 1)
-        _add(self.destination, "part", all_parts - sent)
+        if course.route.is_copying and resumable:
+            _add(self.source, "look", 1)  # again, before it becomes visible, and so are its parts
+            _add(self.destination, "list_parts", 1)
+            _add(self.destination, "copy_part", all_parts - sent)
+            self.bytes_by_copy += size - sent * (row.part_size_bytes or 0)
+        else:
+            _add(self.source, "read", all_parts - sent if resumable else 1)
+            _add(self.destination, "part", all_parts - sent)
         _add(self.destination, "complete", 1)
         _add(self.destination, "look", 1)  # completion does not say the size
         _add(self.destination, "read", all_parts if course.reads_back else 0)

@@ -40,6 +40,7 @@ class MultipartObject:
         sent_before: Numbers of parts that were sent before, as far as anybody can tell.
         tries: How often the object was begun in this attempt.
         in_flight: Workers that send one of its parts.
+        is_streamed: Some of its bytes passed here in this attempt.
         error: The first that fails it.
         arrival: Set once it is visible.
         reads_back: Its parts are read from the destination now.
@@ -54,9 +55,15 @@ class MultipartObject:
     kept: frozenset[int] = frozenset()
     sent_before: frozenset[int] = frozenset()
     in_flight: int = 0
+    is_streamed: bool = False
     error: DataFerryError | None = None
     arrival: Arrival | None = None
     reads_back: bool = False
+
+    @property
+    def is_copied(self) -> bool:
+        """True if the store copied parts of it by itself: nobody here saw their bytes."""
+        return any(receipt.crc64nvme is None for receipt in self.receipts.values())
 
 
 @dataclass(frozen=True, slots=True)

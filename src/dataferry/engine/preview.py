@@ -12,14 +12,14 @@ from dataferry.domain.objects import Capability
 from dataferry.engine.estimate import Duration, Requests
 from dataferry.engine.manifest import refuse_collision
 from dataferry.engine.planning import UNPLACEABLE, Planner
-from dataferry.engine.run import STRATEGY, course_of, refuse_collisions
+from dataferry.engine.route import STREAMING
+from dataferry.engine.run import course_of, refuse_collisions
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Observer, Overwrite, Transfer
 
 PAGE_OBJECTS = 500
 MAX_NAMES = 20
 PROBES = 3
-ONLY_WAY = "no other way leads from this source to this destination"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,8 +52,8 @@ class Preview:
     left_out: int | None = None
     requests: Requests = field(default_factory=Requests)
     duration: Duration | None = None
-    strategy: str = STRATEGY
-    why: str = ONLY_WAY
+    strategy: str = STREAMING
+    why: str = ""
 
     def count_skipped(self, reason: str) -> None:
         """Count an object that need not be moved."""
@@ -115,6 +115,8 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         objects_of_unknown_length=totals.objects_unsized,
         left_out=None if was_planned else tally.left_out,
         requests=requests,
+        strategy=course.route.strategy,
+        why=course.route.why,
     )
     for row in _rows(ledger, transfer.id):
         if row.state is ObjectState.SKIPPED:
@@ -131,7 +133,7 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
                 requests.move(course, row)
     found.duration = Duration(
         requests=requests,
-        bytes_to_move=found.bytes_to_move,
+        bytes_to_move=max(0, found.bytes_to_move - requests.bytes_by_copy),
         source_latency_s=_latency_s(transfer.source.probe, course.clock),
         destination_latency_s=_latency_s(transfer.sink.probe, course.clock),
         workers=transfer.limits.workers,

@@ -72,6 +72,11 @@ class Tally:
         return sum(meter.bytes for meter in self._meters)
 
     @property
+    def bytes_copied(self) -> int:
+        """Copied by the store itself in this attempt."""
+        return sum(meter.copied for meter in self._meters)
+
+    @property
     def bytes_retransferred(self) -> int:
         """Sent though they had been sent before."""
         return sum(meter.retransferred for meter in self._meters)
@@ -84,7 +89,7 @@ class Tally:
     def progress(self) -> Progress:
         """Return this moment; call it from one thread, since throughput is taken between calls."""
         start, meters = self._start, self._meters
-        moved = self.bytes_moved
+        moved = self.bytes_moved + self.bytes_copied
         total = start.bytes_total + self.planned_bytes + sum(meter.sized_bytes for meter in meters)
         unsized = start.objects_unsized + self.planned_unsized - sum(meter.sized for meter in meters)
         there = start.bytes_done + self.planned_skip_bytes + moved - sum(meter.lost for meter in meters)

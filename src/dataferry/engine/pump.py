@@ -20,11 +20,13 @@ class Meter:
 
     Attributes:
         bytes: Sent by this attempt, in flight included; taken back when a part fails.
+        copied: Bytes that the store copied by itself.
         retransferred: Of bytes that had been sent before.
         lost: Committed bytes that count no more: missing at the destination, or of an object that failed.
         unresumed: Those of them that an earlier attempt had committed.
         verified: Read back from the destination and compared.
         done, skipped, failed: Objects ended.
+        done_by_copy: Those of ``done`` that the store copied by itself.
         sized, sized_bytes: Objects whose length turned out on the way, and the sum of those lengths.
         beat: Grows with every sign of life.
         busy: True inside a call that must show life.
@@ -32,11 +34,13 @@ class Meter:
     """
 
     bytes: int = 0
+    copied: int = 0
     retransferred: int = 0
     lost: int = 0
     unresumed: int = 0
     verified: int = 0
     done: int = 0
+    done_by_copy: int = 0
     skipped: int = 0
     failed: int = 0
     sized: int = 0

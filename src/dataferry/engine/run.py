@@ -23,12 +23,12 @@ from dataferry.engine.progress import Monitor, Tally
 from dataferry.engine.readback import refuse_unreadable
 from dataferry.engine.retargeting import retarget
 from dataferry.engine.retry import Retrier
+from dataferry.engine.route import Route
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
 from dataferry.mechanisms.base import Abortable, KeyCheck
 
-STRATEGY = "streaming"
 PAGE_OBJECTS = 500
 # How long the feeder waits for room or for the planner, before it looks whether it is to end.
 WAIT_S = 0.1
@@ -90,10 +90,8 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
     refuse_unreadable(transfer)
     attempt = Attempt(transfer_id=transfer.id, epoch=transfer.epoch)
     ledger.check(attempt)
-    observer.noted(
-        "strategy",
-        f"{STRATEGY}: up to {limits.workers} workers read from the source and write to the destination",
-    )
+    route = Route(transfer, observer)
+    route.announce()
     retried = ledger.retry_failed(attempt)
     if retried:
         observer.noted("failed_objects_retried", f"{retried} objects that had failed are tried again")
@@ -108,6 +106,7 @@ def course_of(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clo
         tally=Tally(ledger.totals(transfer.id), clock),
         tags=Tags(transfer, observer),
         bandwidth=_bandwidth(transfer, clock, halt),
+        route=route,
     )
 
 
@@ -245,6 +244,8 @@ def _result(course: Course, seconds: float) -> Result:
     totals = course.ledger.totals(transfer_id)
     failed = course.ledger.objects(transfer_id, limit=1, state=ObjectState.FAILED)
     first = (failed[0].error_kind or "error", failed[0].error or "") if failed else None
+    copied = sum(meter.done_by_copy for meter in course.tally.meters)
+    streamed = sum(meter.done for meter in course.tally.meters) - copied
     return Result(
         objects=totals.objects_done + totals.objects_skipped,
         bytes=totals.bytes_done,
@@ -254,7 +255,8 @@ def _result(course: Course, seconds: float) -> Result:
         bytes_resumed=course.tally.bytes_resumed,
         bytes_retransferred=course.tally.bytes_retransferred,
         seconds=seconds,
-        strategy=STRATEGY,
+        strategy=course.route.taken(copied, streamed),
+        bytes_copied=course.tally.bytes_copied,
         verification=totals.verification,
         first_error=first,
     )

@@ -101,9 +101,11 @@ class Result:
     Attributes:
         objects: At the destination, skipped ones included.
         bytes: Of those objects.
-        bytes_moved: That this attempt read and wrote.
+        bytes_moved: That this attempt read and wrote: those that passed here.
         bytes_resumed: That earlier attempts had moved and this one did not need to.
         bytes_retransferred: Moved again, though this attempt or an earlier one had moved them before.
+        strategy: ``streaming``, ``server-side copy``, or both.
+        bytes_copied: That the store copied by itself in this attempt.
         verification: The lowest level of any object.
         first_error: Of the first object that failed: ``(kind, message)``.
     """
@@ -119,6 +121,7 @@ class Result:
     strategy: str
     verification: Verification
     first_error: tuple[str, str] | None = None
+    bytes_copied: int = 0
 
     @property
     def is_complete(self) -> bool:

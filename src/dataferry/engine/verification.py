@@ -51,6 +51,26 @@ def level(source: ObjectInfo, streamed_crc64nvme: int | None, *, confirmed: bool
     return Verification.END_TO_END if source.crc64nvme is not None else Verification.DESTINATION
 
 
+def stored_level(source: ObjectInfo, found: ObjectInfo) -> Verification:
+    """Return how far an object is proved that nobody here saw: by what both stores keep of it.
+
+    It is the stores' word: a store may hand a checksum on together with the bytes that it copies.
+
+    Raises:
+        IntegrityError: Both keep a CRC-64/NVME, and they differ.
+    """
+    if None not in (source.crc64nvme, found.crc64nvme):
+        if source.crc64nvme != found.crc64nvme:
+            raise IntegrityError(
+                f"{source.name}: source and destination keep different CRC-64/NVMEs", operation="copy"
+            )
+        return Verification.DESTINATION
+    etag = source.validator or ""
+    if etag == found.validator and is_md5_etag(etag.partition("-")[0]):
+        return Verification.DESTINATION
+    return Verification.SIZE
+
+
 def is_md5_etag(etag: str | None) -> bool:
     """True if an ETag looks like the MD5 of a whole object."""
     return etag is not None and len(etag) == MD5_HEX_CHARS and _is_hex(etag)

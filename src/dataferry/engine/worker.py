@@ -19,6 +19,7 @@ from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import Capability, PartPlan
 from dataferry.engine.arrivals import Arrivals
 from dataferry.engine.completion import complete, find_gone, write_down
+from dataferry.engine.copying import copied_part, copied_whole, prove_copied
 from dataferry.engine.course import Course
 from dataferry.engine.feed import Arrival, BigObject, Feed, MultipartObject, Part, WholeObject, Work
 from dataferry.engine.hands import Hands
@@ -93,7 +94,7 @@ class Worker:
         elif isinstance(work, WholeObject) and row.source.size_bytes is None:
             self._feed.again(BigObject(row))
             self._feed.done(work)
-        elif isinstance(work, WholeObject) or not self._course.is_big(row):
+        elif isinstance(work, WholeObject) or not self._course.is_large(row):
             self._attended(row, lambda: self._send_whole(row))
             self._feed.done(work)
         else:
@@ -179,11 +180,14 @@ class Worker:
             self._settle(owner)
 
     def _carry(self, owner: MultipartObject, plan: PartPlan) -> None:
-        """Send one part; its row is committed before the next is taken (rule 2)."""
+        """Send or copy one part; its row is committed before the next is taken (rule 2)."""
         course, hands = self._course, self.hands
         again = plan.length_bytes if plan.number in owner.sent_before else 0
         what = f"part {plan.number} of {owner.row.source.name}"
-        receipt = hands.moving(what, lambda: carry_part(hands, owner, plan), sent_before=again)
+        receipt = copied_part(hands, owner, plan)
+        if receipt is None:
+            owner.is_streamed = True
+            receipt = hands.moving(what, lambda: carry_part(hands, owner, plan), sent_before=again)
         course.ledger.add_part(course.attempt, owner.row.ordinal, receipt)
         owner.receipts[plan.number] = receipt
 
@@ -208,7 +212,7 @@ class Worker:
                 return owner.row
             write_down(self.hands, owner, arrival)
             self.hands.resized(owner.row.source.size_bytes, owner.source.size_bytes)
-            self._count_done()
+            self._count_done(by_copy=owner.is_copied and not owner.is_streamed)
             return owner.row
 
         self._attended(owner.row, once, owner.kept)
@@ -224,6 +228,8 @@ class Worker:
     def _complete(self, owner: MultipartObject) -> Arrival:
         """Make an object visible; what an earlier attempt completed is found."""
         try:
+            if owner.is_copied:
+                prove_copied(self.hands, owner)
             return complete(self.hands, owner)
         except UploadGoneError:
             arrival = find_gone(self.hands, owner.row, owner.source, owner.receipts.values())
@@ -233,6 +239,8 @@ class Worker:
 
     def _anew(self, owner: MultipartObject, error: DataFerryError) -> BigObject:
         course = self._course
+        if owner.is_copied and isinstance(error, IntegrityError):
+            course.route.give_up(str(error))
         course.observer.noted("object_restarted", f"{owner.row.source.name} begins anew: {error}")
         forget(
             self.hands,
@@ -248,12 +256,19 @@ class Worker:
         )
 
     def _send_whole(self, row: ObjectRow) -> ObjectRow:
-        self._ended(send_whole(self.hands, row))
+        finished = copied_whole(self.hands, row)
+        if finished is not None:
+            self._ended(finished, by_copy=True)
+        elif self._course.is_large(row):
+            # It was to be copied whole by the store, which did not.
+            self._feed.again(BigObject(row))
+        else:
+            self._ended(send_whole(self.hands, row))
         return row
 
-    def _ended(self, finished: Finished) -> None:
+    def _ended(self, finished: Finished, *, by_copy: bool = False) -> None:
         self._arrivals.add(finished)
-        self._count_done()
+        self._count_done(by_copy=by_copy)
 
     def _attended(
         self, row: ObjectRow, action: Callable[[], ObjectRow], kept: frozenset[int] | None = None
@@ -289,8 +304,9 @@ class Worker:
             meter.failed += 1
         return None
 
-    def _count_done(self) -> None:
+    def _count_done(self, *, by_copy: bool = False) -> None:
         self.hands.meter.done += 1
+        self.hands.meter.done_by_copy += by_copy
         self._course.denials = 0
 
     def _lose_parts(self, row: ObjectRow, kept: frozenset[int] | None = None) -> None:

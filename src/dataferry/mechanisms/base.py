@@ -331,6 +331,60 @@ class Abortable(Protocol):
 
 
 @runtime_checkable
+class CopyingSink(Protocol):
+    """What a sink with ``COPY`` offers too: its store copies objects by itself, and no byte passes here."""
+
+    @property
+    def max_copy_bytes(self) -> int:
+        """The largest object that one ``CopyingWriter.copy`` takes; larger ones are copied in parts."""
+        ...
+
+    def refuses_copy(self, source: Source) -> str | None:
+        """Return why the store can't copy from that source by itself, None if it may be tried; asks nobody.
+
+        Both ends must be of one store, and of one set of credentials from one provenance: a location's
+        credentials never serve a place that a message names, nor the other way round.
+        """
+        ...
+
+
+@runtime_checkable
+class CopyingWriter(Protocol):
+    """What the writers of such a sink offer too. A reply may take long: the mechanism bounds it by itself."""
+
+    def copy(self, source: Source, info: ObjectInfo, key: str) -> ObjectInfo:
+        """Have the store copy a whole object, with its attributes; return it as the reply describes it.
+
+        Only the version that ``info.validator`` names is asked for. Stores that ignore that exist, so the
+        caller compares.
+
+        Raises:
+            SourceChangedError: It is another version now.
+            UnsupportedError: ``refuses_copy``, or the store can't.
+            ProtocolError: The reply does not say that it was copied; something may be there all the same.
+        """
+        ...
+
+    def copy_part(
+        self,
+        source: Source,
+        upload: Upload,
+        info: ObjectInfo,
+        *,
+        number: int,
+        offset_bytes: int,
+        length_bytes: int,
+    ) -> PartReceipt:
+        """Have the store copy a range as one part; the receipt has no checksum, as nobody here saw a byte.
+
+        Raises:
+            UploadGoneError: There is no such upload.
+            StorageError: As of ``copy``.
+        """
+        ...
+
+
+@runtime_checkable
 class KeyCheck(Protocol):
     """What a sink without ``INJECTIVE_NAMES`` offers too, where equal keys are not its only collisions."""
 

@@ -52,6 +52,7 @@ class Quirk(StrEnum):
     """What a certain server can't do, though its protocol can; the case that needs it is skipped there."""
 
     NO_CONDITIONAL_WRITES = "writes only if absent are not conditional"
+    NO_CONDITIONAL_COPIES = "copies of a certain version are not conditional"
     NAMES_COLLIDE = "names collide as those of files and directories do"
     NO_CONTENT_LANGUAGE = "the content language is lost"
     LOST_UPLOADS_CRASH = "using an upload that is gone is an internal error"
@@ -134,6 +135,14 @@ class MechanismRig(ABC):
             None if the mechanism always says it.
         """
         return None
+
+    def strangers(self, source: Endpoint) -> list[Endpoint]:
+        """Return ways to a fresh source from which a fresh sink's store must not copy by itself.
+
+        Needed with ``COPY``: other credentials, another store, a place that a message named.
+        """
+        del source
+        return []
 
     def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
         """Make a source that suffers from a fault of ``source_faults``."""

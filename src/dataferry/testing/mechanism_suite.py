@@ -14,6 +14,7 @@ See docs/howto/write-a-mechanism.md.
 
 from __future__ import annotations
 
+from dataferry.testing.copying_cases import CopyingCases
 from dataferry.testing.fault_cases import FaultCases
 from dataferry.testing.mechanism_rig import Fault, MechanismRig, Quirk
 from dataferry.testing.multipart_cases import MultipartCases
@@ -24,5 +25,5 @@ from dataferry.testing.writing_cases import WritingCases
 __all__ = ["Fault", "MechanismRig", "MechanismSuite", "Quirk"]
 
 
-class MechanismSuite(ReadingCases, WritingCases, MultipartCases, ReadBackCases, FaultCases):
+class MechanismSuite(ReadingCases, WritingCases, MultipartCases, CopyingCases, ReadBackCases, FaultCases):
     """All cases. Subclass it as ``Test…`` and override the fixture ``rig``."""

@@ -77,6 +77,7 @@ class Place:
 
     Attributes:
         path: The key or the prefix; empty is the whole bucket.
+        server_side_copy: The store may be asked to copy by itself.
         exact_keys: The server keeps ``a//b`` and ``a/b`` apart, as Amazon does; said by the operator.
         credentials: Gives those of the moment; ambient ones renew themselves.
         storing: How objects written there are kept.
@@ -94,6 +95,7 @@ class Place:
     payload_signing: bool = False
     exclusive: bool = False
     exact_keys: bool = False
+    server_side_copy: bool = True
     storing: Storing = field(default_factory=Storing)
     tags: bool = True
     route: Route = field(default=USUAL, compare=False)

@@ -53,6 +53,11 @@ LOCATION_SCHEMA: dict[str, Any] = {
             "default": False,
             "description": "The server keeps a//b and a/b apart, as Amazon does: then such keys are written.",
         },
+        "server_side_copy": {
+            "type": "boolean",
+            "default": True,
+            "description": "The store may copy objects by itself; false where its copies are broken.",
+        },
         "storage_class": _text(
             "Of objects written there, e.g. STANDARD_IA; the bucket's own if absent.",
             pattern=STORAGE_CLASS,

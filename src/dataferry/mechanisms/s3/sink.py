@@ -14,11 +14,13 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo
+from dataferry.mechanisms.base import Source
 from dataferry.mechanisms.s3.address import Place, checked_key, distinct_key
 from dataferry.mechanisms.s3.body import Habits
 from dataferry.mechanisms.s3.calls import Client, true_absence
+from dataferry.mechanisms.s3.copying import MAX_COPY_BYTES, S3CopyingWriter, refusal
 from dataferry.mechanisms.s3.source import S3Reader, pages
-from dataferry.mechanisms.s3.writer import S3Writer, look_up
+from dataferry.mechanisms.s3.writer import look_up
 from dataferry.net.connections import Network
 
 SINK_CAPABILITIES = frozenset(
@@ -29,6 +31,7 @@ SINK_CAPABILITIES = frozenset(
         Capability.LIST_PARTS,
         Capability.LIST_UPLOADS,
         Capability.READ_BACK,
+        Capability.COPY,
         Capability.INJECTIVE_NAMES,
         Capability.GRANT,
     }
@@ -128,9 +131,18 @@ class S3Sink:
         rest = [key for key in keys if key not in found and key.encode() > beyond.encode()]
         return {**found, **self._heads(rest)}
 
-    def writer(self) -> S3Writer:
-        """Open a worker's writer, on a connection of its own."""
-        return S3Writer(Client(self._place, self._network), self._habits)
+    @property
+    def max_copy_bytes(self) -> int:
+        """5 GiB. Source: Amazon S3 API Reference, "CopyObject"."""
+        return MAX_COPY_BYTES
+
+    def refuses_copy(self, source: Source) -> str | None:
+        """Return why the store can't copy from that source by itself; None if it may be tried."""
+        return refusal(source, self._place)
+
+    def writer(self) -> S3CopyingWriter:
+        """Open a worker's writer, on connections of its own."""
+        return S3CopyingWriter(self._place, self._network, self._habits)
 
     def reader(self) -> S3Reader:
         """Open a worker's reader of what was written, on a connection of its own."""

@@ -108,6 +108,11 @@ class S3Source:
         return self._place.identity
 
     @property
+    def place_of_origin(self) -> Place:
+        """The place itself, for copies that the store makes."""
+        return self._place
+
+    @property
     def is_single(self) -> bool:
         """True if it is one object."""
         return self._place.is_single
