@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
+from dataferry.app.bandwidth_check import bandwidth_findings
 from dataferry.app.configuration import find, load
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
@@ -61,6 +62,7 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
         reach = Reach(locations.get, registry, network, name)
         yield from reach.in_use(settings, write=write)
         yield from _clock(locations, name, clocks, network)
+    yield from bandwidth_findings(settings, datetime.now(UTC))
     yield from _control_planes(settings, network)
 
 
