@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test check bench package conformance interop-edc format lock clean
+.PHONY: help setup demo test check bench bench-all package conformance interop-edc format lock clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,13 @@ check: setup  ## lint, types, import contracts, docs
 	@$(BIN)/python -m pytest -q tests/docs
 
 bench: setup  ## speed, processor time and memory beside rclone and boto3
+	@$(BIN)/python bench/compare.py $(ARGS)
+
+bench-all: setup  ## the same over a distance, a million objects, many flows at once: an hour (bench/README.md)
 	@$(BIN)/python bench/compare.py
+	@$(BIN)/python bench/latency.py
+	@$(BIN)/python bench/million.py
+	@$(BIN)/python bench/flows.py
 
 package: setup  ## the wheel works alone, in a clean environment
 	@$(BIN)/python -m tests.package.wheel

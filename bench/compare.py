@@ -31,8 +31,8 @@ from servers import KINDS, Pair, pair
 TIMEOUT_S = 900
 # What things take on two cores, for telling how long a run will be: seconds a GiB, and a thousand objects;
 # all tools together, with making, checking and removing the data.
-ESTIMATE = {"juicefs": (30.0, 6.5), "lean": (18.0, 4.0), "lean-tls": (24.0, 5.0)}
-ESTIMATE_START_S = 15.0
+ESTIMATE = {"juicefs": (24.0, 15.0), "lean": (16.0, 9.0), "lean-tls": (18.0, 10.0)}
+ESTIMATE_START_S = 60.0
 # Servers free what was removed after they have answered.
 SETTLE_S_PER_GIB = 1.0
 STARTER = """
