@@ -1,6 +1,6 @@
 """How fast the engine is between two places, beside a bare loop over one reader and one writer.
 
-Usage: python bench/engine.py SRC_URL DST_URL [--workers N] [--bare NAME]
+Usage: python bench/engine.py SRC_URL DST_URL [--workers N] [--times N] [--verify best|readback]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataferry.domain.location import Location
 from dataferry.domain.progress import Progress
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import EngineLimits, Overwrite, Transfer
+from dataferry.engine.transfer import EngineLimits, Overwrite, Transfer, Verify
 from dataferry.mechanisms.base import Endpoint, Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -51,7 +51,7 @@ def place(registry: Registry, text: str) -> tuple[Mechanism, Endpoint]:
     return mechanism, mechanism.at_location(Location(name="bench", mechanism="s3", settings=settings), path)
 
 
-def measure(source_text: str, sink_text: str, limits: EngineLimits) -> None:
+def measure(source_text: str, sink_text: str, limits: EngineLimits, verify: Verify) -> None:
     """Move everything once and print what it took."""
     registry, network = Registry(), Network()
     from_mechanism, source_at = place(registry, source_text)
@@ -68,6 +68,7 @@ def measure(source_text: str, sink_text: str, limits: EngineLimits) -> None:
             sink=sink,
             limits=limits,
             overwrite=Overwrite.ALWAYS,
+            verify=verify,
         )
         before = time.process_time()
         result = run(transfer, ledger, stop=Stop(), observer=Printer())
@@ -92,9 +93,11 @@ def main() -> None:
     parser.add_argument("sink")
     parser.add_argument("--workers", type=int, default=EngineLimits().workers)
     parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--verify", type=Verify, choices=list(Verify), default=Verify.BEST)
     arguments = parser.parse_args()
+    limits = EngineLimits(workers=arguments.workers)
     for _ in range(arguments.times):
-        measure(arguments.source, arguments.sink, EngineLimits(workers=arguments.workers))
+        measure(arguments.source, arguments.sink, limits, arguments.verify)
 
 
 if __name__ == "__main__":

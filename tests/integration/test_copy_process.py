@@ -284,6 +284,14 @@ def test_two_copies_to_overlapping_destinations_are_refused(desk: Desk, large: P
     assert (desk.path / "in" / "large.bin").stat().st_size == (sources / "large.bin").stat().st_size
 
 
+def test_what_was_written_is_read_back_when_asked(desk: Desk, large: Path) -> None:
+    """By option or by configuration; the result says what that proves, and the option comes first."""
+    assert desk.copy(large.name, "one.bin", "--verify", "readback")["verification"] == "destination"
+    (desk.path / "dataferry.toml").write_text('[engine]\nverify = "readback"\n')
+    assert desk.copy(large.name, "two.bin")["verification"] == "destination"
+    assert desk.copy(large.name, "three.bin", "--verify", "best")["verification"] == "transport"
+
+
 def test_a_copy_that_cannot_begin_leaves_nothing(desk: Desk) -> None:
     """A missing source is one line, a result for programs and exit 1, and no ledger remembers it."""
     code, out, err = desk.run("copy", "nowhere", "b", "--json")

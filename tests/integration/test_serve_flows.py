@@ -66,6 +66,7 @@ def test_a_flow_is_paused_and_goes_on(
     assert main(["flows", "watch", started]) == 0
     finished = rig.wait_finished(started)
     assert finished["bytesTransferred"] == SIZE
+    assert (finished["verification"], finished["bytesVerified"]) == ("transport", 0)
     capsys.readouterr()
     actors = {event["actor"] for event in shown(capsys, "flows", "show", started)["events"]}
     assert "operator" in actors

@@ -80,9 +80,8 @@ def read_back_whole(
 
 def _compare(hands: Hands, there: ObjectInfo, part: PartPlan, sent: int | None, what: str) -> None:
     if sent is None:
-        raise UnsupportedError(
-            f"{what} can't be compared: the sink does not say the checksum of what it sent"
-        )
+        # Copied by the store in an earlier attempt, when reading back was not asked for.
+        raise IntegrityError(f"{what} can't be compared: no checksum of it is known", operation=_OPERATION)
 
     def once() -> int:
         return _sum(hands, there, part)
