@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content, times
@@ -111,6 +112,17 @@ def test_a_crash_does_not_skip_the_reading(rig: Rig, operation: str, *, spoiled:
     assert result.verification is Verification.DESTINATION
     assert {offset for _, offset, _ in rig.sink.read_back} == {number * PART for number in range(6)}
     assert result.bytes_moved == (len(OBJECTS[BIG]) if spoiled else 0)
+
+
+def test_what_can_not_be_compared_is_sent_anew(rig: Rig) -> None:
+    """An object that the store had copied by itself before a crash has no checksum of ours."""
+    rig.source.objects = {BIG: OBJECTS[BIG]}
+    rig.crash("completed")
+    row = rig.ledger.rows["t"][1]
+    row.parts = {number: replace(part, crc64nvme=None) for number, part in row.parts.items()}
+    result = rig.go(verify=BACK)
+    assert rig.arrived
+    assert (result.verification, result.bytes_moved) == (Verification.DESTINATION, len(OBJECTS[BIG]))
 
 
 @pytest.mark.parametrize("name", [SMALL, BIG])
