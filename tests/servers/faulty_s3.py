@@ -22,10 +22,11 @@ Checksums that a request brings (``x-amz-checksum-crc64nvme``, ``Content-MD5``) 
 before it is stored, and kept: Amazon S3 User Guide, "Checking object integrity". A server made with
 ``keeps_checksums=False`` knows no CRC-64/NVME, and with ``rejects_checksums=True`` answers 400 to a request
 that has to do with them, as old servers do; ``etags`` says what ETags are; with ``keeps_versions=True`` the
-version before the last is kept; with ``refuses_tags=True`` nobody may write tags; with ``copies=False`` it
-takes a copy for a write of an empty body, as simple servers do. ``watch`` is told of each call before and
-after it is done, and may hang up. Any credentials are good; ``access_key_id`` and ``secret_access_key`` are
-there for symmetry with the real ones.
+version before the last is kept; with ``refuses_tags=True`` nobody may write tags, with
+``refuses_versions=True`` objects have versions that nobody may ask for; with ``copies=False`` it takes a copy
+for a write of an empty body, as simple servers do. ``watch`` is told of each call before and after it is
+done, and may hang up. Any credentials are good; ``access_key_id`` and ``secret_access_key`` are there for
+symmetry with the real ones.
 """
 
 from __future__ import annotations
@@ -151,9 +152,11 @@ class FaultyS3:
         refuses_tags: bool = False,
         etags: Etags = Etags.MD5,
         copies: bool = True,
+        refuses_versions: bool = False,
     ) -> None:
         self.copies = copies
         self.etags = etags
+        self.refuses_versions = refuses_versions
         self.refuses_tags = refuses_tags
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
@@ -405,6 +408,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get_object(self) -> None:
         stored = self._object()
+        if self.s3.refuses_versions and "versionId" in self.query:
+            raise _Problem(403, "AccessDenied")
         etag = self.s3.etag_form.format(stored.etag)
         if self._is(Fault.CHANGE_ETAG):
             etag = '"' + "0" * 32 + '"'
@@ -415,6 +420,8 @@ class _Handler(BaseHTTPRequestHandler):
         if tagging:
             headers["x-amz-tagging-count"] = str(tagging.count("&") + 1)
         headers["Last-Modified"] = format_datetime(stored.modified_at, usegmt=True)
+        if self.s3.refuses_versions:
+            headers["x-amz-version-id"] = f"v-{stored.etag}"
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.lower.get("range", ""))
         if match and not self._is(Fault.IGNORE_RANGE):
             first, last = int(match[1]), min(int(match[2] or len(body)), len(body) - 1)

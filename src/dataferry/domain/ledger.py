@@ -163,8 +163,18 @@ class Ledger(Protocol):
         """Return committed counts; parts of unfinished objects count in ``bytes_done``."""
         ...
 
-    def intend(self, attempt: Attempt, ordinal: int, *, part_size_bytes: int) -> ObjectRow:
-        """Write the intent to create an upload, before it is created (rule 1)."""
+    def intend(
+        self, attempt: Attempt, ordinal: int, *, part_size_bytes: int, version_id: str | None = None
+    ) -> ObjectRow:
+        """Write the intent to create an upload, before it is created (rule 1).
+
+        Args:
+            attempt: Who writes.
+            ordinal: Which object.
+            part_size_bytes: Of its parts.
+            version_id: The source's version that they are to be of, where its store keeps versions; None
+                keeps the planned one.
+        """
         ...
 
     def open_upload(self, attempt: Attempt, ordinal: int, upload: Upload) -> None:

@@ -28,6 +28,7 @@ def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
     info = checked(row.source, found)
     return replace(
         row.source,
+        version_id=info.version_id or row.source.version_id,
         crc64nvme=info.crc64nvme or row.source.crc64nvme,
         attributes=info.attributes,
         tag_count=info.tag_count,
@@ -88,7 +89,9 @@ def open_upload(hands: Hands, row: ObjectRow, source: ObjectInfo) -> tuple[Uploa
         if intents:
             # An earlier creation may have happened without our knowing: its upload lies open.
             _clear_lost_uploads(hands, row, min(intents))
-        intended = course.ledger.intend(course.attempt, row.ordinal, part_size_bytes=part_size)
+        intended = course.ledger.intend(
+            course.attempt, row.ordinal, part_size_bytes=part_size, version_id=source.version_id
+        )
         intents.append(intended.intent_at or course.clock.now())
         upload = hands.connections.writer.create_upload(
             row.target_key, size_bytes=source.size_bytes, attributes=attributes_of(source)

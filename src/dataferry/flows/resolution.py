@@ -24,6 +24,7 @@ from dataferry.mechanisms.base import Endpoint, Mechanism
 from dataferry.mechanisms.registry import Registry
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_QUERY = re.compile(r"\?[A-Za-z]+=")
 _MAX_SEGMENT_CHARS = 200
 
 
@@ -273,14 +274,15 @@ def dataset_source(template: str, dataset_id: str) -> str:
     """Return a dataset's ``location:path`` with ``{datasetId}`` filled in.
 
     Raises:
-        AddressError: The id would lead out of the dataset's path.
+        AddressError: The id would lead out of the dataset's path, or add a query to it: another version.
     """
     ref = LocationRef.parse(template)
     if "{datasetId}" not in ref.path:
         return template
     for text in (dataset_id, unquote(dataset_id)):
         segments = re.split(r"[/\\]", text)
-        if any(segment in {"", ".", ".."} for segment in segments) or not text.isprintable():
+        steps = any(segment in {"", ".", ".."} for segment in segments)
+        if steps or not text.isprintable() or _QUERY.search(text):
             raise AddressError(f"the dataset id {dataset_id[:200]!r} can't be part of a path")
     return str(LocationRef(location=ref.location, path=ref.path.replace("{datasetId}", dataset_id)))
 

@@ -66,7 +66,9 @@ class SqlLedger(LedgerReading):
 
         self._run(operation)
 
-    def intend(self, attempt: Attempt, ordinal: int, *, part_size_bytes: int) -> ObjectRow:
+    def intend(
+        self, attempt: Attempt, ordinal: int, *, part_size_bytes: int, version_id: str | None = None
+    ) -> ObjectRow:
         """Write the intent to create an upload, before it is created (rule 1).
 
         An intent that led to no known upload keeps its time: what it may have created is still to be found.
@@ -81,13 +83,17 @@ class SqlLedger(LedgerReading):
             row, _ = changes.pending_object(session, attempt, ordinal)
             if row.upload is not None:
                 raise ConflictError(f"{row.target_key!r} has an open upload already")
-            intended = replace(row, part_size_bytes=part_size_bytes, intent_at=row.intent_at or now)
+            source = row.source if version_id is None else replace(row.source, version_id=version_id)
+            intended = replace(
+                row, source=source, part_size_bytes=part_size_bytes, intent_at=row.intent_at or now
+            )
             changes.update(
                 session,
                 attempt.transfer_id,
                 ordinal,
                 part_size_bytes=part_size_bytes,
                 intent_at=rows.time_text(intended.intent_at),
+                version_id=source.version_id,
             )
             return intended
 

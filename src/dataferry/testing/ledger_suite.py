@@ -196,6 +196,16 @@ class UploadCases:
         rig.ledger.intend(attempt, 1, part_size_bytes=50)
         reread = rig.reopen().objects(T1)[0]
         assert (reread.intent_at, reread.part_size_bytes, reread.upload) == (NOON, 50, None)
+        assert planned("a").source == reread.source
+
+    def test_an_intent_says_which_version_is_read(self, rig: LedgerRig) -> None:
+        """Where a listing named none, a resume has to ask for the one that was begun."""
+        attempt = rig.begin(T1)
+        rig.ledger.add(attempt, [planned("a")], cursor="a")
+        row = rig.ledger.intend(attempt, 1, part_size_bytes=40, version_id="v1")
+        assert row.source.version_id == "v1"
+        rig.ledger.intend(attempt, 1, part_size_bytes=40)
+        assert rig.reopen().objects(T1)[0].source.version_id == "v1"
 
     def test_an_upload_needs_an_intent(self, rig: LedgerRig) -> None:
         """An upload that was created without an intent is a fault of the caller."""

@@ -524,12 +524,15 @@ class MemoryLedger:
         totals.verification = min(levels, default=Verification.NONE)
         return totals
 
-    def intend(self, attempt: Attempt, ordinal: int, *, part_size_bytes: int) -> ObjectRow:
+    def intend(
+        self, attempt: Attempt, ordinal: int, *, part_size_bytes: int, version_id: str | None = None
+    ) -> ObjectRow:
         row = self.rows[attempt.transfer_id][ordinal]
 
         def change() -> None:
             since = row.row.intent_at or self.clock.now()
-            row.row = replace(row.row, intent_at=since, part_size_bytes=part_size_bytes)
+            source = replace(row.row.source, version_id=version_id or row.row.source.version_id)
+            row.row = replace(row.row, source=source, intent_at=since, part_size_bytes=part_size_bytes)
 
         self._write(attempt, "intend", change, ordinal)
         return row.row

@@ -22,10 +22,24 @@ NAMING = ControlPlane(
 
 
 @pytest.mark.parametrize(
-    "dataset_id", ["../x", "a/../b", "/etc", "a//b", ".", "..", "", "a\\..\\b", "%2e%2e/x", "a\nb", "a\0b"]
+    "dataset_id",
+    [
+        "../x",
+        "a/../b",
+        "/etc",
+        "a//b",
+        ".",
+        "..",
+        "",
+        "a\\..\\b",
+        "%2e%2e/x",
+        "a\nb",
+        "a\0b",
+        "a?versionId=b",
+    ],
 )
 def test_a_dataset_id_does_not_lead_out(dataset_id: str) -> None:
-    """Ids with segments that climb, or characters that are no name, are refused."""
+    """Ids that climb, name another version by a query, or have characters of no name are refused."""
     with pytest.raises(AddressError, match="can't be part of a path"):
         dataset_source("here:base/{datasetId}", dataset_id)
 

@@ -94,6 +94,9 @@ def test_a_data_address_names_a_place(given: DataAddress, identity: str, is_sing
         address("s3://data/k", region="../../x"),
         address("s3://data/k", exclusive="maybe"),
         address("s3://data/k", addressing_style="odd"),
+        address("s3://data/k", versionId="a b"),
+        address("s3://data/k?versionId=a", versionId="b"),
+        address("s3://data/k/", versionId="a"),
         address("s3://data/k", sessionToken="a\r\nb: c"),
         address("s3://data/k\0"),
         address("s3://data/" + "k" * 1025),
@@ -110,6 +113,22 @@ def test_a_malformed_data_address_is_refused_without_its_secrets(given: DataAddr
         MECHANISM.at_address(given)
     assert "other-secret-value" not in str(caught.value)
     assert "password" not in str(caught.value)
+
+
+def test_a_version_belongs_to_the_place() -> None:
+    """At the end of an s3:// URL, of a location's path, or as a property; elsewhere it is plain text."""
+    for place in (
+        MECHANISM.at_location(location(), "data/k?versionId=a.b_c"),
+        MECHANISM.at_address(address("s3://data/k?versionId=a.b_c")),
+        MECHANISM.at_address(address("s3://data/k", versionId="a.b_c")),
+    ):
+        assert (place.path, place.version_id, place.is_single) == ("k", "a.b_c", True)
+        assert place.identity.endswith("/data/k?versionId=a.b_c")
+    plain = MECHANISM.at_metadata(
+        {"sourceBucket": "data", "sourceKey": "k?versionId=a"}, end="source", location=location()
+    )
+    assert plain is not None
+    assert (plain.path, plain.version_id) == ("k?versionId=a", None)
 
 
 def test_keys_up_to_the_bound_are_taken() -> None:

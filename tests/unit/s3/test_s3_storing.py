@@ -14,7 +14,7 @@ from dataferry.domain.objects import Attributes
 from dataferry.domain.profile import Direction
 from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.s3 import MECHANISM
-from dataferry.mechanisms.s3.attributes import Storing, creation_headers, names_md5, tag_count
+from dataferry.mechanisms.s3.attributes import Storing, creation_headers, tag_count
 from dataferry.mechanisms.s3.replies import parse, tags
 
 PUSH = next(it for it in MECHANISM.profiles if it.direction is Direction.PUSH)
@@ -58,16 +58,6 @@ def test_more_tags_than_an_object_can_have_are_refused(tagging: str) -> None:
     """A store that made them up would have us send requests without bound."""
     with pytest.raises(ProtocolError):
         tags(parse(f"<Tagging><TagSet>{tagging}</TagSet></Tagging>".encode(), "s3.GetObjectTagging"))
-
-
-def test_etags_of_sealed_objects_are_no_md5() -> None:
-    """With a key of the key service, or of the customer, the ETag is of something else."""
-    sealed = "x-amz-server-side-encryption"
-    assert names_md5({})
-    assert names_md5({sealed: "AES256"})
-    assert not names_md5({sealed: "aws:kms"})
-    assert not names_md5({sealed: "aws:kms:dsse"})
-    assert not names_md5({f"{sealed}-customer-algorithm": "AES256"})
 
 
 @pytest.mark.parametrize(

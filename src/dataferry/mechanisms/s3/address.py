@@ -1,8 +1,9 @@
 """How places in S3 are written, and what they are once read.
 
 ``s3://bucket[/key]`` is plain text: every character of the key is itself. ``http(s)://host/bucket[/key]``
-is a URL: the key is percent-decoded, and queries and fragments are refused. A path that is empty or ends
-in ``/``, or came as ``objectPrefix``, is a prefix; else it is one object.
+is a URL: the key is percent-decoded, and queries and fragments are refused. ``?versionId=ID`` at the end of
+the former, and of a path in a location, names a version. A path that is empty or ends in ``/``, or came as
+``objectPrefix``, is a prefix; else it is one object.
 
 ``.`` and ``..`` as segments of a key are refused everywhere: S3 takes them as plain characters, but many
 servers and proxies normalise them away, and then the bytes would land elsewhere.
@@ -11,12 +12,10 @@ servers and proxies normalise them away, and then the bytes would land elsewhere
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit
 
-from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.s3.attributes import Storing
@@ -30,6 +29,8 @@ ADDRESSING_STYLES = ("auto", "path", "virtual")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_SUFFIX = re.compile(r"\?versionId=([^/]*)\Z")
+_VERSION = re.compile(r"[A-Za-z0-9._~+=-]{1,1024}")
 _DOTS = frozenset({".", ".."})
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
 
@@ -78,6 +79,7 @@ class Place:
     Attributes:
         path: The key or the prefix; empty is the whole bucket.
         server_side_copy: The store may be asked to copy by itself.
+        version_id: The one version that is meant; None is the current one.
         exact_keys: The server keeps ``a//b`` and ``a/b`` apart, as Amazon does; said by the operator.
         credentials: Gives those of the moment; ambient ones renew themselves.
         storing: How objects written there are kept.
@@ -92,6 +94,7 @@ class Place:
     is_single: bool
     provenance: Provenance
     credentials: Callable[[], Credentials] = field(repr=False, compare=False)
+    version_id: str | None = None
     payload_signing: bool = False
     exclusive: bool = False
     exact_keys: bool = False
@@ -109,8 +112,12 @@ class Place:
 
     @property
     def identity(self) -> str:
-        """Endpoint, bucket and path, without credentials."""
-        return f"{self.root_identity}/{self.path}"
+        """Endpoint, bucket, path and version, without credentials."""
+        return f"{self.root_identity}/{self.path}{self._suffix}"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self.version_id is None else f"?versionId={self.version_id}"
 
     @property
     def root(self) -> str:
@@ -137,7 +144,7 @@ class Place:
         )
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.path} at {self.server.url}"
+        return f"s3://{self.bucket}/{self.path}{self._suffix} at {self.server.url}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +221,34 @@ def distinct_key(place: Place, key: str) -> str:
     return key
 
 
+def is_version(text: str) -> bool:
+    """Say if a text can be a version's id."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def split_version(path: str) -> tuple[str, str | None]:
+    """Part ``key?versionId=ID`` into key and version; without the suffix all is key.
+
+    Raises:
+        AddressError: The suffix is there, and its id can't be one.
+    """
+    found = _SUFFIX.search(path)
+    if found is None:
+        return path, None
+    return path[: found.start()], checked_version(found[1])
+
+
+def checked_version(version_id: str) -> str:
+    """Return a version's id.
+
+    Raises:
+        AddressError: It can't be one.
+    """
+    if not is_version(version_id):
+        raise AddressError("versionId has characters that no version's id has, or none at all")
+    return version_id
+
+
 def is_prefix(path: str) -> bool:
     """Say if a path, as written, names a prefix."""
     return not path or path.endswith("/")
@@ -227,10 +262,40 @@ class Written:
     path: str
     is_single: bool
     endpoint_url: str | None = None
+    version_id: str | None = None
+
+    @classmethod
+    def plain(cls, bucket: str, path: str) -> Written:
+        """Take bucket and path as they are.
+
+        Raises:
+            AddressError: They can't be ones.
+        """
+        return cls(bucket=checked_bucket(bucket), path=checked_key(path), is_single=not is_prefix(path))
+
+    @classmethod
+    def versioned(cls, bucket: str, path: str) -> Written:
+        """Take a bucket and a path that may end in ``?versionId=ID``.
+
+        Raises:
+            AddressError: They can't be ones.
+        """
+        key, version_id = split_version(path)
+        return replace(cls.plain(bucket, key), version_id=version_id).checked()
+
+    def checked(self) -> Written:
+        """Return it.
+
+        Raises:
+            AddressError: It is a version of more than one object.
+        """
+        if self.version_id is not None and not self.is_single:
+            raise AddressError("versionId names a version of one object, and the path is a prefix")
+        return self
 
 
 def parse_s3_url(url: str) -> Written:
-    """Read ``s3://bucket[/key]``, as plain text.
+    """Read ``s3://bucket[/key[?versionId=ID]]``; all else is plain text.
 
     Raises:
         AddressError: It is none.
@@ -239,7 +304,7 @@ def parse_s3_url(url: str) -> Written:
     if scheme.lower() != "s3" or not separator:
         raise AddressError("the address must be s3://bucket[/key]")
     bucket, _, path = rest.partition("/")
-    return Written(bucket=checked_bucket(bucket), path=checked_key(path), is_single=not is_prefix(path))
+    return Written.versioned(bucket, path)
 
 
 def parse_http_url(url: str, bucket: str | None) -> Written:
@@ -274,92 +339,3 @@ def _decodes(path: str) -> bool:
     except UnicodeDecodeError as exc:
         raise AddressError("the endpoint's path is not percent-encoded UTF-8") from exc
     return True
-
-
-def parse_address(address: DataAddress) -> Written:
-    """Read where a DataAddress points: its endpoint, EDC's names, or both.
-
-    EDC's ``folderName`` goes before ``objectName``; ``objectPrefix`` makes it a prefix.
-
-    Raises:
-        AddressError: Nothing names a bucket, or two things name different ones.
-    """
-    bucket = address.get("bucketName")
-    written = _endpoint(address.endpoint, bucket)
-    if written is None:
-        if bucket is None:
-            raise AddressError("the address names no bucket: set endpoint to s3://bucket/key, or bucketName")
-        written = Written(bucket=checked_bucket(bucket), path="", is_single=False)
-    override = address.get("endpointOverride") or written.endpoint_url
-    prefix, name, folder = (address.get(it) for it in ("objectPrefix", "objectName", "folderName"))
-    path, single = written.path, written.is_single
-    if not path and (prefix or name or folder):
-        stem = "" if not folder else folder if folder.endswith("/") else folder + "/"
-        path = stem + (prefix or name or "")
-        single = prefix is None and not is_prefix(path)
-    return Written(bucket=written.bucket, path=checked_key(path), is_single=single, endpoint_url=override)
-
-
-def _endpoint(endpoint: str, bucket: str | None) -> Written | None:
-    """Read the ``endpoint`` of a DataAddress, None if it is empty."""
-    scheme = endpoint.partition("://")[0].lower()
-    if not endpoint:
-        return None
-    if scheme == "s3":
-        written = parse_s3_url(endpoint)
-        if bucket is not None and bucket != written.bucket:
-            raise AddressError("endpoint and bucketName name different buckets")
-        return written
-    if scheme in DEFAULT_PORTS:
-        return parse_http_url(endpoint, bucket)
-    raise AddressError("the endpoint must be s3://bucket[/key] or http(s)://host/bucket[/key]")
-
-
-def flag(value: str | None, name: str) -> bool:
-    """Read a property that is true or false; None is false.
-
-    Raises:
-        AddressError: It is neither.
-    """
-    if value is None or value.lower() == "false":
-        return False
-    if value.lower() == "true":
-        return True
-    raise AddressError(f"the property {name} must be true or false")
-
-
-def external_credentials(address: DataAddress) -> Credentials:
-    """Return the credentials that a DataAddress brings.
-
-    Raises:
-        AddressError: It has none, or only ``keyName``: the name of a secret in somebody else's vault.
-    """
-    key, secret = address.get("accessKeyId"), address.get("secretAccessKey")
-    if not key or not secret:
-        hint = (
-            " (keyName names a secret of another vault, which can't be read here)"
-            if address.get("keyName")
-            else ""
-        )
-        raise AddressError(f"the address has no accessKeyId and secretAccessKey of its own{hint}")
-    return Credentials(
-        access_key_id=_clean(key, "accessKeyId"),
-        secret_access_key=secret,
-        session_token=_clean(token, "sessionToken")
-        if (token := address.get("sessionToken", "token"))
-        else None,
-    )
-
-
-def _clean(value: str, name: str) -> str:
-    """Return a credential that can stand in a header."""
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise AddressError(f"the property {name} has characters that it can't have")
-    return value
-
-
-def properties_of(wire: Any) -> Mapping[str, Any]:
-    """Read ``endpointProperties`` of metadata: a list of ``{name, value}`` or a plain object."""
-    if isinstance(wire, Mapping):
-        return wire
-    return dict(DataAddress.from_wire({"endpointProperties": wire}).properties)

@@ -88,15 +88,6 @@ def tag_count(headers: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0  # noqa: PLR2004 - ten at most
 
 
-def names_md5(headers: Mapping[str, str]) -> bool:
-    """Say if the ETag of a reply can be the MD5 of the bytes: not of an object sealed with a key.
-
-    Source: Amazon S3 API Reference, "Object": the ETags of objects encrypted by SSE-C or SSE-KMS are no MD5.
-    """
-    sealed = (headers.get(_ENCRYPTION) or "").startswith("aws:")
-    return not sealed and headers.get(f"{_ENCRYPTION}-customer-algorithm") is None
-
-
 def to_headers(attributes: Attributes) -> dict[str, str]:
     """Write attributes as request headers, without tags."""
     if attributes is NO_ATTRIBUTES:

@@ -181,6 +181,7 @@ class Client:
             message=message,
             retry_after_s=_retry_after(response.headers.get("Retry-After")),
             writing=writing,
+            is_delete_marker=response.headers.get("x-amz-delete-marker") == "true",
         )
 
     def drop(self) -> None:
@@ -304,14 +305,20 @@ class Client:
             self.clock_skew = stamp - datetime.now(UTC)
 
 
-def true_absence(client: Client, operation: str, key: str) -> None:
+def true_absence(client: Client, operation: str, key: str, query: Query = ()) -> None:
     """Raise what a HEAD without a body could not say: asks again in a way that has one.
+
+    Args:
+        client: Asks.
+        operation: For errors.
+        key: The object's; empty asks for the bucket.
+        query: Of the object, such as its version.
 
     Raises:
         BucketNotFoundError, ObjectNotFoundError, AccessDeniedError: The true reason.
     """
     if key:
-        client.open(operation, key=key)
+        client.open(operation, key=key, query=query)
         client.drop()
         return
     client.call(operation, "GET", query=[("list-type", "2"), ("max-keys", "1")])

@@ -134,7 +134,7 @@ class S3CopyingWriter(S3Writer):
         why_not = refusal(source, self._place)
         if why_not is not None or not isinstance(source, S3Source):
             raise UnsupportedError(why_not or "another mechanism's source", operation=operation)
-        sent = {**(headers or {}), "x-amz-copy-source": _named(source.place_of_origin.bucket, info)}
+        sent = {**(headers or {}), "x-amz-copy-source": _named(source.place_of_origin, info)}
         if info.validator is not None:
             sent["x-amz-copy-source-if-match"] = f'"{info.validator}"'
         reply = self._copying.call(operation, "PUT", key=key, query=query, headers=sent)
@@ -145,7 +145,8 @@ class S3CopyingWriter(S3Writer):
         return root
 
 
-def _named(bucket: str, info: ObjectInfo) -> str:
+def _named(origin: Place, info: ObjectInfo) -> str:
     """Write an object, and its version where that is known, as ``x-amz-copy-source`` has it: URL-encoded."""
-    path = encode_path(f"/{bucket}/{info.key}")
-    return f"{path}?{encode_query([('versionId', info.version_id)])}" if info.version_id else path
+    path = encode_path(f"/{origin.bucket}/{info.key}")
+    version_id = origin.version_id or info.version_id
+    return f"{path}?{encode_query([('versionId', version_id)])}" if version_id else path

@@ -82,6 +82,10 @@ _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ABOUT_CREDENTIALS = re.compile(r"signature|credential|authorization|x-amz-", re.IGNORECASE)
 
 
+class DeleteMarkerError(ObjectNotFoundError):
+    """The object was deleted in a bucket that keeps versions."""
+
+
 def error_of(
     *,
     operation: str,
@@ -91,6 +95,7 @@ def error_of(
     message: str = "",
     retry_after_s: float | None = None,
     writing: bool = False,
+    is_delete_marker: bool = False,
 ) -> StorageError | UnsupportedError:
     """Return the error of a reply that is none of success.
 
@@ -102,7 +107,14 @@ def error_of(
         message: S3's words; only used where we have no better ones.
         retry_after_s: From the reply.
         writing: A precondition that failed was one of a write.
+        is_delete_marker: The reply says that a delete marker is what it found.
     """
+    if is_delete_marker:
+        return DeleteMarkerError(
+            f"{where}: it was deleted, a delete marker is what is there (an older version can be named with"
+            " ?versionId=)",
+            operation=operation,
+        )
     code = code if _CODE.fullmatch(code) else ""
     detail = _ADVICE.get(code) or _printable(message)
     text = f"{where}: {code or f'HTTP {status}'}" + (f" ({detail})" if detail else "")

@@ -34,6 +34,8 @@ def grant(place: Place, profile: Profile, mode: GrantMode) -> DataAddress:
         properties.append(("sessionToken", share.credentials.session_token))
     if not place.is_single and place.path and not place.path.endswith("/"):
         properties.append(("objectPrefix", place.path))
+    if place.version_id is not None:
+        properties.append(("versionId", place.version_id))
     if mode is GrantMode.WRITE and place.exclusive:
         properties.append(("exclusive", "true"))
     if mode is GrantMode.WRITE and place.exact_keys:

@@ -18,16 +18,15 @@ from dataferry.mechanisms.s3.address import (
     Server,
     Share,
     Written,
-    checked_bucket,
-    checked_key,
-    external_credentials,
-    flag,
-    is_prefix,
-    parse_address,
     parse_s3_url,
-    properties_of,
 )
 from dataferry.mechanisms.s3.attributes import Storing
+from dataferry.mechanisms.s3.data_address import (
+    external_credentials,
+    flag,
+    parse_address,
+    properties_of,
+)
 from dataferry.mechanisms.s3.grant import grant
 from dataferry.mechanisms.s3.signing import Credentials
 from dataferry.mechanisms.s3.sink import SINK_CAPABILITIES, S3Sink
@@ -57,17 +56,14 @@ class S3Mechanism:
     metadata_schema: Mapping[str, Any] = schemas.METADATA_SCHEMA
 
     def at_location(self, location: Location, path: str) -> Place:
-        """Return ``location:bucket[/key]``.
+        """Return ``location:bucket[/key[?versionId=ID]]``.
 
         Raises:
             ConfigError: A setting is unknown, of another type, or half of a pair.
             AddressError: The path names no bucket, or a key that can't be one.
         """
         bucket, _, key = path.removeprefix("/").partition("/")
-        return self._configured(
-            location,
-            Written(bucket=checked_bucket(bucket), path=checked_key(key), is_single=not is_prefix(key)),
-        )
+        return self._configured(location, Written.versioned(bucket, key))
 
     def at_url(self, url: str) -> Place:
         """Return ``s3://bucket[/key]`` with the machine's ambient endpoint, region and credentials."""
@@ -118,7 +114,7 @@ class S3Mechanism:
             return None
         if not isinstance(bucket, str) or not isinstance(key, str):
             raise AddressError(f"{end}Bucket and {end}Key must be strings")
-        written = Written(bucket=checked_bucket(bucket), path=checked_key(key), is_single=not is_prefix(key))
+        written = Written.plain(bucket, key)
         own = DataAddress.from_wire({"endpointProperties": _pairs(metadata.get("endpointProperties"))})
         if own.get("accessKeyId", "secretAccessKey", "keyName", "endpointOverride"):
             address = DataAddress(
@@ -136,8 +132,15 @@ class S3Mechanism:
         return S3Source(_own(endpoint), network)
 
     def open_sink(self, endpoint: Endpoint, network: Network) -> S3Sink:
-        """Open a place for writing."""
-        return S3Sink(_own(endpoint), network)
+        """Open a place for writing.
+
+        Raises:
+            AddressError: It names a version: what is written becomes one of its own.
+        """
+        place = _own(endpoint)
+        if place.version_id is not None:
+            raise AddressError(f"{place}: a version can be read, and not be written: leave ?versionId= out")
+        return S3Sink(place, network)
 
     def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
         """Hand out the credentials named for sharing; they have no expiry of ours."""
@@ -201,6 +204,7 @@ def _place(
         bucket=written.bucket,
         path=written.path,
         is_single=written.is_single,
+        version_id=written.version_id,
         provenance=provenance,
         credentials=credentials,
         exclusive=exclusive,

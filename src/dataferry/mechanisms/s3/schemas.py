@@ -118,6 +118,7 @@ ADDRESS_SCHEMA: dict[str, Any] = {
         "objectName": _text("The key, where endpoint does not name it."),
         "objectPrefix": _text("A prefix: all objects whose key begins with it."),
         "folderName": _text("Goes before objectName."),
+        "versionId": _text("The version of one object that is to be read; the current one if absent."),
         "accessKeyId": _secret("Access key."),
         "secretAccessKey": _secret("Its secret."),
         "sessionToken": _secret("Of temporary credentials; token is the same."),

@@ -10,8 +10,9 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError, ConfigError
 from dataferry.domain.location import Location
 from dataferry.mechanisms.s3 import schemas
-from dataferry.mechanisms.s3.address import Server, Share, flag
+from dataferry.mechanisms.s3.address import Server, Share
 from dataferry.mechanisms.s3.attributes import Storing
+from dataferry.mechanisms.s3.data_address import flag
 from dataferry.mechanisms.s3.signing import Credentials
 
 _STORAGE_CLASS = re.compile(schemas.STORAGE_CLASS)

@@ -5,7 +5,6 @@ Source: Amazon S3 API Reference, "ListObjectsV2", "HeadObject", "GetObject".
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import http.client
 import re
@@ -13,12 +12,9 @@ from collections.abc import Iterator
 
 from dataferry.domain.errors import (
     AccessDeniedError,
-    ConnectionFailedError,
     ObjectNotFoundError,
     ProtocolError,
-    ShortBodyError,
     SourceChangedError,
-    StallError,
     WrongRangeError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo
@@ -32,7 +28,10 @@ from dataferry.mechanisms.s3.attributes import (
     strong_etag,
     tag_count,
 )
-from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, REPLY_STALLS, Client, true_absence
+from dataferry.mechanisms.s3.calls import Client, true_absence
+from dataferry.mechanisms.s3.errors import DeleteMarkerError
+from dataferry.mechanisms.s3.stream import S3Stream
+from dataferry.mechanisms.s3.versions import Versions, version_query
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 from dataferry.net.replies import PinnedResponse
@@ -60,11 +59,13 @@ def head(client: Client, info: ObjectInfo) -> ObjectInfo:
     Raises:
         ObjectNotFoundError, BucketNotFoundError, AccessDeniedError: The true reason, asked for once more.
     """
-    query = [("versionId", info.version_id)] if info.version_id else []
+    query = version_query(info.version_id)
     try:
         reply = client.call("s3.HeadObject", "HEAD", key=info.key, query=query, headers=_CHECKSUM_MODE)
+    except DeleteMarkerError:
+        raise
     except (ObjectNotFoundError, AccessDeniedError, ProtocolError) as exc:
-        true_absence(client, exc.operation, info.key)
+        true_absence(client, exc.operation, info.key, query)
         raise
     return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
 
@@ -160,7 +161,8 @@ class S3Source:
     def _single(self) -> ObjectInfo:
         """The one object, before it is looked up."""
         key = self._place.path
-        return ObjectInfo(name=key.rsplit("/", 1)[-1], key=key, size_bytes=None)
+        version = self._place.version_id
+        return ObjectInfo(name=key.rsplit("/", 1)[-1], key=key, size_bytes=None, version_id=version)
 
 
 def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
@@ -207,10 +209,15 @@ class S3Reader:
     def __init__(self, client: Client, aside: Client) -> None:
         self._client = client
         self._aside = aside
+        self._versions = Versions(aside, client.place.version_id)
+        self._tag_versions = Versions(aside, client.place.version_id)
 
     def stat(self, info: ObjectInfo) -> ObjectInfo:
-        """HEAD, attributes and stored checksum included."""
-        return head(self._client, info)
+        """HEAD, attributes and stored checksum included; of the planned version, if it is still there."""
+        try:
+            return self._versions.read(info, self._head)
+        except SourceChangedError:
+            return head(self._client, info)
 
     def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> S3Stream:
         """GET a range of the version that ``info`` names; the reply is compared with what was asked.
@@ -219,11 +226,22 @@ class S3Reader:
             SourceChangedError: Another version answers.
             WrongRangeError: Another range answers.
         """
+        return self._versions.read(info, lambda it: self._open(it, offset_bytes, length_bytes))
+
+    def _head(self, info: ObjectInfo) -> ObjectInfo:
+        found = head(self._client, info)
+        if None not in {info.validator, found.validator} and info.validator != found.validator:
+            raise SourceChangedError(
+                f"{self._client.where(info.key)}: another ETag", operation="s3.HeadObject"
+            )
+        return found
+
+    def _open(self, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> S3Stream:
         asked = _Asked.of(info, offset_bytes, length_bytes)
         headers = dict(_CHECKSUM_MODE) if asked.range_header is None else {"Range": asked.range_header}
         if info.validator is not None:
             headers["If-Match"] = f'"{info.validator}"'
-        query = [("versionId", info.version_id)] if info.version_id else []
+        query = version_query(info.version_id)
         response = self._client.open("s3.GetObject", key=info.key, query=query, headers=headers)
         try:
             described_as, length = asked.compare(self._client.where(info.key), response)
@@ -237,13 +255,22 @@ class S3Reader:
         """GetObjectTagging of the version that ``info`` names.
 
         Raises:
+            AccessDeniedError: Those of the version may not be asked for, and another one is current now.
             ProtocolError: More than an object can have.
         """
         operation = "s3.GetObjectTagging"
-        query = [("tagging", "")]
-        if info.version_id:
-            query.append(("versionId", info.version_id))
-        return replies.tags(self._aside.call(operation, "GET", key=info.key, query=query).xml(operation))
+
+        def ask(it: ObjectInfo) -> tuple[tuple[str, str], ...]:
+            query = [("tagging", ""), *version_query(it.version_id)]
+            reply = self._aside.call(operation, "GET", key=it.key, query=query)
+            answers = _version(reply.headers.get("x-amz-version-id"))
+            if None not in {answers, info.version_id} and answers != info.version_id:
+                raise AccessDeniedError(
+                    f"{self._client.where(it.key)}: the tags of another version answer", operation=operation
+                )
+            return replies.tags(reply.xml(operation))
+
+        return self._tag_versions.read(info, ask)
 
     def abort(self) -> None:
         """Shut the connections. Any thread."""
@@ -331,69 +358,3 @@ class _Asked:
                 operation=operation,
             )
         return None if match[3] == "*" else int(match[3])
-
-
-class S3Stream:
-    """The body of one GET; bytes go from the socket straight into the caller's buffer."""
-
-    def __init__(
-        self, client: Client, response: PinnedResponse, info: ObjectInfo, length_bytes: int | None
-    ) -> None:
-        self._client = client
-        self._response = response
-        self._info = info
-        self._length = length_bytes
-        self._received = 0
-
-    @property
-    def info(self) -> ObjectInfo:
-        """The object as this reply describes it."""
-        return self._info
-
-    @property
-    def length_bytes(self) -> int | None:
-        """As the reply's ``Content-Length``."""
-        return self._length
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer, within ten stall time-outs: a source that drips would hold a worker for ever.
-
-        Returns:
-            How many bytes; 0 at the end.
-
-        Raises:
-            ShortBodyError: The body ended too early.
-            StallError: It drips, or stands still.
-        """
-        self._response.limit(REPLY_STALLS)
-        try:
-            count = self._response.readinto(buffer)
-        except http.client.IncompleteRead as exc:
-            self._client.drop()
-            raise ShortBodyError("the body ended in a chunk", operation="s3.GetObject") from exc
-        except TimeoutError as exc:
-            self._client.drop()
-            raise StallError("no byte for too long", operation="s3.GetObject") from exc
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            self._client.drop()
-            raise ConnectionFailedError(
-                f"the connection broke: {type(exc).__name__}", operation="s3.GetObject"
-            ) from exc
-        self._received += count
-        if count == 0 and len(buffer) and self._length is not None and self._received < self._length:
-            self._client.drop()
-            raise ShortBodyError(
-                f"the body ended after {self._received} of {self._length} bytes", operation="s3.GetObject"
-            )
-        return count
-
-    def close(self) -> None:
-        """Give the connection back; with more than a little left unread, drop it."""
-        if not self._response.isclosed():
-            left = None if self._length is None else self._length - self._received
-            if left is not None and left <= MAX_DRAIN_BYTES:
-                with contextlib.suppress(OSError, http.client.HTTPException):
-                    self._response.read()
-            if not self._response.isclosed():
-                self._client.drop()
-        self._response.close()
