@@ -137,9 +137,16 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         source_latency_s=_latency_s(transfer.source.probe, course.clock),
         destination_latency_s=_latency_s(transfer.sink.probe, course.clock),
         workers=transfer.limits.workers,
-        bandwidth_bytes_per_s=transfer.limits.bandwidth_bytes_per_s,
+        bandwidth_bytes_per_s=_bound(transfer),
     )
     return found
+
+
+def _bound(transfer: Transfer) -> int | None:
+    """Return the least bound on bandwidth that holds all the while; those with windows do not."""
+    states = [bandwidth.state() for bandwidth in transfer.bandwidths]
+    rates = [transfer.limits.bandwidth_bytes_per_s, *(rate for rate, changes in states if changes is None)]
+    return min((rate for rate in rates if rate is not None), default=None)
 
 
 def _latency_s(probe: Callable[[], None], clock: Clock) -> float:

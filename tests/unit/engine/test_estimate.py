@@ -5,16 +5,24 @@ from __future__ import annotations
 from tests.unit.engine.attempts import LIMITS, PART, Rig, content
 from tests.unit.engine.memory import SOURCE_ALL
 
+from dataferry.domain.clock import SystemClock
 from dataferry.domain.objects import Capability
+from dataferry.domain.schedule import Schedule, Window
+from dataferry.engine.bandwidth import Bandwidth
 from dataferry.engine.estimate import Duration, Requests
 from dataferry.engine.preview import Preview, preview
 from dataferry.engine.transfer import Transfer
 
 
-def previewed(rig: Rig) -> Preview:
+def previewed(rig: Rig, bandwidths: tuple[Bandwidth, ...] = ()) -> Preview:
     """What an attempt would do now."""
     transfer = Transfer(
-        id="t", epoch=rig.ledger.begin("t").epoch, source=rig.source, sink=rig.sink, limits=LIMITS
+        id="t",
+        epoch=rig.ledger.begin("t").epoch,
+        source=rig.source,
+        sink=rig.sink,
+        limits=LIMITS,
+        bandwidths=bandwidths,
     )
     return preview(transfer, rig.ledger, rig.witness)
 
@@ -58,3 +66,16 @@ def test_the_time_follows_from_what_it_is_said_from() -> None:
 
     assert least_s(None) == 10.0
     assert least_s(2**20) == 100.0
+
+
+def test_only_bounds_that_never_change_count() -> None:
+    """The least of a transfer's own and those that it shares; one with windows may let more flow later."""
+    rig = Rig({"a": b"a"})
+    shared = Bandwidth("all", Schedule(bytes_per_s=3000), SystemClock())
+    night = Window(days=("mon",), begin_minute=0, end_minute=360, bytes_per_s=20)
+    changing = Bandwidth("by night", Schedule(bytes_per_s=10, windows=(night,)), SystemClock())
+
+    found = previewed(rig, bandwidths=(shared, changing))
+
+    assert found.duration is not None
+    assert found.duration.bandwidth_bytes_per_s == 3000
