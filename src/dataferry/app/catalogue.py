@@ -242,6 +242,12 @@ class LandingZoneSettings(Section):
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
     )
+    manifest: bool = Field(
+        default=False,
+        description="Whether flows that this side fetches write `objects.jsonl` there: what has arrived, and"
+        " how it is proved. `sink` must then be a prefix or directory. Off: nothing is written that was not"
+        " sent.",
+    )
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
 
     @field_validator("sink", "source")

@@ -182,6 +182,7 @@ def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
             source=zone.source,
             prepare_wait_s=zone.prepare_wait_s,
             bandwidth_bytes_per_s=zone.bandwidth_bytes_per_s,
+            manifest=zone.manifest,
             control_planes=zone.control_planes,
         )
         for zone in settings.landing_zones

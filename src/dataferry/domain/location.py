@@ -94,6 +94,7 @@ class LandingZone:
         source: A fallback ``location:path`` for control planes that convey no address.
         prepare_wait_s: As of a dataset.
         bandwidth_bytes_per_s: As of a dataset.
+        manifest: Have the flows that it receives write what has arrived, where this side moves the bytes.
         control_planes: As of a dataset.
     """
 
@@ -105,6 +106,7 @@ class LandingZone:
     source: str | None = None
     prepare_wait_s: float | None = None
     bandwidth_bytes_per_s: int | None = None
+    manifest: bool = False
     control_planes: tuple[str, ...] = ()
 
 

@@ -248,6 +248,7 @@ class Attempts:
             limits=replace(limits, bandwidth_bytes_per_s=bound),
             overwrite=policy.overwrite,
             verify=policy.verify,
+            manifest=ends.manifest,
         ).asked(AskedOptions.of(flow.metadata), max_part_size_bytes=policy.max_part_size_bytes)
 
     def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:

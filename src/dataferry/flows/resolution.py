@@ -53,6 +53,7 @@ class Ends:
     source: Place | None
     sink: Place | None
     bandwidth_bytes_per_s: int | None = None
+    manifest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +174,7 @@ class Resolver:
             source=self._source(flow, mechanism),
             sink=self._sink(flow, mechanism),
             bandwidth_bytes_per_s=self._bandwidth(flow),
+            manifest=self._manifest(flow),
         )
 
     def _source(self, flow: DataFlow, mechanism: Mechanism) -> Place | None:
@@ -268,6 +270,15 @@ class Resolver:
             return self._zone(plane_id, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
+
+    def _manifest(self, flow: DataFlow) -> bool:
+        """Return whether the flow's landing zone wants a manifest now; no if it is gone."""
+        if flow.role is Role.PROVIDER or flow.sink_ref is None:
+            return False
+        try:
+            return self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id).manifest
+        except NotFoundError:
+            return False
 
 
 def dataset_source(template: str, dataset_id: str) -> str:

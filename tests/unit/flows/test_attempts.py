@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
@@ -64,6 +65,19 @@ def test_a_fallback_source_is_fetched_without_address(make_world: Callable[..., 
     world.signaling.started(world.caller, "p1", None)
     until(lambda: world.notebook.kinds("p1"))
     assert (world.ours / "in/data").read_bytes() == b"own"
+
+
+def test_a_landing_zone_may_want_a_manifest(make_world: Callable[..., World]) -> None:
+    """It is there when ``completed`` is told, and lists what has arrived."""
+    zone = LandingZone(name="z", sink="here:in/{processId}/", source="here:out/{datasetId}/", manifest=True)
+    world = make_world(zones=(zone,))
+    world.write("out/data/a.csv", b"a")
+    world.signaling.prepare(world.caller, world.message(profile=PULL))
+    world.signaling.started(world.caller, "p1", None)
+    until(lambda: world.notebook.kinds("p1"))
+    objects, last = map(json.loads, (world.ours / "in/p1/objects.jsonl").read_text().splitlines())
+    assert (objects["name"], objects["key"]) == ("a.csv", "in/p1/a.csv")
+    assert (last["summary"]["objects"], last["summary"]["failed"]) == (1, 0)
 
 
 def test_asynchronous_prepare_tells_prepared_with_the_address(make_world: Callable[..., World]) -> None:

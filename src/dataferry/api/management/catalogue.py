@@ -69,6 +69,7 @@ class LandingZoneBody(Body):
     source: Text | None = None
     prepare_wait_s: float | None = Field(default=None, ge=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
+    manifest: bool = Field(default=False, description="Whether what is fetched is listed in `objects.jsonl`.")
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
