@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 
 from dataferry.domain.errors import IntegrityError
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
 
-MD5_HEX_CHARS = 32
+# A pattern, since small objects are looked at several times each.
+_MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
 def combined_crc64nvme(parts: Iterable[PartReceipt]) -> int | None:
@@ -73,7 +75,7 @@ def stored_level(source: ObjectInfo, found: ObjectInfo) -> Verification:
 
 def is_md5_etag(etag: str | None) -> bool:
     """True if an ETag looks like the MD5 of a whole object."""
-    return etag is not None and len(etag) == MD5_HEX_CHARS and _is_hex(etag)
+    return etag is not None and _MD5.fullmatch(etag) is not None
 
 
 def composite_etag(parts: Sequence[PartReceipt]) -> str | None:
@@ -85,7 +87,3 @@ def composite_etag(parts: Sequence[PartReceipt]) -> str | None:
         return None
     joined = b"".join(bytes.fromhex(part.etag) for part in parts)
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(parts)}"
-
-
-def _is_hex(text: str) -> bool:
-    return all(character in "0123456789abcdef" for character in text.lower())

@@ -62,8 +62,16 @@ class Management:
             flows, cursor = tx.flows.list(
                 after=after, limit=limit, state=state, run=run, control_plane_id=control_plane_id
             )
-            progress = tx.progress.get_many([flow.id for flow in flows])
-        return [self._seen(flow, progress.get(flow.id)) for flow in flows], cursor
+            ids = [flow.id for flow in flows]
+            progress, levels = tx.progress.get_many(ids), tx.progress.levels(ids)
+        return [
+            FlowView(
+                flow=flow,
+                progress=progress.get(flow.id),
+                verification=levels.get(flow.id, Verification.NONE),
+            )
+            for flow in flows
+        ], cursor
 
     def get(self, any_id: str) -> DataFlow:
         """Return one flow."""
@@ -74,8 +82,8 @@ class Management:
         """Return one flow and how far it is."""
         with self._shared.store.snapshot() as tx:
             flow = tx.flows.resolve(any_id)
-            progress = tx.progress.get(flow.id)
-        return self._seen(flow, progress)
+            level = tx.progress.levels([flow.id]).get(flow.id, Verification.NONE)
+            return FlowView(flow=flow, progress=tx.progress.get(flow.id), verification=level)
 
     def objects(
         self, any_id: str, *, after: int = 0, limit: int = 100, state: ObjectState | None = None
@@ -194,13 +202,6 @@ class Management:
         """
         with self._shared.store.transaction() as tx:
             return tx.outbox.retry(message_id)
-
-    def _seen(self, flow: DataFlow, progress: Progress | None) -> FlowView:
-        """Add what the ledger knows of a flow that has moved bytes."""
-        if progress is None:
-            return FlowView(flow=flow, progress=None)
-        totals = self._shared.store.ledger.totals(str(flow.id))
-        return FlowView(flow=flow, progress=progress, verification=totals.verification)
 
     def _changed(self, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow:
         """Find the flow once, by whatever id, and change it."""

@@ -10,8 +10,9 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
-from dataferry.store.schema import progress
+from dataferry.store.schema import progress, transfers
 
 _NAMES = frozenset(field.name for field in fields(Progress))
 
@@ -40,6 +41,12 @@ class ProgressRepository:
         """Return the last moments of those flows that have one."""
         query = select(progress.c.flow_id, progress.c.moment).where(progress.c.flow_id.in_(list(flow_ids)))
         return {flow_id: _moment(stored) for flow_id, stored in self._connection.execute(query)}
+
+    def levels(self, flow_ids: Iterable[UUID]) -> dict[UUID, Verification]:
+        """Return the lowest level of what has arrived, of those flows of which something has."""
+        ids = {str(flow_id): flow_id for flow_id in flow_ids}
+        query = select(transfers.c.id, transfers.c.verification).where(transfers.c.id.in_(list(ids)))
+        return {ids[id_]: Verification(level or 0) for id_, level in self._connection.execute(query)}
 
 
 def _moment(stored: dict[str, Any]) -> Progress:
