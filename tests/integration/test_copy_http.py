@@ -212,14 +212,15 @@ def test_a_push_to_us_by_http_is_refused(rig: Rig) -> None:
         assert rig.control_plane.status(rig.address, "process-1").status == 404
 
 
-def test_a_pull_from_us_by_http_is_refused(rig: Rig) -> None:
-    """The same for a start of a pull."""
+def test_a_pull_from_us_by_http_is_refused_without_tls(rig: Rig) -> None:
+    """A token would travel in plain: the start of a pull is refused, with the settings to see to."""
     for profile, dataset in itertools.product(
         (f"{PROFILE}-pull", "http-pull", "HttpData-PULL"), ("web", "file")
     ):
         reply = rig.control_plane.start_flow(rig.address, message("process-1", dataset, profile))
-        assert reply.status == 400
-        assert "s3-pull" in str(reply.body)
+        assert reply.status == 422
+        assert "public_url" in str(reply.body)
+        assert "allow_http_on_loopback" in str(reply.body)
 
 
 def test_a_provider_pushes_by_http(rig: Rig, store: HttpStore) -> None:

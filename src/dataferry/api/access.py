@@ -26,6 +26,13 @@ _SERVER_ERROR = 500
 _log = get_logger("api")
 
 
+class BrokenOffError(Exception):
+    """An answer that has begun and can't be brought to its end: the connection is closed.
+
+    So that nobody takes it for whole. Who raises it has logged why.
+    """
+
+
 class AccessLog:
     """ASGI middleware: gives each request an id, logs it, and answers what nobody caught with a problem.
 
@@ -56,6 +63,8 @@ class AccessLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except BrokenOffError:
+                raise  # its answer has begun, and the gateway has said why
             except Exception:
                 _log.exception("request_failed", method=scope["method"], path=scope["path"])
                 if status:

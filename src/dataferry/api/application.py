@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio
 from fastapi import FastAPI
 
 import dataferry
@@ -9,6 +10,7 @@ from dataferry.api import health, problems
 from dataferry.api.access import AccessLog
 from dataferry.api.admission import Admission
 from dataferry.api.bodies import JsonBodies
+from dataferry.api.gateway import routes as gateway
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.services import Services
@@ -28,6 +30,7 @@ _TAGS = [
     {"name": "data flows", "description": "Operators: flows, their objects, events and progress."},
     {"name": "catalogue", "description": "Operators: locations, datasets, landing zones, control planes."},
     {"name": "callbacks", "description": "Operators: what waits to be told to control planes."},
+    {"name": "data", "description": "The gateway: data of pulls, for who has a flow's data address."},
     {"name": "operations", "description": "Health and readiness."},
 ]
 
@@ -54,6 +57,7 @@ def create_application(services: Services) -> FastAPI:
     )
     application.state.services = services
     application.state.streams = events.Streams(services.max_event_streams)
+    application.state.gateway_threads = anyio.CapacityLimiter(services.gateway_threads)
     problems.install(application)
     # The first to be added is the innermost.
     application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
@@ -63,4 +67,5 @@ def create_application(services: Services) -> FastAPI:
     application.include_router(signaling.verbs, prefix=services.signaling_path)
     application.include_router(signaling.registrations, prefix=services.signaling_path)
     application.include_router(management.router, prefix="/management")
+    application.include_router(gateway.router)
     return application

@@ -11,6 +11,7 @@ from fastapi import Request
 from dataferry.api.authorization import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
 from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
 from dataferry.mechanisms.registry import Registry
@@ -25,6 +26,7 @@ class Services:
     Attributes:
         signaling: The control planes' verbs.
         management: The operators' verbs.
+        gateway: Who may have which data.
         catalogue: Locations, datasets, landing zones and control planes.
         registry: The mechanisms.
         store: For readiness, and for what needs no use case: a row of the outbox.
@@ -37,6 +39,7 @@ class Services:
             control plane has a token.
         api_keys: Of operators; none configured: only this machine may call.
         max_body_bytes: Bound of a request's body.
+        gateway_threads: How many pieces of data are read from their stores at once.
         max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
         max_event_streams: How many clients may follow ``/management/events`` at once.
         event_interval_s: How often a stream looks for news: what a person sees as live.
@@ -46,6 +49,7 @@ class Services:
 
     signaling: Signaling
     management: Management
+    gateway: GatewayAccess
     catalogue: Catalogue
     registry: Registry
     store: Store
@@ -57,6 +61,7 @@ class Services:
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     max_body_bytes: int = MAX_BODY_BYTES
+    gateway_threads: int = 32
     max_requests_per_caller: int = 40
     max_event_streams: int = 32
     event_interval_s: float = 0.5

@@ -38,6 +38,7 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
+from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.journal import Journal
 from dataferry.flows.location_settings import check_settings, secrets_of
@@ -162,7 +163,10 @@ class Service:
         self._open.callback(store.close)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
-        preparations = Preparations(resolver, Grants(resolver, ttl_s=policy.grant_ttl_s), network)
+        door = GatewayDoor(
+            base_url=base_url(settings, port), may_be_plain=settings.server.may_serve_plain_http
+        )
+        preparations = Preparations(resolver, Grants(resolver, door, ttl_s=policy.grant_ttl_s), network)
         self._preparations = preparations
         self._open.callback(preparations.close)
         client = HttpControlPlaneClient(
@@ -201,6 +205,7 @@ class Service:
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
+                gateway=GatewayAccess(store, resolver),
                 catalogue=catalogue,
                 registry=registry,
                 store=store,
@@ -212,6 +217,7 @@ class Service:
                 anonymous_control_plane_id=_anonymous(given),
                 api_keys=ApiKeys(_operators(settings)),
                 max_body_bytes=settings.server.max_body_bytes,
+                gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),
                 closing=self._closing,
             )

@@ -13,6 +13,7 @@ import anyio.to_thread
 import uvicorn
 
 from dataferry import __version__
+from dataferry.api.access import BrokenOffError
 from dataferry.app.composition import Service, base_url, build
 from dataferry.app.patience import PatientProtocol
 from dataferry.app.settings import Settings
@@ -23,6 +24,14 @@ INTERRUPTED = 130
 GRACE_S = 5
 # Connections that idle between requests are dropped; control planes keep theirs for some seconds.
 KEEP_ALIVE_S = 30
+
+
+class _NoBrokenOff(logging.Filter):
+    """Leaves out uvicorn's traceback of a body that we broke off on purpose: the gateway has said why."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep everything else."""
+        return not (record.exc_info and isinstance(record.exc_info[1], BrokenOffError))
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +71,7 @@ def run(settings: Settings, listener: socket.socket) -> int:
         configure(settings.server.log_level, settings.server.log_format == "json", service.secrets.redact)
         # Our own line says when it is ready.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_NoBrokenOff())
         service.start()
         return _run(service, settings, listener, port)
     finally:

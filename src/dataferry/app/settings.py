@@ -77,6 +77,20 @@ class ServerSettings(Section):
         " has the most. Half of the 1,024 files that many systems let a process have.",
     )
 
+    allow_http_on_loopback: bool = Field(
+        default=False,
+        description="Whether the gateway may hand out tokens for plain http while this plane listens on"
+        " loopback and has no `public_url`: for development. Elsewhere addresses are https, as the profile"
+        " wants it.",
+    )
+    gateway_threads: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Pieces of `/data` that are read from their stores at once; further ones wait. Each"
+        " takes a thread and 1 MiB, and no thread while it is sent.",
+    )
+
     @field_validator("public_url")
     @classmethod
     def _public_url(cls, value: str | None) -> str | None:
@@ -96,6 +110,11 @@ class ServerSettings(Section):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def may_serve_plain_http(self) -> bool:
+        """True if tokens may travel without TLS: nobody but this machine can see them."""
+        return self.allow_http_on_loopback and self.is_loopback and self.public_url is None
 
 
 class StoreSettings(Section):

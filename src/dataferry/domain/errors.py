@@ -15,6 +15,7 @@
     │   └── StaleVersionError      somebody else wrote the row first                temporary
     ├── UnauthorizedError          no credentials, or wrong ones                    permanent
     ├── ForbiddenError             known, but not allowed                           permanent
+    ├── GoneError                  it was there, and is over                        permanent
     ├── EgressDeniedError          a place outside that policy does not let us reach permanent
     ├── UnsupportedError           this mechanism cannot do that                    permanent
     ├── StorageError               what a source or a sink answered
@@ -155,6 +156,12 @@ class ForbiddenError(DataFerryError):
     """The caller is known, but not allowed."""
 
     kind = "forbidden"
+
+
+class GoneError(DataFerryError):
+    """What was there is over, and does not come back."""
+
+    kind = "gone"
 
 
 class EgressDeniedError(DataFerryError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataferry.domain.ledger import ObjectRow, ObjectState
-from dataferry.domain.objects import Attributes, Verification
+from dataferry.domain.objects import Attributes, ObjectInfo, Verification
 
 NAME = "objects.jsonl"
 ATTRIBUTES = Attributes(content_type="application/jsonl")
@@ -74,21 +74,42 @@ def line(row: ObjectRow) -> bytes:
 
     Source: Amazon S3 API Reference, "PutObject", ``x-amz-checksum-crc64nvme``: base64 of eight bytes.
     """
-    checksum = {}
-    if row.crc64nvme is not None:
-        checksum["crc64nvme"] = b64encode(row.crc64nvme.to_bytes(8, "big")).decode()
     modified = row.source.modified_at
     return _line(
         {
             "name": row.source.name,
             "key": row.target_key,
             "size": row.source.size_bytes,
-            "checksum": checksum,
+            "checksum": _checksum(row.crc64nvme),
             "verification": row.verification.word,
             "etag": row.etag,
             "modified": None if modified is None else modified.isoformat(),
         }
     )
+
+
+def listing_line(info: ObjectInfo) -> bytes:
+    """Return the line of an object in the gateway's listing: all values are the source's."""
+    return _line(
+        {
+            "name": info.name,
+            "size": info.size_bytes,
+            "checksum": _checksum(info.crc64nvme),
+            "etag": info.validator,
+            "modified": None if info.modified_at is None else info.modified_at.isoformat(),
+        }
+    )
+
+
+def listing_summary(objects: int, size_bytes: int) -> bytes:
+    """Return the last line of a listing: without it, it is not whole."""
+    return _line({"summary": {"objects": objects, "bytes": size_bytes}})
+
+
+def _checksum(crc64nvme: int | None) -> dict[str, str]:
+    if crc64nvme is None:
+        return {}
+    return {"crc64nvme": b64encode(crc64nvme.to_bytes(8, "big")).decode()}
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.profile import Direction
+from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.resolution import Resolver
-from dataferry.mechanisms.base import GrantMode
+from dataferry.mechanisms.base import GatewayAddresses, GrantMode
 
 
 class Grants:
@@ -14,11 +15,13 @@ class Grants:
 
     Args:
         resolver: Finds the place.
+        gateway: Where data is served for profiles whose mechanism hands nothing out itself.
         ttl_s: How long a grant is good for, in seconds, where the mechanism can bound it.
     """
 
-    def __init__(self, resolver: Resolver, *, ttl_s: int) -> None:
+    def __init__(self, resolver: Resolver, gateway: GatewayDoor, *, ttl_s: int) -> None:
         self._resolver = resolver
+        self._gateway = gateway
         self._ttl_s = ttl_s
 
     def make(self, flow: DataFlow) -> DataAddress:
@@ -29,7 +32,9 @@ class Grants:
             ConfigError: The location names no credentials for sharing.
         """
         place = self._resolver.granted(flow)
-        _, profile = self._resolver.profile(flow.profile)
+        mechanism, profile = self._resolver.profile(flow.profile)
+        if isinstance(mechanism, GatewayAddresses):
+            return self._gateway.address(flow, place, self._resolver)
         mode = GrantMode.WRITE if flow.direction is Direction.PUSH else GrantMode.READ
         return place.mechanism.grant(place.endpoint, profile, mode, ttl_s=self._ttl_s)
 
@@ -38,4 +43,6 @@ class Grants:
         if not flow.owns_address or flow.outgoing_address is None:
             return False
         place = self._resolver.granted(flow)
+        if place.mechanism.name != flow.mechanism:
+            return True  # the gateway's: it ends with the flow
         return place.mechanism.revoke(place.endpoint, flow.outgoing_address)

@@ -20,7 +20,7 @@ from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import FlowRequest
-from dataferry.mechanisms.base import Endpoint, Mechanism
+from dataferry.mechanisms.base import Endpoint, GatewayAddresses, Mechanism
 from dataferry.mechanisms.registry import Registry
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -236,17 +236,25 @@ class Resolver:
         place = ends.sink if flow.direction is Direction.PUSH else ends.source
         if place is None:
             raise ConfigError(f"flow {flow.data_flow_id} has no place of ours to give access to")
-        if place.mechanism.name != flow.mechanism:
+        if place.mechanism.name != flow.mechanism and not self._is_served(flow):
             raise UnsupportedError(
                 f"{flow.profile} hands out addresses of {flow.mechanism}, and the place is in a "
                 f"{place.mechanism.name} location: use a location of type {flow.mechanism}"
             )
         return place
 
+    def _is_served(self, flow: DataFlow) -> bool:
+        """True if this plane's own gateway serves the flow's profile, whatever mechanism the data is of."""
+        mechanism = self._registry.get(flow.mechanism)
+        return isinstance(mechanism, GatewayAddresses) and flow.direction is Direction.PULL
+
     def _refuse_ungranted(self, flow: DataFlow) -> None:
         """Refuse a profile in which this side would have to hand out what its mechanism can't."""
         mechanism = self._registry.get(flow.mechanism)
-        if Capability.GRANT in mechanism.source_capabilities | mechanism.sink_capabilities:
+        if (
+            self._is_served(flow)
+            or Capability.GRANT in mechanism.source_capabilities | mechanism.sink_capabilities
+        ):
             return
         sent = "receive" if flow.direction is Direction.PUSH else "offer"
         able = [

@@ -412,6 +412,38 @@ class ReadBack(Protocol):
         ...
 
 
+@runtime_checkable
+class NamedObjects(Protocol):
+    """What a source offers too, where one of its objects can be found by its name without listing."""
+
+    def named(self, name: str) -> ObjectInfo:
+        """Return the object of that name before it is looked up: ``Reader.stat`` says whether it is there.
+
+        Args:
+            name: As in ``ObjectInfo.name``.
+
+        Raises:
+            AddressError: No object below this source's root can have that name.
+        """
+        ...
+
+
+@runtime_checkable
+class GatewayAddresses(Protocol):
+    """A mechanism whose addresses may lead to this plane's own gateway, whatever holds the bytes behind."""
+
+    def gateway_address(self, profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
+        """Return the DataAddress by which the other side finds the gateway.
+
+        Args:
+            profile: Of this mechanism.
+            url: Where the gateway serves the flow.
+            token: The bearer token that it wants.
+            is_single: The URL is one object; else a listing, with the objects below it.
+        """
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 

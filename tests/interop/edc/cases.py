@@ -28,8 +28,13 @@ def s3_pull(dataspace: Dataspace) -> None:
 
 
 def http_pull(dataspace: Dataspace) -> None:
-    """HttpData-PULL: the consumer's plane reads from an endpoint of the provider's; both complete."""
+    """HttpData-PULL: the consumer's plane reads from the provider's gateway; both processes complete."""
     dataspace.wait_completed(*_both(dataspace, QUICK, HTTP_PULL))
+
+
+def consumer_suspends_http_pull(dataspace: Dataspace) -> None:
+    """A pull from the gateway that the consumer suspends stops, and goes on when it resumes."""
+    _suspended_and_resumed(dataspace, HTTP_PULL, by=dataspace.consumer)
 
 
 def deferred(dataspace: Dataspace) -> None:
@@ -121,6 +126,7 @@ CASES: tuple[Case, ...] = (
     s3_push,
     s3_pull,
     http_pull,
+    consumer_suspends_http_pull,
     deferred,
     consumer_suspends_push,
     provider_suspends_push,

@@ -91,6 +91,7 @@ class Dataspace:
             name,
             self._directory / name,
             {
+                "server": {"allow_http_on_loopback": True},
                 "control_planes": [control_plane],
                 "locations": {
                     "store": s3_location(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.interop.edc.assembly import Assembly
 
 # Why a case fails that is known to: what the product does not have yet. It is played all the same.
-NOT_YET = {"http_pull": "There is no gateway yet that hands out HTTP addresses: the start is refused."}
+NOT_YET: dict[str, str] = {}
 
 _HEAD = """# Eclipse Dataspace Components
 

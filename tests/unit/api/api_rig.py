@@ -23,6 +23,7 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
+from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.management import Management
 from dataferry.flows.policy import FlowPolicy
@@ -42,6 +43,8 @@ TOKEN_A = "token-of-control-plane-a"
 TOKEN_B = "token-of-control-plane-b"
 KEY = "an-operators-api-key-0123456789"
 SECRET = "location-secret-access-key-never-shown"
+
+DOOR = GatewayDoor(base_url="https://plane.example")
 
 TWO_PLANES = (ControlPlane(id="cp-a", token=TOKEN_A), ControlPlane(id="cp-b", token=TOKEN_B))
 ANONYMOUS_PLANE = (ControlPlane(id="default"),)
@@ -151,7 +154,7 @@ def plane(
         cleanup.callback(store.close)
         catalogue = Catalogue(store, registry, configuration(directory, s3_url, bucket, control_planes))
         resolver = Resolver(catalogue, registry)
-        preparations = Preparations(resolver, Grants(resolver, ttl_s=60), network)
+        preparations = Preparations(resolver, Grants(resolver, DOOR, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
         shared = Shared(
@@ -169,6 +172,7 @@ def plane(
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
+            gateway=GatewayAccess(store, resolver),
             catalogue=catalogue,
             registry=registry,
             store=store,

@@ -25,6 +25,7 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
+from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.management import Management
 from dataferry.flows.messages import Callback, Caller, FlowRequest
@@ -43,6 +44,7 @@ from dataferry.secrets.sealing import Sealer
 from dataferry.store.records import FlowEvent
 from dataferry.store.store import Store
 
+DOOR = GatewayDoor(base_url="https://plane.example")
 QUICK = FlowPolicy(
     run_retries=2,
     run_backoff=Backoff(first_s=0.05, most_s=0.1),
@@ -162,7 +164,7 @@ class World:
         )
         self.catalogue = Catalogue(self.store, self.registry, self.configured)
         self.resolver = Resolver(self.catalogue, self.registry)
-        self.preparations = Preparations(self.resolver, Grants(self.resolver, ttl_s=60), self.network)
+        self.preparations = Preparations(self.resolver, Grants(self.resolver, DOOR, ttl_s=60), self.network)
         self.schedule = RetrySchedule(self.clock, most=policy.run_retries, backoff=policy.run_backoff)
         self.shared = Shared(
             store=self.store,

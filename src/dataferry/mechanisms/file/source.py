@@ -95,6 +95,14 @@ class FileSource:
             return
         yield from _Walk(self._endpoint, start_after or "")
 
+    def named(self, name: str) -> ObjectInfo:
+        """Return the file of a name below the directory.
+
+        Raises:
+            AddressError: It leads out of the directory, or can't be a file's name.
+        """
+        return ObjectInfo(name=name, key="/".join((*self._endpoint.steps, *segments(name))), size_bytes=None)
+
     def _list_one(self, start_after: str | None) -> Iterator[ObjectInfo]:
         """List the one file."""
         name, key = self._endpoint.name, self._endpoint.path

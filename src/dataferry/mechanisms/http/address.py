@@ -76,6 +76,7 @@ class Place:
     Attributes:
         headers: Credentials and headers of an address; sent to this origin only.
         method: What an address asks for; None is GET to read and PUT to write.
+        is_listing: As a source it is a listing, with the objects below it; else one object.
         route: What the operator says about the way to this host.
     """
 
@@ -83,6 +84,7 @@ class Place:
     provenance: Provenance
     headers: Headers = field(default=(), repr=False, compare=False)
     method: str | None = None
+    is_listing: bool = False
     route: Route = field(default=USUAL, compare=False)
     exclusive: bool = field(default=False, init=False)
     mechanism: str = field(default="http", init=False)

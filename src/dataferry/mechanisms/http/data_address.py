@@ -10,11 +10,13 @@ Source: Data Plane Signaling, "HTTP Transfer Profile", section "Endpoint Type an
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Place, Url, joined, parse_url
+from dataferry.mechanisms.http.grant import JSON_LINES, LISTING
 from dataferry.mechanisms.http.headers import MAX_HEADERS, basic, bearer, checked_header
 from dataferry.mechanisms.routes import refuse_route
 
@@ -30,7 +32,12 @@ def place_of(address: DataAddress) -> Place:
     Raises:
         AddressError: It names no URL, has credentials that can't be used, or breaks the profile.
     """
-    return _strict(address) if address.endpoint_type in STRICT_TYPES else _lax(address)
+    place = _strict(address) if address.endpoint_type in STRICT_TYPES else _lax(address)
+    if address.get(LISTING) != JSON_LINES:
+        return place
+    if place.is_single:
+        raise AddressError("a listing's URL ends with /: its objects are below it")
+    return replace(place, is_listing=True)
 
 
 def _strict(address: DataAddress) -> Place:

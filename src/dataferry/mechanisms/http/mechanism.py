@@ -14,7 +14,7 @@ from dataferry.mechanisms.base import Endpoint, GrantMode
 from dataferry.mechanisms.http import schemas
 from dataferry.mechanisms.http.address import Headers, Place, below, parse_url
 from dataferry.mechanisms.http.data_address import PROFILE, place_of
-from dataferry.mechanisms.http.grant import refuse_grant
+from dataferry.mechanisms.http.grant import gateway_address, refuse_grant
 from dataferry.mechanisms.http.headers import basic, bearer, checked_header
 from dataferry.mechanisms.http.sink import PUT, SINK_CAPABILITIES, HttpSink
 from dataferry.mechanisms.http.source import SOURCE_CAPABILITIES, HttpSource
@@ -111,6 +111,10 @@ class HttpMechanism:
             UnsupportedError: Always.
         """
         refuse_grant()
+
+    def gateway_address(self, profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
+        """Return the address of this plane's own gateway, as the published profile writes it."""
+        return gateway_address(profile, url=url, token=token, is_single=is_single)
 
     def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
         """Return False: nothing was granted."""

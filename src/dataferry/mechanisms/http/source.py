@@ -24,6 +24,7 @@ from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.http.address import Place
 from dataferry.mechanisms.http.calls import MAX_DRAIN_BYTES, Client
 from dataferry.mechanisms.http.headers import content_length, from_headers, http_date, strong_etag
+from dataferry.mechanisms.http.listing import objects
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 from dataferry.net.replies import PinnedResponse
@@ -49,7 +50,7 @@ def described(info: ObjectInfo, headers: Headers, *, size_bytes: int | None) -> 
 
 
 class HttpSource:
-    """One object behind a URL. Also a URL that ends in ``/`` is one object here.
+    """One object behind a URL, also if that ends in ``/``; several where the address says it is a listing.
 
     Args:
         place: Which.
@@ -68,20 +69,31 @@ class HttpSource:
 
     @property
     def is_single(self) -> bool:
-        """True: nothing lists what lies behind a URL."""
-        return True
+        """True unless the address says that it is a listing: nothing else tells what lies behind a URL."""
+        return not self._place.is_listing
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Ranges, versions and attributes, as far as the server says them."""
-        return SOURCE_CAPABILITIES
+        """Ranges, versions and attributes, as far as the server says them; what a listing names."""
+        return SOURCE_CAPABILITIES if self.is_single else SOURCE_CAPABILITIES | {Capability.LIST}
 
     def probe(self) -> None:
-        """Look the object up."""
-        self._reader.stat(self._single())
+        """Look the object up, or ask for the listing's head."""
+        if self.is_single:
+            self._reader.stat(self._single())
+        else:
+            self._reader.is_there(self._single())
 
     def list(self, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
-        """List the one object, under the last segment of its URL."""
+        """List the one object, under the last segment of its URL; or what the listing names.
+
+        Raises:
+            ProtocolError, ShortBodyError: It is no listing, or not whole.
+        """
+        if self._place.is_listing:
+            after = start_after or ""
+            yield from (info for info in self._reader.listed(self._single()) if info.name > after)
+            return
         single = self._single()
         if start_after is None or single.name > start_after:
             yield self._reader.stat(single)
@@ -164,6 +176,25 @@ class HttpReader:
             return described(info, headers, size_bytes=None)
         self._client.discard(response)
         return dataclasses.replace(described(info, headers, size_bytes=size), validator=None)
+
+    def is_there(self, info: ObjectInfo) -> None:
+        """HEAD, for no more than its status.
+
+        Raises:
+            StorageError: What the server says instead of 200.
+        """
+        response = self._client.ask("HEAD", info.key, {})
+        if response.status != HTTPStatus.OK:
+            self._client.refuse("HEAD", info.key, response)
+        self._client.discard(response)
+
+    def listed(self, info: ObjectInfo) -> Iterator[ObjectInfo]:
+        """GET a listing, and return its objects while it is read."""
+        response = self._client.ask("GET", info.key, {})
+        if response.status != HTTPStatus.OK:
+            self._client.refuse("GET", info.key, response)
+        with contextlib.closing(HttpStream(self._client, response, info, None)) as stream:
+            yield from objects(stream.readinto)
 
     def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> HttpStream:
         """GET a range of the version that ``info`` names; the reply is compared with what was asked.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from dataferry.domain.errors import (
     AccessDeniedError,
+    AddressError,
     ObjectNotFoundError,
     ProtocolError,
     SourceChangedError,
@@ -157,6 +158,17 @@ class S3Source:
     def close(self) -> None:
         """Close the listing's connection."""
         self._client.drop()
+
+    def named(self, name: str) -> ObjectInfo:
+        """Return the object of a name below the prefix; one that is a prefix's marker has none.
+
+        Raises:
+            AddressError: It is not below the prefix.
+        """
+        key = self._place.root + name
+        if not name or not key.startswith(self._place.path):
+            raise AddressError("there is no object of that name below this prefix")
+        return ObjectInfo(name=name, key=key, size_bytes=None)
 
     def _single(self) -> ObjectInfo:
         """The one object, before it is looked up."""

@@ -1,0 +1,166 @@
+"""``/data/{flow}``: one object, or a listing with its objects below it, by GET and HEAD.
+
+Reading blocks, so it is done in threads of the gateway's own: a slow store or a slow reader keeps no verb of
+a control plane waiting. A thread is held only while a piece is read, not while it is sent.
+
+Source: Data Plane Signaling, "HTTP Transfer Profile", section "Pull"; RFC 9110.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Annotated, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Path, Query, Request, Response, Security
+from fastapi.security import HTTPBearer
+from starlette.responses import StreamingResponse
+
+from dataferry.api.access import BrokenOffError
+from dataferry.api.authorization import bearer_token
+from dataferry.api.gateway.conditions import RangeError, Span, Whole, etag_of, precondition, span
+from dataferry.api.gateway.objects import ListingPieces, OpenedObject
+from dataferry.api.problems import problem
+from dataferry.api.services import Services, services_of
+from dataferry.domain.errors import DataFerryError, UnsupportedError
+from dataferry.domain.objects import ObjectInfo
+from dataferry.flows.gateway import DATA_PATH, Served
+from dataferry.telemetry.logs import get_logger
+
+JSON_LINES = "application/jsonl"
+FlowId = Annotated[str, Path(max_length=64)]
+Name = Annotated[str, Path(max_length=4096)]
+T = TypeVar("T")
+
+_TOKEN = HTTPBearer(
+    scheme_name="FlowToken", auto_error=False, description="The `authorization` of a flow's data address."
+)
+router = APIRouter(prefix=DATA_PATH, tags=["data"], dependencies=[Security(_TOKEN)])
+_log = get_logger("api.gateway")
+
+
+class Body(Protocol):
+    """What a response reads from."""
+
+    def next(self) -> bytes:
+        """Return the next piece, ``b""`` at the end."""
+        ...
+
+
+@router.get("/{flow_id}", response_class=Response)
+@router.head("/{flow_id}", include_in_schema=False)
+async def get_data(
+    request: Request,
+    flow_id: FlowId,
+    start_after: Annotated[str | None, Query(max_length=4096)] = None,
+) -> Response:
+    """Return the flow's object; of a flow of several, the listing in JSON lines, whole once it sums up."""
+    services = services_of(request)
+    served = await _in_thread(request, lambda: services.gateway.open(flow_id, bearer_token(request)))
+    if served.place.endpoint.is_single:
+        return await _object(request, services, served, "")
+    if request.method == "HEAD":
+        return Response(media_type=JSON_LINES)
+    listing = await _in_thread(
+        request, lambda: ListingPieces(served, services.gateway, services.network, start_after=start_after)
+    )
+    return StreamingResponse(_streamed(request, listing, listing.close), media_type=JSON_LINES)
+
+
+@router.get("/{flow_id}/{name:path}", response_class=Response)
+@router.head("/{flow_id}/{name:path}", include_in_schema=False)
+async def get_object(request: Request, flow_id: FlowId, name: Name) -> Response:
+    """Return one object of a flow of several, by its name in the listing; without a name, the listing."""
+    if not name:
+        return await get_data(request, flow_id)
+    services = services_of(request)
+    served = await _in_thread(request, lambda: services.gateway.open(flow_id, bearer_token(request)))
+    return await _object(request, services, served, name)
+
+
+async def _object(request: Request, services: Services, served: Served, name: str) -> Response:
+    """Answer a GET or HEAD of one object."""
+    opened = await _in_thread(request, lambda: OpenedObject(served, name, services.network))
+    handed_over = False
+    try:
+        info = opened.info
+        if info.size_bytes is None:
+            raise UnsupportedError("the source does not say how long its object is, so it can't be served")
+        etag = etag_of(info.validator)
+        headers = _headers(info, etag)
+        if (status := precondition(request.headers, etag)) is not None:
+            return Response(status_code=status, headers=headers)
+        try:
+            asked = span(request.headers, etag=etag, size_bytes=info.size_bytes)
+        except RangeError:
+            return _not_satisfiable(request, info.size_bytes)
+        whole = Span(offset_bytes=0, length_bytes=info.size_bytes)
+        part = whole if isinstance(asked, Whole) else asked
+        status = HTTPStatus.OK
+        if asked is not Whole.WHOLE:
+            status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, part.content_range(info.size_bytes)
+        headers["Content-Length"] = str(part.length_bytes)
+        if request.method == "HEAD" or not part.length_bytes:
+            return Response(status_code=status, headers=headers)
+        pieces = await _in_thread(
+            request,
+            lambda: opened.read(
+                services.gateway.watch(served),
+                offset_bytes=part.offset_bytes,
+                length_bytes=part.length_bytes,
+            ),
+        )
+        handed_over = True
+        body = _streamed(request, pieces, opened.close)
+        return StreamingResponse(body, status_code=status, headers=headers)
+    finally:
+        if not handed_over:
+            opened.close()
+
+
+async def _streamed(request: Request, body: Body, close: Callable[[], None]) -> AsyncIterator[bytes]:
+    """Give a body piece by piece; one that fails is broken off."""
+    try:
+        while piece := await _in_thread(request, body.next):
+            yield piece
+    except DataFerryError as exc:
+        _log.info("broken_off", kind=exc.kind, reason=str(exc))
+        raise BrokenOffError(exc.kind) from None
+    finally:
+        close()
+
+
+async def _in_thread(request: Request, work: Callable[[], T]) -> T:
+    """Do blocking work in one of the gateway's threads."""
+    return await anyio.to_thread.run_sync(work, limiter=request.app.state.gateway_threads)
+
+
+def _headers(info: ObjectInfo, etag: str | None) -> dict[str, str]:
+    """Describe an object; what a store says and no header can hold is left out."""
+    attributes = info.attributes
+    found = {
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Last-Modified": info.modified_at and format_datetime(info.modified_at, usegmt=True),
+        "Content-Type": (attributes and attributes.content_type) or "application/octet-stream",
+        "Content-Disposition": attributes and attributes.content_disposition,
+        "Content-Encoding": attributes and attributes.content_encoding,
+        "Content-Language": attributes and attributes.content_language,
+        # Whose contract it is, decides who may read it: nobody on the way keeps a copy.
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return {name: value for name, value in found.items() if value and value.isascii() and value.isprintable()}
+
+
+def _not_satisfiable(request: Request, size_bytes: int) -> Response:
+    return problem(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "range_not_satisfiable",
+        "the object ends before the range begins",
+        instance=request.url.path,
+        headers={"Content-Range": f"bytes */{size_bytes}"},
+    )

@@ -1,0 +1,184 @@
+"""What the gateway may serve: a pull's data, to who shows the token of its flow, while the flow is STARTED.
+
+The token stands in the address that was handed out, sealed in the flow's row, and nowhere else: so it is
+worth nothing while the flow is suspended, and ends with it. A resume hands out the same one again: not every
+control plane brings the consumer the address of a resume's answer.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from dataferry.domain.address import DataAddress
+from dataferry.domain.dataflow import FINAL_STATES, DataFlow, Role, State
+from dataferry.domain.errors import (
+    ConfigError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    UnauthorizedError,
+    UnsupportedError,
+)
+from dataferry.domain.profile import Direction
+from dataferry.flows.resolution import Place, Resolver
+from dataferry.mechanisms.base import GatewayAddresses
+from dataferry.store.store import Store
+
+TOKEN_BYTES = 32
+DATA_PATH = "/data"
+# Within this time of a suspend or an end no byte flows any more; each look is one short read of the store.
+LOOK_INTERVAL_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayDoor:
+    """Where this plane's gateway is found from outside.
+
+    Attributes:
+        base_url: As control planes and their partners reach this plane, without a last slash.
+        may_be_plain: Whether tokens may travel over plain http: for development on loopback.
+    """
+
+    base_url: str
+    may_be_plain: bool = False
+
+    def address(self, flow: DataFlow, place: Place, resolver: Resolver) -> DataAddress:
+        """Return the address of a flow's data, with a token of its own; the same one for the flow's life.
+
+        Raises:
+            UnsupportedError: The profile's mechanism has no use for a gateway, or data is to be received.
+            ConfigError: The gateway could only be reached without TLS.
+        """
+        mechanism, profile = resolver.profile(flow.profile)
+        if not isinstance(mechanism, GatewayAddresses) or flow.direction is Direction.PUSH:
+            raise UnsupportedError(f"this plane's gateway does not serve {flow.profile}")
+        if not (self.base_url.startswith("https://") or self.may_be_plain):
+            raise ConfigError(
+                "the gateway would hand out tokens for plain http: set server.public_url to the https URL"
+                " that leads here, or, for development on loopback, server.allow_http_on_loopback"
+            )
+        return mechanism.gateway_address(
+            profile,
+            url=f"{self.base_url}{DATA_PATH}/{flow.id}",
+            token=_token(flow) or secrets.token_urlsafe(TOKEN_BYTES),
+            is_single=place.endpoint.is_single,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A flow's data, open to who asked.
+
+    Attributes:
+        flow_id: Whose.
+        place: Where it is.
+        bandwidth_bytes_per_s: The bound that its dataset has.
+    """
+
+    flow_id: UUID
+    place: Place
+    token: str
+    bandwidth_bytes_per_s: int | None = None
+
+
+class GatewayAccess:
+    """Decides who may have what.
+
+    Args:
+        store: Has the flows.
+        resolver: Finds their places.
+    """
+
+    def __init__(self, store: Store, resolver: Resolver) -> None:
+        self._store = store
+        self._resolver = resolver
+
+    def open(self, flow_id: str, token: str | None) -> Served:
+        """Let somebody in who shows the flow's token.
+
+        Raises:
+            UnauthorizedError: There is no such flow, or it is not its token: which, is not told.
+            ForbiddenError: The flow is not STARTED now.
+            GoneError: It is over.
+            DataFerryError: Its data can't be found any more.
+        """
+        flow = self._flow(flow_id, token)
+        ends = self._resolver.ends(flow)
+        if ends.source is None:
+            raise ConfigError(f"flow {flow.data_flow_id} does not say where its data is")
+        return Served(
+            flow_id=flow.id,
+            place=ends.source,
+            token=token or "",
+            bandwidth_bytes_per_s=ends.bandwidth_bytes_per_s,
+        )
+
+    def _flow(self, flow_id: str, token: str | None) -> DataFlow:
+        refused = UnauthorizedError("send the bearer token of this flow's data address")
+        try:
+            with self._store.snapshot() as tx:
+                flow = tx.flows.get(UUID(flow_id))
+        except (ValueError, NotFoundError):
+            raise refused from None
+        expected = _token(flow)
+        if token is None or expected is None or not _is_same(token, expected):
+            raise refused
+        if flow.state in FINAL_STATES:
+            raise GoneError(f"the transfer is over: {flow.state.value}")
+        if flow.state is not State.STARTED or flow.role is not Role.PROVIDER:
+            raise ForbiddenError(
+                f"the transfer is {flow.state.value}: its data is served while it is STARTED"
+            )
+        return flow
+
+    def watch(self, served: Served) -> Watch:
+        """Return what tells, while bytes flow, whether they still may."""
+        return Watch(self, served)
+
+    def check(self, served: Served) -> None:
+        """Return if the same token would still be let in.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, GoneError: It would not.
+        """
+        self._flow(str(served.flow_id), served.token)
+
+
+class Watch:
+    """Looks at the flow again from time to time, while its bytes are in flight; belongs to one stream.
+
+    Args:
+        access: Decides.
+        served: Whose bytes.
+    """
+
+    def __init__(self, access: GatewayAccess, served: Served) -> None:
+        self._access = access
+        self._served = served
+        self._looked_at = time.monotonic()
+
+    def look(self) -> None:
+        """Return if the bytes may go on.
+
+        Raises:
+            DataFerryError: They may not, or nobody can tell.
+        """
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_INTERVAL_S:
+            return
+        self._looked_at = now
+        self._access.check(self._served)
+
+
+def _token(flow: DataFlow) -> str | None:
+    """Return the token that was handed out for a flow."""
+    return None if flow.outgoing_address is None else flow.outgoing_address.get("authorization")
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Compare without telling by the time how much agrees."""
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
