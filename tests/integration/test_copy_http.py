@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.authority import Authority, TlsFront
 from tests.servers.http_proxy import HttpProxy
 from tests.servers.http_store import Fault, HttpStore, Kept
 from tests.servers.plane import MIB, Rig, running, s3_location
@@ -274,3 +275,19 @@ def test_a_copy_goes_through_the_proxy_of_the_environment(tmp_path: Path) -> Non
             assert code != 0
             assert "proxy 127.0.0.1:1" in err
             assert len(proxy.asked) == count
+
+
+def test_a_location_has_its_own_way(tmp_path: Path) -> None:
+    """Authorities and a proxy of its own; no name is looked up here."""
+    authority = Authority(tmp_path)
+    with HttpStore() as store:
+        store.objects["/x.bin"] = Kept(b"by its own way", {})
+        with (
+            TlsFront(store.port, authority.certificate("store.test")) as front,
+            HttpProxy({"store.test": front.port}) as proxy,
+        ):
+            way = {"ca_file": str(authority.ca_file), "proxy": proxy.url}
+            configure(tmp_path, far=http_location("https://store.test", **way))
+            result_of(tmp_path, "far:x.bin", "./copied")
+            assert (tmp_path / "copied").read_bytes() == b"by its own way"
+            assert set(proxy.asked) == {"CONNECT store.test:443 HTTP/1.1"}
