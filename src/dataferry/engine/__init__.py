@@ -5,7 +5,8 @@ decides (``selection``, ``overwriting``, ``retargeting``), ``feed`` hands work t
 ``hands`` with its own ``connections``. ``route`` decides who moves the bytes: the store by itself
 (``copying``), or we. Small objects go by ``whole``, big ones by ``opening``, ``parts`` and ``completion``, or
 by ``streaming`` where no version can be named. ``pump`` moves bytes, ``verification`` says what is proved,
-``retry`` alone retries, ``limits`` bounds rates, ``progress`` counts, ``stop`` ends, ``cleanup`` aborts
-uploads that nobody needs, ``manifest`` writes at the destination what has arrived; ``course`` is what the
-threads of an attempt share.
+from checksums, from ``etags`` and by what ``readback`` finds at the destination; ``proving`` compares whole
+objects with their source before they are visible. ``retry`` alone retries, ``limits`` bounds rates,
+``progress`` counts, ``stop`` ends, ``cleanup`` aborts uploads that nobody needs, ``manifest`` writes at the
+destination what has arrived; ``course`` is what the threads of an attempt share.
 """
