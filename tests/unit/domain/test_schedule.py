@@ -136,6 +136,18 @@ WINDOWS = st.builds(
     moment=SPRING,
     seconds=86_400,
 )
+@example(  # begins when the clocks are put forward
+    windows=[Window(begin_minute=150, end_minute=240, timezone="Europe/Berlin", bytes_per_s=0)],
+    base=None,
+    moment=SPRING,
+    seconds=86_400,
+)
+@example(  # begins a second time in the hour that comes twice
+    windows=[Window(begin_minute=135, end_minute=165, timezone="Europe/Berlin", bytes_per_s=0)],
+    base=None,
+    moment=AUTUMN,
+    seconds=86_400 + 3000,
+)
 def test_nothing_changes_before_the_next_change(
     windows: list[Window], base: int | None, moment: datetime, seconds: int
 ) -> None:

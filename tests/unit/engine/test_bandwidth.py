@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from threading import Lock, Thread
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.engine.attempts import LIMITS, PART, Rig, content
+from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content
+from tests.unit.engine.memory import MemoryWriter
 
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, StoppedError
@@ -26,7 +28,7 @@ from dataferry.engine.bandwidth import (
 from dataferry.engine.bucket import Bucket, most_of
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
-from dataferry.engine.transfer import Result, Transfer
+from dataferry.engine.transfer import EngineLimits, Result, Transfer
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 NIGHTS = Window(begin_minute=6 * 60, end_minute=20 * 60, bytes_per_s=0)
@@ -244,14 +246,14 @@ class Attempt:
         self.bound = Bandwidth("location plant-a", schedule, clock)
         self.stop = Stop()
 
-    def go(self, *, waits: bool) -> Result:
+    def go(self, *, waits: bool, limits: EngineLimits = LIMITS) -> Result:
         """Run it."""
         transfer = Transfer(
             id="t",
             epoch=self.rig.ledger.begin("t").epoch,
             source=self.rig.source,
             sink=self.rig.sink,
-            limits=LIMITS,
+            limits=limits,
             bandwidths=(self.bound,),
             waits_for_windows=waits,
         )
@@ -335,9 +337,35 @@ def test_a_stop_ends_the_wait_for_a_window() -> None:
         attempt.go(waits=True)
 
 
-def test_waiting_for_bandwidth_is_no_stall() -> None:
-    """A byte a second for many threads: each waits far longer than the watchdog allows, and none fails."""
-    rig = Rig({f"s{n}": content(10, n) for n in range(12)})
-    limits = replace(LIMITS, bandwidth_bytes_per_s=100, stall_timeout_s=0.3, attempts=1, workers=12)
-    assert rig.go(limits=limits).is_complete
-    assert rig.witness.kinds().count("retry") == 0
+def test_waiting_for_bandwidth_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte a second: each waits longer than the watchdog allows a silent store, and none is ended."""
+    rig = Rig({"a": b"a", "b": b"b"})
+    ended: list[object] = []
+    monkeypatch.setattr(MemoryWriter, "abort", ended.append)
+    assert rig.go(limits=replace(LIMITS, bandwidth_bytes_per_s=1, stall_timeout_s=0.7)).is_complete
+    assert ended == []
+
+
+def test_what_has_arrived_is_written_down_before_a_long_wait() -> None:
+    """Small objects do not wait for their rows until a window opens: a kill would cost them."""
+    clock = HeldClock(at_s=20 * 3600)
+    attempt = Attempt(clock, Schedule(windows=(NIGHTS,)))
+    rig = attempt.rig = Rig({f"s{number}": content(100, number) for number in range(9)})
+
+    def shut(operation: str, key: str, number: int) -> None:
+        if operation == "send" and key == "in/s5" and len(rig.sink.objects) == 5:
+            clock.begin += timedelta(hours=12)
+
+    written: list[int] = []
+
+    def open_it(kind: str, message: str) -> None:
+        if kind == "waiting":
+            deadline = time.monotonic() + 10
+            while rig.ledger.totals("t").objects_done < 6 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            written.append(rig.ledger.totals("t").objects_done)
+            clock.begin += timedelta(hours=12)
+
+    rig.sink.fault, rig.witness.noting = shut, open_it
+    assert attempt.go(waits=True, limits=ONE).is_complete
+    assert written[:1] == [6]

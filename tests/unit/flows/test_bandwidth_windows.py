@@ -49,7 +49,7 @@ def test_a_flow_waits_for_its_window_and_others_go_on(make_world: Callable[..., 
     start(world, "free", "free")
     until(lambda: world.flow("free").state is State.COMPLETED)
     flow = world.management.view("p0")
-    assert (flow.flow.state, flow.flow.run) == (State.STARTED, Run.QUEUED)
+    assert (flow.flow.state, flow.flow.run, flow.flow.epoch) == (State.STARTED, Run.QUEUED, 0)
     assert flow_view(flow)["waitingFor"] == TOLD
     assert [event.reason for event in world.events("p0") if event.kind == "waiting"] == [TOLD]
     world.management.pause("p0", actor="me")
@@ -91,6 +91,11 @@ def test_a_flow_whose_window_shuts_while_it_runs_is_queued_again(make_world: Cal
     until(lambda: [event for event in world.events() if event.kind == "waiting"])
     assert (world.flow("p1").state, world.flow("p1").error) == (State.STARTED, None)
     assert not world.embedded.running()
+    gate(world, LocationLimits(bandwidth_bytes_per_s=100_000))
+    world.schedule.hold(world.flow("p1").id, 0.0, TOLD)
+    until(lambda: world.flow("p1").run is Run.RUNNING)
+    gate(world, SHUT)
+    until(lambda: [event.reason for event in world.events() if event.kind == "waiting"] == [TOLD, TOLD])
 
 
 def test_two_flows_share_their_locations_bound(make_world: Callable[..., World]) -> None:
