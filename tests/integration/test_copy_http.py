@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.test_engine_pairs import until
 from tests.servers.authority import Authority, TlsFront
 from tests.servers.http_proxy import HttpProxy
 from tests.servers.http_store import Fault, HttpStore, Kept
@@ -96,6 +97,30 @@ def test_a_url_without_a_strong_etag_is_fetched_in_one_stream(store: HttpStore, 
     assert "not-to-be-kept" not in "".join(
         path.read_bytes().decode("latin-1") for path in (tmp_path / ".local").rglob("*") if path.is_file()
     )
+
+
+def test_an_object_without_a_length_begins_anew_after_a_kill(store: HttpStore, tmp_path: Path) -> None:
+    """Nothing of the first try is visible, in the spool or open; then it is whole, and not read again."""
+    store.objects["/out/export.csv"] = Kept(pattern(SIZE), is_chunked=True)
+    spool, there = tmp_path / "spool", tmp_path / "in"
+    spool.mkdir()
+    there.mkdir()
+    configure(tmp_path, shop=http_location(store.url, bearer_token=TOKEN))
+    command = [sys.executable, "-m", "dataferry.cli.main", "copy", "shop:out/export.csv", "in/"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    environment["DATAFERRY_ENGINE__SPOOL_DIRECTORY"] = str(spool)
+    with subprocess.Popen([*command, "--bandwidth", "2M"], cwd=tmp_path, env=environment) as process:
+        until(lambda: any(path.stat().st_size >= 5 * MIB for path in there.iterdir()))
+        process.kill()
+    assert [path.name for path in there.iterdir() if not path.name.endswith(".dataferry-part")] == []
+    assert list(spool.iterdir()) == []
+    result = result_of(tmp_path, "shop:out/export.csv", "in/")
+    assert (result["bytes"], result["bytes_resumed"], result["verification"]) == (SIZE, 0, "transport")
+    assert [path.name for path in there.iterdir()] == ["export.csv"]
+    assert (there / "export.csv").read_bytes() == pattern(SIZE)
+    seen = len([it for it in store.requests if it.method == "GET" and "Range" not in it.headers])
+    result_of(tmp_path, "shop:out/export.csv", "in/")
+    assert seen == len([it for it in store.requests if it.method == "GET" and "Range" not in it.headers])
 
 
 def test_faults_on_the_way_cost_the_part_only(store: HttpStore, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from dataferry.engine.tags import AttributesOf
 def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
     """Return the source as it is now, with attributes, if it is the planned version.
 
+    Without a validator where it does not say its length: such a source is read in one stream only.
+
     Raises:
         SourceChangedError: It is not.
     """
@@ -29,17 +31,19 @@ def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:
     return replace(
         row.source,
         version_id=info.version_id or row.source.version_id,
+        validator=None if info.size_bytes is None else info.validator,
         crc64nvme=info.crc64nvme or row.source.crc64nvme,
         attributes=info.attributes,
         tag_count=info.tag_count,
     )
 
 
-def begin(hands: Hands, work: BigObject) -> MultipartObject:
+def begin(hands: Hands, work: BigObject) -> MultipartObject | None:
     """Open the upload of a big object, or find it as an earlier attempt left it.
 
     Returns:
-        What is to be sent; nothing if it turned out to be at the destination already.
+        What is to be sent; nothing if it turned out to be at the destination already. None if the source
+        can't be read in parts of one version any more.
 
     Raises:
         SourceChangedError: The source is not the planned version.
@@ -47,6 +51,8 @@ def begin(hands: Hands, work: BigObject) -> MultipartObject:
     """
     row, sent_before = work.row, work.sent_before
     source = look_up(hands, row)
+    if source.validator is None:
+        return None
     if row.upload is not None:
         try:
             return _go_on(hands, work, source, row.upload)

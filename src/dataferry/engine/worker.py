@@ -144,10 +144,12 @@ class Worker:
 
         def once() -> ObjectRow:
             nonlocal owner
+            sent: MultipartObject | Finished | None
             if work.row.source.size_bytes is None:
                 sent = send_unknown(self.hands, work)
             else:
-                sent = begin(self.hands, work) if in_ranges else send_streamed(self.hands, work)
+                sent = begin(self.hands, work) if in_ranges else None
+                sent = sent or send_streamed(self.hands, work)
             if isinstance(sent, MultipartObject):
                 owner = sent
             else:

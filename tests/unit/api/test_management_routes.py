@@ -75,6 +75,18 @@ def test_a_flow_is_shown_with_its_progress_and_no_secret(api: Plane) -> None:
     assert not [secret for secret in SECRETS if secret in answer.text]
 
 
+def test_a_total_is_not_invented(api: Plane) -> None:
+    """While the length of an object is not known: bytes are counted, and the rest is null."""
+    stopped(api, "unsized-1")
+    with api.services.store.transaction() as tx:
+        flow = tx.flows.resolve("unsized-1")
+        moment = Progress(bytes_total=200, bytes_transferred=50, plan_complete=True, objects_unsized=1)
+        tx.progress.put(flow.id, moment)
+    shown = api.manage("GET", "/dataflows/unsized-1").json()
+    names = ("bytesTotal", "bytesTransferred", "percentComplete", "eta")
+    assert [shown[name] for name in names] == [None, 50, None, None]
+
+
 def test_the_side_that_moves_no_bytes_counts_none(s3_api: Plane) -> None:
     """Its byte counts are null, not zero."""
     assert s3_api.signal("prepare", message("unmoved-1", profile=PUSH)).is_success

@@ -119,9 +119,10 @@ class DrainSink(MemorySink):
         return DrainWriter(self)
 
 
-def peak_of(sizes: list[int], workers: int) -> int:
+def peak_of(sizes: list[int], workers: int, source: EndlessSource | None = None) -> int:
     """Return the most bytes that Python held beyond what it held before a transfer."""
-    source, sink, ledger = EndlessSource(sizes), DrainSink(), MemoryLedger()
+    source = source or EndlessSource(sizes)
+    sink, ledger = DrainSink(), MemoryLedger()
     attempt = ledger.begin("t")
     limits = EngineLimits(workers=workers)
     transfer = Transfer(id="t", epoch=attempt.epoch, source=source, sink=sink, limits=limits)
@@ -153,3 +154,33 @@ def test_uploads_and_parts_are_bounded() -> None:
 
     assert result.bytes == size
     assert 8_900 < ledger.calls.count("add_part") <= 9_000
+
+
+class UnsizedReader(EndlessReader):
+    """Says no lengths."""
+
+    def open(
+        self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None
+    ) -> MemoryStream:
+        """Open the whole object."""
+        stream = super().open(info, length_bytes=48 * MIB)
+        stream.length_bytes = None
+        return stream
+
+
+class UnsizedSource(EndlessSource):
+    """One object of 48 MiB that does not say so."""
+
+    def list(self, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """List it."""
+        if start_after is None:
+            yield ObjectInfo(name="x", key="x", size_bytes=None, validator="v")
+
+    def reader(self) -> MemoryReader:
+        """Open a reader."""
+        return UnsizedReader(self)
+
+
+def test_an_object_of_unknown_length_is_held_on_disk() -> None:
+    """A part of it is, and no more than a megabyte of it in memory."""
+    assert peak_of([48 * MIB], workers=1, source=UnsizedSource([])) < (1 + 1 + 3) * MIB

@@ -20,6 +20,7 @@ from dataferry.domain.errors import (
     ServerError,
     ShortBodyError,
     StoppedError,
+    WrongRangeError,
 )
 from dataferry.domain.ledger import ObjectState
 from dataferry.domain.objects import Capability, ObjectInfo, Verification
@@ -275,6 +276,22 @@ def test_a_length_that_turns_up_is_used() -> None:
     rig.source.fault = lambda operation, key, at: setattr(rig.source, "knows_sizes", operation != "list")
     rig.go()
     assert rig.arrived
+
+
+def test_at_another_destination_it_is_read_in_one_stream_too() -> None:
+    """Its length is known by then, and still its source gives no parts of it."""
+    rig = rig_of({"x": content(4 * PART)})
+    rig.go(limits=BOUNDED)
+
+    def fault(operation: str, key: str, at: int) -> None:
+        if operation == "open" and at:
+            raise WrongRangeError("there are no ranges")
+
+    rig.source.fault = fault
+    other = MemorySink()
+    other.identity = "memory://other"
+    assert rig.go(limits=BOUNDED, sink=other).first_error is None
+    assert other.objects == rig.sink.objects
 
 
 def test_a_plan_says_how_many_lengths_are_missing() -> None:

@@ -282,6 +282,14 @@ def test_a_range_with_more_bytes_than_it_has_is_refused(store: HttpStore, reader
         read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None), offset_bytes=0, length_bytes=5)
 
 
+def test_several_ranges_are_not_the_one_asked_for(store: HttpStore, reader: HttpReader) -> None:
+    """The boundaries between them would be taken for bytes of the object, whatever else the head says."""
+    head = b"HTTP/1.1 206 Partial\r\nContent-Type: Multipart/ByteRanges; boundary=x\r\nContent-Length: 5\r\n"
+    store.raw["/d/x.bin"] = head + b"Content-Range: bytes 0-4/9\r\n\r\n--x\r\n"
+    with pytest.raises(WrongRangeError, match="several"):
+        read(reader, ObjectInfo(name="x", key="x.bin", size_bytes=None), offset_bytes=0, length_bytes=5)
+
+
 def test_an_encoded_object_is_taken_as_it_is(store: HttpStore) -> None:
     """What comes with a Content-Encoding is neither decoded nor loses the attribute."""
     squeezed = gzip.compress(DATA)
@@ -516,6 +524,23 @@ def test_a_refused_write_says_why(
         if fault is Fault.STATUS or not caught.value.is_temporary:
             assert type(caught.value) is kind
         assert TOKEN not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_write_that_was_taken_is_a_success(store: HttpStore, writer: HttpWriter, status: int) -> None:
+    """Stored, made, taken over or nothing to say."""
+    store.inject("PUT", Fault.STATUS, status=status)
+    assert put(writer, "x", b"12345").size_bytes == 5
+
+
+@pytest.mark.parametrize("status", [203, 205, 206, 207, 226, 299])
+def test_a_success_that_is_none_of_a_write_is_refused(
+    store: HttpStore, writer: HttpWriter, status: int
+) -> None:
+    """Such as WebDAV's 207, whose body may say that nothing was stored."""
+    store.inject("PUT", Fault.STATUS, status=status)
+    with pytest.raises(ProtocolError, match=str(status)):
+        put(writer, "x", b"12345")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])

@@ -34,7 +34,8 @@ MAX_DRAIN_BYTES = 64 * 1024
 # A reply that is no data must be whole within so many stall time-outs.
 _REPLY_STALLS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OK = range(200, 300)
+# Others of the 2xx speak of several results, of a part, or of something else than what was sent.
+_OK = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
 _ALWAYS_SENT = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "DataFerry"}
 
 

@@ -243,7 +243,7 @@ class HttpPartWrite:
         self._client.send(self._method, self._key, data)
 
     def finish(self) -> PartReceipt:
-        """Read the reply: 2xx is success, and its strong ETag the version that was made.
+        """Read the reply: 200, 201, 202 and 204 are success, and its strong ETag the version that was made.
 
         Raises:
             StorageError: It was refused.

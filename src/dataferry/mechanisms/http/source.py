@@ -267,6 +267,10 @@ class _Asked:
             raise SourceChangedError(f"{where}: the ETag is another one than when it began", operation=_GET)
         length = content_length(response.headers, _GET)
         if response.status == HTTPStatus.PARTIAL_CONTENT:
+            if str(response.headers.get("Content-Type")).lower().startswith("multipart/byteranges"):
+                raise WrongRangeError(
+                    f"{where}: several ranges answer where one was asked for", operation=_GET
+                )
             total, length = self._compare_range(where, response.headers.get("Content-Range"), length)
         else:
             total = length
