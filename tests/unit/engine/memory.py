@@ -132,6 +132,7 @@ class MemoryReader:
     def __init__(self, source: MemorySource) -> None:
         self.source = source
         self.block = Block()
+        self.closed = False
 
     def stat(self, info: ObjectInfo) -> ObjectInfo:
         self.source.fault("stat", info.name, 0)
@@ -160,7 +161,7 @@ class MemoryReader:
         self.block.event.set()
 
     def close(self) -> None:
-        """Nothing is open."""
+        self.closed = True
 
 
 class MemoryStream:
@@ -176,6 +177,8 @@ class MemoryStream:
             source.fault("read", self.info.name, self._offset + self._at)
         except BlockedError:
             self._reader.block.wait()
+        if self._reader.closed or self._reader.block.event.is_set():
+            raise ConnectionFailedError("the connection was closed")
         piece = self._data[self._at : self._at + min(len(buffer), 64 * 1024)]
         if source.corrupt and piece:
             piece = bytes([piece[0] ^ 1]) + piece[1:]
@@ -280,13 +283,17 @@ class Written(MemorySource):
 
 class MemoryBody:
     def __init__(
-        self, sink: MemorySink, key: str, number: int, length: int, land: Callable[[bytes], str]
+        self, writer: MemoryWriter, key: str, number: int, length: int, land: Callable[[bytes], str]
     ) -> None:
-        self._sink, self._key, self._number, self._length, self._land = sink, key, number, length, land
+        self._sink, self._block = writer.sink, writer.block
+        self._key, self._number, self._length, self._land = key, number, length, land
         self._data = bytearray()
 
     def send(self, data: memoryview) -> None:
-        self._sink.fault("send", self._key, self._number)
+        try:
+            self._sink.fault("send", self._key, self._number)
+        except BlockedError:
+            self._block.wait()
         self._data += data
         with self._sink.lock:
             self._sink.bytes_received += len(data)
@@ -313,6 +320,7 @@ class MemoryBody:
 class MemoryWriter:
     def __init__(self, sink: MemorySink) -> None:
         self.sink = sink
+        self.block = Block()
 
     def put(
         self, key: str, *, length_bytes: int, attributes: Attributes, only_if_absent: bool = False
@@ -327,7 +335,7 @@ class MemoryWriter:
             self.sink.attributes[key] = attributes
             return md5(data)
 
-        return MemoryBody(self.sink, key, 1, length_bytes, land)
+        return MemoryBody(self, key, 1, length_bytes, land)
 
     def create_upload(self, key: str, *, size_bytes: int | None, attributes: Attributes) -> Upload:
         self.sink.fault("create", key, 0)
@@ -351,7 +359,7 @@ class MemoryWriter:
             self._upload(upload).parts[number] = data
             return md5(data)
 
-        return MemoryBody(self.sink, upload.key, number, length_bytes, land)
+        return MemoryBody(self, upload.key, number, length_bytes, land)
 
     def list_parts(self, upload: Upload) -> dict[int, PartReceipt] | None:
         self.sink.fault("list_parts", upload.key, 0)
@@ -404,7 +412,7 @@ class MemoryWriter:
         return self.sink.info(key) if key in self.sink.objects else None
 
     def abort(self) -> None:
-        """Nothing blocks here."""
+        self.block.event.set()
 
     def close(self) -> None:
         """Nothing is open."""

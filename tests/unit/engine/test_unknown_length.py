@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content, times
-from tests.unit.engine.memory import SINK_ALL, MemorySink
+from tests.unit.engine.memory import SINK_ALL, BlockedError, MemorySink
 
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import (
@@ -124,6 +124,16 @@ def test_a_fault_of_the_sink_while_an_upload_is_opened_leaves_the_stream() -> No
     assert rig.go(limits=BOUNDED).bytes_retransferred == 0
     assert rig.arrived
     assert len(rig.source.opens) == 1
+
+
+def test_a_sink_that_takes_nothing_costs_one_part() -> None:
+    """The stall ends the part's request, and leaves the stream that waits."""
+    rig = rig_of({"x": content(3 * PART)})
+    rig.sink.fault = times(1, BlockedError, "send")
+    result = rig.go(limits=replace(BOUNDED, stall_timeout_s=0.3))
+    assert rig.arrived
+    assert (len(rig.source.opens), result.bytes_moved) == (1, 3 * PART)
+    assert any(kind == "retry" and "no byte moved" in message for kind, message in rig.witness.notes)
 
 
 def test_a_small_object_is_sent_again_from_what_is_held() -> None:
