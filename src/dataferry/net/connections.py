@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, ConnectionFailedError
 from dataferry.domain.location import Provenance
@@ -98,7 +99,8 @@ class Network:
             EgressDeniedError: It is a place from outside that the policy does not let a proxy reach.
         """
         if provenance is Provenance.EXTERNAL:
-            return self._proxies.of(scheme, host) if self.guard.is_proxied(host) else None
+            proxy = self._proxies.of(scheme, host) if self.guard.is_proxied(host) else None
+            return None if proxy is None else replace(proxy, is_discreet=True)
         if route.is_direct or route.proxy is not None:
             return route.proxy
         return self._proxies.of(scheme, host)
@@ -132,7 +134,7 @@ class Network:
             # The proxy is the operator's word, whoever named the host behind it.
             sock = self.dial(proxy.host, proxy.port, Provenance.OPERATOR, handle=handle)
         except ConnectionFailedError as exc:
-            raise ConnectionFailedError(f"{proxy} can't be reached: {exc.message}") from exc
+            raise ConnectionFailedError(f"{proxy} can't be reached") from exc
         try:
             if tunnels:
                 open_tunnel(sock, proxy, host, port, timeout_s=self.stall_timeout_s)

@@ -24,11 +24,14 @@ class Proxy:
 
     Attributes:
         authorization: The value of ``Proxy-Authorization``; None sends none.
+        is_discreet: ``str`` does not show where it is: errors about places from outside travel to those who
+            named them.
     """
 
     host: str
     port: int
     authorization: str | None = field(default=None, repr=False)
+    is_discreet: bool = False
 
     @classmethod
     def of(cls, url: str, *, username: str | None = None, password: str | None = None) -> Proxy:
@@ -76,6 +79,8 @@ class Proxy:
         )
 
     def __str__(self) -> str:
+        if self.is_discreet:
+            return "the proxy"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"proxy {host}:{self.port}"
 

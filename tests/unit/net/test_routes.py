@@ -223,6 +223,27 @@ def test_a_proxy_that_is_not_there_is_named() -> None:
         connection.connect()
 
 
+def test_a_stranger_is_not_told_where_the_proxy_is() -> None:
+    """Errors about a place go to whoever named it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    proxy = Proxy(host="127.0.0.1", port=port)
+    network = Network(
+        EgressGuard(EgressPolicy(proxied=("*.example",))), proxies=Proxies(https=proxy, http=proxy)
+    )
+    connection = network.connect(scheme="https", host="far.example", port=None, provenance=EXTERNAL)
+    with pytest.raises(ConnectionFailedError, match="the proxy can't be reached") as caught:
+        connection.connect()
+    assert str(port) not in str(caught.value)
+    with answering(b"HTTP/1.1 403 No\r\n\r\n") as there:
+        route = Proxies(https=Proxy(host="127.0.0.1", port=there))
+        network = Network(EgressGuard(EgressPolicy(proxied=("*.example",))), proxies=route)
+        connection = network.connect(scheme="https", host="far.example", port=None, provenance=EXTERNAL)
+        with pytest.raises(EgressDeniedError, match="the proxy refuses") as refused:
+            connection.connect()
+        assert str(there) not in str(refused.value)
+
+
 def test_a_message_says_nothing_about_the_way() -> None:
     """Files of this machine and proxies are the operator's."""
     from dataferry.domain.address import DataAddress
