@@ -24,6 +24,8 @@ HEAD_STALLS = 2
 READ_AHEAD_BYTES = 32 * 1024
 # Much less than any stall time-out, and time enough to fill a buffer over any link worth the name.
 GATHER_S = 0.25
+# Fewer bytes of a body than this within a stall time-out are as good as none: a worker would wait for ever.
+LEAST_BYTES = 1024
 BODYLESS = frozenset({*range(100, 200), 204, 304})  # statuses whose replies have no body
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -132,6 +134,8 @@ class PinnedResponse:
         "_ended",
         "_inbox",
         "_left",
+        "_received",
+        "_waited_s",
         "headers",
         "is_chunked",
         "reason",
@@ -144,6 +148,7 @@ class PinnedResponse:
         self._inbox = inbox
         self._ended: Callable[[bool], None] | None = ended
         self._begun = False
+        self._received, self._waited_s = 0, 0.0
         inbox.limit(HEAD_STALLS)
         self.version, self.status, self.reason, self.headers = inbox.head()
         inbox.deadline = None
@@ -193,15 +198,20 @@ class PinnedResponse:
 
         Raises:
             IncompleteRead: The connection ended before the body did.
-            TimeoutError: No byte came for too long, or the limit is over.
+            TimeoutError: No byte came for too long, or next to none, or the limit is over.
         """
-        filled, until = 0, 0.0
+        begun = time.monotonic()
+        filled = self._gather(buffer, begun + GATHER_S)
+        if self._ended is not None:
+            self._refuse_drips(filled, time.monotonic() - begun)
+        return filled
+
+    def _gather(self, buffer: memoryview, until: float) -> int:
+        """Fill the buffer, but go on after ``until`` only while it is empty."""
+        filled = 0
         while filled < len(buffer) and self._ended is not None:
-            if filled:
-                now = time.monotonic()
-                until = until or now + GATHER_S
-                if now > until:
-                    break
+            if filled and time.monotonic() > until:
+                break
             if self.is_chunked and not self._left and not self._next_chunk():
                 break
             room = len(buffer) - filled
@@ -216,6 +226,15 @@ class PinnedResponse:
                 if self._left == 0 and not self.is_chunked:
                     self._end(whole=True)
         return filled
+
+    def _refuse_drips(self, received: int, waited_s: float) -> None:
+        """Count what comes while we wait for it; time that the caller takes does not count."""
+        self._received += received
+        self._waited_s += waited_s
+        if self._received >= LEAST_BYTES:
+            self._received, self._waited_s = 0, 0.0
+        elif self._inbox.stall_s is not None and self._waited_s > self._inbox.stall_s:
+            raise TimeoutError("next to no bytes come")
 
     def _cut_off(self) -> None:
         """The connection has ended: so has a body without a length; callers count those that have one."""
