@@ -366,7 +366,7 @@ class PinnedConnection:
         except BaseException:
             sock.close()
             raise
-        self.sock, self._inbox, self._poll = sock, Inbox(sock), poll
+        self.sock, self._inbox, self._poll = sock, Inbox(sock, self.timeout), poll
 
     @property
     def is_shut(self) -> bool:
@@ -385,7 +385,10 @@ class PinnedConnection:
     def _send(self, data: Buffer) -> None:
         if self.sock is None:
             raise http.client.NotConnected
-        self.sock.sendall(data)
+        try:
+            self.sock.sendall(data)
+        except BlockingIOError as exc:
+            raise TimeoutError("no byte was taken for too long") from exc
 
     def _settled(self, is_good: bool) -> None:
         """The reply has ended."""

@@ -12,6 +12,8 @@ import http.client
 import io
 import re
 import socket
+import ssl
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,18 +34,38 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _NO_FIELD = (b"\r\n", b"\n", b"")
 
 
+def limit_waits(sock: socket.socket, seconds: float) -> None:
+    """Let a call fail that gets or gives no byte for so long.
+
+    It raises ``BlockingIOError`` or ``TimeoutError``.
+
+    The kernel's own time-outs spare a look at the socket before each call, and with it every other moment at
+    which another thread takes the interpreter away. TLS does not know them: it would try for ever.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    micros = max(1, int(seconds * 1_000_000))
+    value = struct.pack("@ll", *divmod(micros, 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
 class Inbox:
     """What a socket has sent us: in time, and what was read ahead.
 
     Args:
-        sock: Its time-out ends a read that gets no byte.
+        sock: What to read from.
+        stall_s: No byte for so long ends a read.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, stall_s: float) -> None:
         self._sock = sock
         self._ahead = b""
         self._at = 0
-        self.stall_s = sock.gettimeout()
+        self.stall_s = stall_s
+        limit_waits(sock, stall_s)
         self.deadline: float | None = None
 
     @property
@@ -53,8 +75,7 @@ class Inbox:
 
     def limit(self, stalls: float) -> None:
         """Let reading end with ``TimeoutError`` after so many stall time-outs from now."""
-        if self.stall_s is not None:
-            self.deadline = time.monotonic() + stalls * self.stall_s
+        self.deadline = time.monotonic() + stalls * self.stall_s
 
     def head(self) -> tuple[int, int, str, Headers]:
         """Read a reply's head; see ``read_head``."""
@@ -102,18 +123,19 @@ class Inbox:
         Raises:
             TimeoutError: No byte came for too long, or the deadline is over.
         """
-        if self.deadline is None or self.stall_s is None:
-            return receive()
-        left_s = self.deadline - time.monotonic()
+        left_s = self.stall_s if self.deadline is None else self.deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the reply takes too long")
-        if self.stall_s <= left_s:
-            return receive()  # setting time-outs costs system calls
-        self._sock.settimeout(left_s)
         try:
-            return receive()
-        finally:
-            self._sock.settimeout(self.stall_s)
+            if self.stall_s <= left_s:
+                return receive()  # setting time-outs costs system calls
+            limit_waits(self._sock, left_s)
+            try:
+                return receive()
+            finally:
+                limit_waits(self._sock, self.stall_s)
+        except BlockingIOError as exc:
+            raise TimeoutError("no byte came for too long") from exc
 
 
 class PinnedResponse:

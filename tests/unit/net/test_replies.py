@@ -19,8 +19,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.ours, self.theirs = socket.socketpair()
-        self.ours.settimeout(5)
-        self.inbox = Inbox(self.ours)
+        self.inbox = Inbox(self.ours, 5)
         self.ended: list[bool] = []
 
     def reply(self, text: bytes, *, method: str = "GET", cut: bool = False) -> PinnedResponse:
@@ -173,10 +172,9 @@ def test_a_head_in_single_bytes_is_the_same_head(peer: Peer, line_end: bytes) ->
     text = line_end.join(
         [b"HTTP/1.1 100 Continue", b"", b"HTTP/1.1 200 OK", b"ETag: x", b"Content-Length: 1", b"", b"a"]
     )
-    peer.ours.settimeout(5)
     read = iter([text[at : at + 1] for at in range(len(text))])
     whole = peer.reply(text)
-    drops = Inbox(_Dripping(read, peer.ours))  # type: ignore[arg-type]  # all that it uses of a socket
+    drops = Inbox(_Dripping(read), 5)  # type: ignore[arg-type]  # all that it uses of a socket
     dripped = PinnedResponse(drops, "GET", peer.ended.append)
     for reply in (whole, dripped):
         assert (reply.status, dict(reply.headers)) == (200, {"etag": "x", "content-length": "1"})
@@ -186,10 +184,14 @@ def test_a_head_in_single_bytes_is_the_same_head(peer: Peer, line_end: bytes) ->
 class _Dripping:
     """A socket that gives one byte at a time."""
 
-    def __init__(self, pieces: Iterator[bytes], sock: socket.socket) -> None:
+    def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self.gettimeout = sock.gettimeout
-        self.settimeout = sock.settimeout
+
+    def settimeout(self, seconds: float | None) -> None:
+        """It never waits."""
+
+    def setsockopt(self, *option: object) -> None:
+        """It never waits."""
 
     def recv(self, _size: int) -> bytes:
         """Give the next."""
@@ -214,3 +216,14 @@ def test_a_server_that_drips_is_not_waited_for(peer: Peer) -> None:
     reply.limit(0)
     with pytest.raises(TimeoutError):
         reply.read()
+
+
+def test_a_silent_server_is_not_waited_for(peer: Peer) -> None:
+    """No byte for the time-out ends the reading, and so does a limit that is nearer than it."""
+    silent = Inbox(peer.ours, 0.05)
+    with pytest.raises(TimeoutError):
+        silent.readinto(memoryview(bytearray(1)))
+    patient = Inbox(peer.ours, 60)
+    patient.limit(0.001)
+    with pytest.raises(TimeoutError):
+        patient.readline(10)
