@@ -21,6 +21,7 @@ class Capability(StrEnum):
     READ_BACK = "read_back"  # sink: what was written can be read, to compare it with what was sent
     COPY = "copy"  # sink: its store can copy objects by itself, see ``CopyingSink``
     INJECTIVE_NAMES = "injective_names"  # sink: different names are always different objects
+    PORTABLE = "portable"  # either: can be pickled, and is the same place in another process
     GRANT = "grant"  # hands out scoped access as a DataAddress
 
 

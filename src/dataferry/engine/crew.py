@@ -180,17 +180,20 @@ class Gauge:
             objects=int(objects),
             busy=min(1.0, sum(self._busy) / len(self._busy) / self._active),
             processors=processor_s / seconds,
-            usable=1.0 if by_objects else float(os.cpu_count() or 1),
+            usable=1.0 + self._lanes() if by_objects else float(os.cpu_count() or 1),
             throttled=int(throttled),
             failed=int(failed),
         )
+
+    def _lanes(self) -> int:
+        return 0 if self._course.lanes is None else self._course.lanes.count
 
     def _counts(self) -> tuple[float, ...]:
         tally, retrier = self._course.tally, self._course.retrier
         return (
             tally.bytes_moved + tally.bytes_copied,
             sum(meter.done for meter in tally.meters),
-            time.process_time(),
+            time.process_time() + (0.0 if self._course.lanes is None else self._course.lanes.processor_s),
             retrier.throttled,
             retrier.failed,
         )

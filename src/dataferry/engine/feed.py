@@ -187,6 +187,26 @@ class Feed:
         with self._work_ready:
             return None if self._ended or self.is_resting(number) else self._next()
 
+    def more_small(self, most: int, most_bytes: int, suits: Callable[[ObjectRow], bool]) -> list[ObjectRow]:
+        """Take small objects beside a ``WholeObject`` that was taken; its ``done`` gives all of them back.
+
+        Args:
+            most: Of them; never more than this worker's share of what is there.
+            most_bytes: Together.
+            suits: Says which may be taken; the first that does not ends it.
+        """
+        taken: list[ObjectRow] = []
+        with self._work_ready:
+            most = 0 if self._ended else min(most, len(self._small) // self._workers)
+            while len(taken) < most and suits(self._small[0]):
+                most_bytes -= self._small[0].source.size_bytes or 0
+                if most_bytes < 0:
+                    break
+                taken.append(self._small.popleft())
+            if self._has_room():
+                self._hungry.notify_all()
+        return taken
+
     def done(self, work: Work) -> None:
         """Give back a ``WholeObject`` or ``BigObject`` that has ended, or could not be begun."""
         with self._work_ready:

@@ -57,6 +57,15 @@ class Tally:
         """All meters."""
         return tuple(self._meters)
 
+    def left(self) -> tuple[int, int]:
+        """Return how many objects, and bytes of them, are planned and have not ended."""
+        start, meters = self._start, self._meters
+        ended = sum(meter.done + meter.skipped + meter.failed for meter in meters) + self.planned_skips
+        begun = start.objects_total - start.objects_done - start.objects_skipped - start.objects_failed
+        there = start.bytes_done + self.planned_skip_bytes + self.bytes_moved
+        left_bytes = start.bytes_total + self.planned_bytes - there
+        return begun + self.planned_objects - ended, max(0, left_bytes)
+
     @property
     def bytes_resumed(self) -> int:
         """That earlier attempts had committed, without what turned out to be missing at the destination.

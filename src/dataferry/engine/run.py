@@ -16,6 +16,7 @@ from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
+from dataferry.engine.lanes import Lanes
 from dataferry.engine.limits import Pause
 from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
 from dataferry.engine.planning import UNPLACEABLE, Planner
@@ -121,6 +122,7 @@ def _bandwidth(transfer: Transfer, clock: Clock, halt: Stop) -> Share | None:
 def _move(course: Course) -> None:
     """Run planner, workers and monitor; return when all have ended."""
     limits = course.transfer.limits
+    lanes = course.lanes = Lanes(course)
     feed = Feed(min(START_WORKERS, limits.workers), course.is_big)
     crew = Crew(course, feed)
     planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
@@ -153,6 +155,7 @@ def _move(course: Course) -> None:
     finally:
         _join(threads, remind)
         crew.join(remind)
+        lanes.close()
         unregister()
         monitor.close()
 
@@ -160,6 +163,8 @@ def _move(course: Course) -> None:
 def _let_go(course: Course, crew: Crew) -> None:
     """Make every blocked call fail at once (rule 7)."""
     crew.let_go()
+    if course.lanes is not None:
+        course.lanes.end()
     for end in (course.transfer.source, course.transfer.sink):
         if isinstance(end, Abortable):
             end.abort()
@@ -206,6 +211,8 @@ def _supply(course: Course, feed: Feed) -> None:
         # Asked before the rows: what the planner adds between the two is found next time.
         course.tally.planned.clear()
         complete = course.tally.plan_complete
+        if course.lanes is not None:
+            course.lanes.consider()
         rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS)
         if rows:
             after = rows[-1].ordinal

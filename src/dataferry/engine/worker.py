@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from threading import Thread
 
 from dataferry.domain.errors import (
@@ -23,6 +24,7 @@ from dataferry.engine.copying import copied_part, copied_whole, prove_copied
 from dataferry.engine.course import Course
 from dataferry.engine.feed import Arrival, BigObject, Feed, MultipartObject, Part, WholeObject, Work
 from dataferry.engine.hands import Hands
+from dataferry.engine.lanes import BATCH_OBJECTS, Seat
 from dataferry.engine.opening import begin, forget
 from dataferry.engine.parts import carry_part
 from dataferry.engine.planning import UNPLACEABLE
@@ -53,6 +55,7 @@ class Worker:
         self.hands = Hands(course)
         self._arrivals = Arrivals(course)
         self.hands.settle = self._arrivals.commit
+        self._seat: Seat | None = None
         self.thread = Thread(target=self._run, name=f"ferry-worker-{number}", daemon=True)
         source = course.transfer.source.capabilities
         self._looks = Capability.VALIDATORS in source
@@ -71,6 +74,8 @@ class Worker:
             self._course.doom(error)
         finally:
             self.hands.connections.close()
+            if self._seat is not None:
+                self._seat.close()
 
     def _next(self) -> Work | None:
         """Take work; nothing stays unwritten while this waits for some, nor beside a part (rule 2)."""
@@ -88,6 +93,9 @@ class Worker:
         if isinstance(work, Part):
             self._move_part(work)
             return
+        if isinstance(work, WholeObject) and self._send_apart(work.row):
+            self._feed.done(work)
+            return
         row = self._attended(work.row, lambda: self._current(work.row))
         if row is None:
             self._feed.done(work)
@@ -100,6 +108,55 @@ class Worker:
         else:
             in_ranges = self._reads_ranges and row.source.validator is not None
             self._begin(replace(work, row=row), in_ranges=in_ranges)
+
+    def _send_apart(self, first: ObjectRow) -> bool:
+        """Have a lane send a small object and others after it; False if this worker is to send it itself."""
+        seat = self._seated() if self._is_current(first) else None
+        if seat is None:
+            return False
+        self._arrivals.commit()
+        most_bytes = self._course.transfer.limits.part_size_bytes - (first.source.size_bytes or 0)
+        rows = [first, *self._feed.more_small(BATCH_OBJECTS - 1, most_bytes, self._is_current)]
+        while rows and (report := seat.send(rows)) is not None:
+            self.hands.meter.bytes += report.bytes
+            self.hands.meter.retransferred += report.retransferred
+            for row, outcome in zip(rows, report.outcomes, strict=False):
+                self._attended(row, partial(self._told, row, outcome))
+            self._arrivals.commit()
+            rows = rows[len(report.outcomes) :]
+        for row in rows:  # the lane is lost
+            self._arrivals.make_room(row.source.size_bytes or 0)
+            self._attended(row, partial(self._send_whole, row))
+        return True
+
+    def _seated(self) -> Seat | None:
+        """Return this worker's place in a lane, if there is one for it."""
+        lanes = self._course.lanes
+        if self._seat is not None and self._seat.is_lost:
+            self._seat = None
+        if self._seat is None and lanes is not None and lanes.count:
+            self._seat = lanes.seat(self._number)
+        return self._seat
+
+    def _told(self, row: ObjectRow, outcome: Finished | DataFerryError) -> ObjectRow:
+        """Take in what a lane says of an object.
+
+        Raises:
+            DataFerryError: What failed there.
+        """
+        if isinstance(outcome, DataFerryError):
+            raise outcome
+        self._ended(outcome)
+        return row
+
+    def _is_current(self, row: ObjectRow) -> bool:
+        """True if ``_current`` would change nothing."""
+        return (
+            row.source.size_bytes is not None
+            and not row.target_key.startswith(UNPLACEABLE)
+            and not (self._looks and row.source.validator is None)
+            and self._course.transfer.selection.selects(row.source.name)
+        )
 
     def _current(self, row: ObjectRow) -> ObjectRow:
         """Bring a row up to date: its key at this sink, and a look at a source without validator."""

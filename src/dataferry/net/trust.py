@@ -29,6 +29,9 @@ class Authorities:
         self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[Authorities], tuple[str | None]]:
+        return Authorities, (self._ca_file,)
+
     def context(self, ca_file: str | None = None) -> ssl.SSLContext:
         """Return what trusts those of ``ca_file`` too.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tracemalloc
+from contextlib import closing
 
 import pytest
 
@@ -55,6 +57,15 @@ TREE = ("a", "b-", "b.txt", "b/1", "b/2/x", "b/2/y", "b0", "c/d/e", "é", "z")
 
 class ReadingCases(MechanismCases):
     """Listing, ranges, versions, names and attributes of a source."""
+
+    def test_a_portable_source_is_the_same_place_in_another_process(self, rig: MechanismRig) -> None:
+        """It is pickled, however much it was used, and is read from; its credentials travel along."""
+        needs(rig, Capability.PORTABLE)
+        source = self.source(rig, rig.fresh_source({"a": pattern(100), "b": pattern(200)}))
+        assert read(self.reader(source), find_one(source, "a")) == pattern(100)
+        with closing(pickle.loads(pickle.dumps(source))) as other:  # noqa: S301 - written a moment ago
+            assert (other.identity, other.capabilities) == (source.identity, source.capabilities)
+            assert read(self.reader(other), find_one(other, "b")) == pattern(200)
 
     @pytest.mark.parametrize("size_bytes", [0, 1, 65_535, 65_536, 65_537, 1_000_003])
     def test_an_object_is_read_whole(self, rig: MechanismRig, size_bytes: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import tracemalloc
+from contextlib import closing
 
 import pytest
 
@@ -22,6 +24,7 @@ from dataferry.testing.mechanism_rig import (
     Quirk,
     checksum,
     find_one,
+    needs,
     pattern,
     put,
     read,
@@ -115,6 +118,19 @@ class WritingCases(MechanismCases):
             return
         put(writer, key, b"after")
         assert rig.contents(place) == {"x": b"after"}
+
+    def test_a_portable_sink_is_the_same_place_in_another_process(self, rig: MechanismRig) -> None:
+        """It is pickled, however much it was used, and is written to."""
+        needs(rig, Capability.PORTABLE)
+        place = rig.fresh_sink()
+        sink = self.sink(rig, place)
+        with closing(pickle.loads(pickle.dumps(sink))) as other:  # noqa: S301 - written a moment ago
+            assert (other.identity, other.capabilities) == (sink.identity, sink.capabilities)
+            body = self.writer(other).put(
+                other.place("x", single=False), length_bytes=100, attributes=NO_ATTRIBUTES
+            )
+            send_and_finish(body, pattern(100))
+        assert rig.contents(place) == {"x": pattern(100)}
 
     @pytest.mark.parametrize("sent", [99, 101])
     def test_another_length_than_said_is_no_object(self, rig: MechanismRig, sent: int) -> None:

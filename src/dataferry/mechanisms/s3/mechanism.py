@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from dataferry.domain.address import DataAddress
@@ -91,7 +92,7 @@ class S3Mechanism:
         return _place(
             written,
             server,
-            lambda: credentials,
+            partial(_known, credentials),
             provenance=Provenance.EXTERNAL,
             exclusive=flag(address.get("exclusive"), "exclusive"),
             exact_keys=flag(address.get("exact_keys"), "exact_keys"),
@@ -170,7 +171,7 @@ class S3Mechanism:
         return _place(
             written,
             server,
-            ambient.credentials if own is None else lambda: own,
+            ambient.credentials if own is None else partial(_known, own),
             provenance=Provenance.OPERATOR,
             exclusive=given.get("exclusive", False),
             exact_keys=given.get("exact_keys", False),
@@ -181,6 +182,11 @@ class S3Mechanism:
             route=route,
             share=share,
         )
+
+
+def _known(credentials: Credentials) -> Credentials:
+    """Give credentials that do not change; unlike a lambda it can be pickled."""
+    return credentials
 
 
 def _place(

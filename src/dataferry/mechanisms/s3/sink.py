@@ -33,6 +33,7 @@ SINK_CAPABILITIES = frozenset(
         Capability.READ_BACK,
         Capability.COPY,
         Capability.INJECTIVE_NAMES,
+        Capability.PORTABLE,
         Capability.GRANT,
     }
 )
@@ -56,6 +57,9 @@ class S3Sink:
         self._network = network
         self._client = Client(place, network)
         self._habits = Habits()
+
+    def __reduce__(self) -> tuple[type[S3Sink], tuple[Place, Network]]:
+        return S3Sink, (self._place, self._network)
 
     @property
     def identity(self) -> str:

@@ -44,6 +44,7 @@ SOURCE_CAPABILITIES = frozenset(
         Capability.VALIDATORS,
         Capability.ATTRIBUTES,
         Capability.TAGS,
+        Capability.PORTABLE,
         Capability.GRANT,
     }
 )
@@ -103,6 +104,9 @@ class S3Source:
         self._place = place
         self._network = network
         self._client = Client(place, network)
+
+    def __reduce__(self) -> tuple[type[S3Source], tuple[Place, Network]]:
+        return S3Source, (self._place, self._network)
 
     @property
     def identity(self) -> str:
