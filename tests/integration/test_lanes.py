@@ -67,10 +67,12 @@ class Bench:
             "secret_access_key": self.server.secret_access_key,
         }
         location = Location(name="it", mechanism="s3", settings=settings)
+        # Another user's: the store can't copy by itself.
+        other = Location(name="to", mechanism="s3", settings={**settings, "access_key_id": "AKIAOTHER"})
         with (
             closing(open_local_ledger(self.path)) as ledger,
             closing(MECHANISM.open_source(MECHANISM.at_location(location, "source/"), Network())) as source,
-            closing(MECHANISM.open_sink(MECHANISM.at_location(location, "target/"), Network())) as sink,
+            closing(MECHANISM.open_sink(MECHANISM.at_location(other, "target/"), Network())) as sink,
         ):
             attempt = ledger.begin("t")
             transfer = Transfer(id="t", epoch=attempt.epoch, source=source, sink=sink, limits=LIMITS)
@@ -267,12 +269,13 @@ def test_lanes_die_with_their_parent(bench: Bench, tmp_path: Path) -> None:
     for number in range(MANY):
         bench.server.put("source", f"more-{number:04}", b"x")
     config = tmp_path / "dataferry.toml"
-    config.write_text(
-        f'[locations.it]\ntype = "s3"\nendpoint_url = "{bench.server.endpoint_url}"\n'
-        f'access_key_id = "{bench.server.access_key_id}"\n'
-        f'secret_access_key = "{bench.server.secret_access_key}"\n'
+    lines = (
+        f'[locations.{name}]\ntype = "s3"\nendpoint_url = "{bench.server.endpoint_url}"\n'
+        f'access_key_id = "AKIA{name}"\nsecret_access_key = "{bench.server.secret_access_key}"\n'
+        for name in ("it", "to")
     )
-    command = [str(Path(sys.executable).with_name("dataferry")), "copy", "it:source/", "it:target/"]
+    config.write_text("".join(lines))
+    command = [str(Path(sys.executable).with_name("dataferry")), "copy", "it:source/", "to:target/"]
     command += ["--config", str(config), "--ledger", str(bench.path), "--quiet", "--json"]
 
     def lane_of(pid: int) -> list[int]:

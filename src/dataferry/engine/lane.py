@@ -30,6 +30,7 @@ from dataferry.engine.hands import Hands
 from dataferry.engine.limits import Pause
 from dataferry.engine.progress import INTERVAL_S, Tally
 from dataferry.engine.retry import Retrier
+from dataferry.engine.route import Route
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Transfer
@@ -39,6 +40,8 @@ from dataferry.engine.whole import send_whole
 MAX_AGE_S = 0.1
 MAX_NOTES = 1_000
 READY = b"."
+# Of a worker's meter; how objects ended the parent counts itself.
+COUNTED = ("bytes", "retransferred", "lost", "unresumed", "verified")
 _LENGTH = struct.Struct("!I")
 
 
@@ -68,14 +71,13 @@ class Report:
 
     Attributes:
         outcomes: One for each object that was tried, in their order; the others were not begun.
-        bytes, retransferred: As a worker's meter counts them.
+        counted: What is to be added to the worker's meter.
         processor_s: That the thread took.
         notes: Events: kind and message.
     """
 
     outcomes: list[Finished | DataFerryError]
-    bytes: int
-    retransferred: int
+    counted: dict[str, int]
     processor_s: float
     notes: list[tuple[str, str]]
 
@@ -144,6 +146,7 @@ class Lane:
             clock=clock,
             halt=halt,
             retrier=Retrier(transfer.limits, halt, Pause(clock, halt), self._notes),
+            route=Route(transfer, self._notes),
             tally=Tally(Totals(), clock),
             tags=Tags(transfer, self._notes),
             bandwidth=None,
@@ -168,7 +171,7 @@ class Lane:
 
     def _report(self, hands: Hands, rows: list[ObjectRow]) -> Report:
         meter, begun, processor_s = hands.meter, time.monotonic(), time.thread_time()
-        sent, again = meter.bytes, meter.retransferred
+        before = {name: getattr(meter, name) for name in COUNTED}
         outcomes: list[Finished | DataFerryError] = []
         for row in rows:
             try:
@@ -179,8 +182,7 @@ class Lane:
                 break
         return Report(
             outcomes=outcomes,
-            bytes=meter.bytes - sent,
-            retransferred=meter.retransferred - again,
+            counted={name: getattr(meter, name) - count for name, count in before.items()},
             processor_s=time.thread_time() - processor_s,
             notes=self._notes.taken(),
         )

@@ -119,8 +119,10 @@ class Lanes:
 
     def consider(self) -> None:
         """Begin them if there is enough for them to do; called whenever more is known to be left."""
+        if self._tried or self._course.route.is_copying:
+            return
         left, left_bytes = self._course.tally.left()
-        if self._tried or left < MANY_OBJECTS or left_bytes > left * SMALL_BYTES:
+        if left < MANY_OBJECTS or left_bytes > left * SMALL_BYTES:
             return
         self._tried = True
         count = min(MAX_LANES, processors() - 1, self._course.transfer.limits.workers - 1)

@@ -206,13 +206,14 @@ def _supply(course: Course, feed: Feed) -> None:
     """Feed the workers from the ledger, a page at a time, until the plan is exhausted."""
     after = 0
     while not course.halt.is_set:
-        if not feed.wait_for_room(WAIT_S):
-            continue
+        has_room = feed.wait_for_room(WAIT_S)
         # Asked before the rows: what the planner adds between the two is found next time.
         course.tally.planned.clear()
         complete = course.tally.plan_complete
         if course.lanes is not None:
             course.lanes.consider()
+        if not has_room:
+            continue
         rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS)
         if rows:
             after = rows[-1].ordinal

@@ -111,6 +111,7 @@ class Worker:
 
     def _send_apart(self, first: ObjectRow) -> bool:
         """Have a lane send a small object and others after it; False if this worker is to send it itself."""
+        meter = self.hands.meter
         seat = self._seated() if self._is_current(first) else None
         if seat is None:
             return False
@@ -118,8 +119,8 @@ class Worker:
         most_bytes = self._course.transfer.limits.part_size_bytes - (first.source.size_bytes or 0)
         rows = [first, *self._feed.more_small(BATCH_OBJECTS - 1, most_bytes, self._is_current)]
         while rows and (report := seat.send(rows)) is not None:
-            self.hands.meter.bytes += report.bytes
-            self.hands.meter.retransferred += report.retransferred
+            for name, count in report.counted.items():
+                setattr(meter, name, getattr(meter, name) + count)
             for row, outcome in zip(rows, report.outcomes, strict=False):
                 self._attended(row, partial(self._told, row, outcome))
             self._arrivals.commit()
@@ -136,7 +137,7 @@ class Worker:
             self._seat = None
         if self._seat is None and lanes is not None and lanes.count:
             self._seat = lanes.seat(self._number)
-        return self._seat
+        return None if self._course.route.is_copying else self._seat
 
     def _told(self, row: ObjectRow, outcome: Finished | DataFerryError) -> ObjectRow:
         """Take in what a lane says of an object.
