@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from typing import TypeVar
 
 from dataferry.domain.errors import (
@@ -40,7 +41,7 @@ class Hands:
         self.settle: Callable[[], None] = lambda: None
         self.connections = Connections(course.transfer.source, course.transfer.sink)
         self.meter: Meter = course.tally.meter()
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = memoryview(mmap(-1, BUFFER_BYTES))
         self._stalled = False
         self._keeps_reader = False
         self._seen_beat = -1

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING
 
 from dataferry.domain.errors import StoppedError
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 # A lane takes a tenth of a second of a processor to begin: so many objects must be left that it is worth it.
 MANY_OBJECTS = 2_000
 SMALL_BYTES = 256 * 1024
-# Beside this process; more would be memory for what no store near us takes.
+# Beside this process, whatever runs in it: more would be memory for what no store near us takes.
 MAX_LANES = 3
 BATCH_OBJECTS = 32
 # Run so, and not as a module: what it pickles must be of the same module here and there.
 PROGRAM = "from dataferry.engine.lane import main; main()"
 EXIT_S = 10.0
+_slots = BoundedSemaphore(MAX_LANES)
 
 
 @dataclass(slots=True, eq=False)
@@ -130,12 +131,12 @@ class Lanes:
         if message is None:
             return
         try:
-            for _ in range(count):
+            while self.count < count and _slots.acquire(blocking=False):
                 self._begin(message)
         except OSError as error:
             self._course.observer.noted("lanes", f"{self.count} processes more for small objects: {error}")
         else:
-            self._course.observer.noted("lanes", f"{count} more processes send small objects")
+            self._course.observer.noted("lanes", f"{self.count} more processes send small objects")
 
     def seat(self, number: int) -> Seat | None:
         """Return a place for a worker; None if it is to send small objects itself, or no lane is ready yet.
@@ -192,8 +193,9 @@ class Lanes:
     def close(self) -> None:
         """End them, and wait until they have."""
         self.end()
-        for lane in self._lanes:
-            _kill(lane)
+        while self._lanes:
+            _kill(self._lanes.pop())
+            _slots.release()
 
     def _message(self) -> bytes | None:
         """Write the transfer for another process; None if its ends can't be there."""
@@ -216,13 +218,18 @@ class Lanes:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # the terminal's Ctrl-C is ours to answer
-            )
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", PROGRAM],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # the terminal's Ctrl-C is ours to answer
+                )
+            except OSError:
+                _slots.release()
+                ours.close()
+                raise
         lane = _Process(process=process, control=ours)
         with self._lock:
             self._lanes.append(lane)

@@ -74,8 +74,7 @@ class Worker:
             self._course.doom(error)
         finally:
             self.hands.connections.close()
-            if self._seat is not None:
-                self._seat.close()
+            self._leave_seat()
 
     def _next(self) -> Work | None:
         """Take work; nothing stays unwritten while this waits for some, nor beside a part (rule 2)."""
@@ -87,6 +86,7 @@ class Worker:
         if work is None and self._feed.is_resting(self._number):
             # It may rest for hours, and a store has better uses for a connection.
             self.hands.connections.close()
+            self._leave_seat()
         return work or self._feed.take(self._number)
 
     def _do(self, work: Work) -> None:
@@ -130,6 +130,11 @@ class Worker:
             self._attended(row, partial(self._send_whole, row))
         return True
 
+    def _leave_seat(self) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat.close()
+
     def _seated(self) -> Seat | None:
         """Return this worker's place in a lane, if there is one for it."""
         lanes = self._course.lanes
@@ -137,6 +142,8 @@ class Worker:
             self._seat = None
         if self._seat is None and lanes is not None and lanes.count:
             self._seat = lanes.seat(self._number)
+            if self._seat is not None:
+                self.hands.connections.close()  # those of its lane take their place
         return None if self._course.route.is_copying else self._seat
 
     def _told(self, row: ObjectRow, outcome: Finished | DataFerryError) -> ObjectRow:
