@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from tests.servers.authority import Authority, TlsFront
 from tests.servers.plane import MIB, Rig, running, s3_location
 from tests.servers.s3_client import s3_client
 
 from dataferry.demo.control_plane import message
-from dataferry.demo.servers import JuiceFs
+from dataferry.demo.servers import JuiceFs, free_port
 
 PULL = "HttpData-PULL"
 BODY = os.urandom(3 * MIB + 17)
@@ -332,3 +333,41 @@ def test_a_pull_survives_kill_9_of_either_plane(pull: Pull, rig: Rig, consumer: 
     (body,) = landed(root, pull.process_id).values()
     assert body == LARGE
     assert view["bytesResumed"] >= 5 * MIB
+
+
+def test_the_published_profile_is_served_with_tls(files: Path, tmp_path: Path) -> None:
+    """Strict at both ends: an https address of the profile, fetched by who trusts its authority."""
+    profile = "https://w3id.org/dspace-sig/profile/http-pull"
+    authority = Authority(tmp_path)
+    certificate = authority.certificate("localhost")
+    port, root = free_port(), tmp_path / "landed"
+    root.mkdir()
+    provider = Rig(
+        tmp_path / "provider",
+        locations={"files": {"type": "file", "root": str(files)}},
+        datasets=[{"id": "files", "source": "files:set/"}],
+        more={"server": {"public_url": f"https://localhost:{port}"}},
+    )
+    fetching = Rig(
+        tmp_path / "consumer",
+        locations={"files": {"type": "file", "root": str(root)}},
+        more={
+            "landing_zones": [{"name": "in", "sink": "files:{processId}/"}],
+            "network": {"ca_file": str(authority.ca_file)},
+        },
+    )
+    with (
+        running(provider),
+        running(fetching),
+        TlsFront(provider.plane.port, certificate, port=port),
+    ):
+        reply = provider.control_plane.start_flow(provider.address, message("strict", "files", profile))
+        address = reply.body["dataAddress"]
+        fetching.control_plane.prepare(fetching.address, message("strict", "any", profile))
+        fetching.notify("strict", "started", dataAddress=address)
+        fetching.wait_finished("strict")
+
+    assert address["endpointType"] == profile
+    assert address["endpoint"].startswith(f"https://localhost:{port}/data/")
+    found = landed(root, "strict")
+    assert found == {name: f"this is {name}".encode() for name in NAMES}

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.servers.authority import Authority
 
 from dataferry.cli.main import main
 
@@ -114,6 +116,34 @@ def test_it_says_where_it_is_and_ends_with_sigterm(host: Host) -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(service.url.rpartition(":")[2]))) != 0
     assert "Traceback" not in "".join(service.said)
+
+
+def test_it_serves_with_tls(host: Host) -> None:
+    """With a certificate it is https: who trusts its authority comes in, plain HTTP does not."""
+    authority = Authority(host.path)
+    certificate = authority.certificate("localhost")
+    host.configure(f'[server]\nhost = "localhost"\ntls_cert = "{certificate}"\n')
+    service = host.serve()
+    assert service.url.startswith("https://localhost:")
+    trusted = ssl.create_default_context(cafile=authority.ca_file)
+    answer = httpx.get(f"{service.url}/readyz", verify=trusted, trust_env=False)
+    assert answer.json() == {"status": "ready"}
+    with pytest.raises(httpx.TransportError):
+        httpx.get(service.url.replace("https", "http") + "/readyz", trust_env=False)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "wrong"])
+def test_a_certificate_that_can_not_be_used_is_told(host: Host, content: str | None) -> None:
+    """Before anything is served, with the file and what is wanted."""
+    path = host.path / "plane.pem"
+    if content is not None:
+        path.write_text(content)
+    host.configure(f'[server]\ntls_cert = "{path}"\n')
+    code, _, err = host.run("serve", "--port", "0")
+    assert code != 0
+    assert str(path) in err
+    assert "PEM" in err
+    assert "Traceback" not in err
 
 
 def test_ctrl_c_ends_it_with_130(host: Host) -> None:

@@ -89,22 +89,23 @@ def _dated(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 
 
 class TlsFront:
-    """TLS on a free port of loopback, forwarded to a plain server.
+    """TLS on a port of loopback, forwarded to a plain server.
 
     Args:
         target_port: Where that listens.
         certificate: Key and certificate in one file.
+        port: Where to listen; 0 is a free one.
 
     Attributes:
         names: What clients asked for by SNI, in their order.
     """
 
-    def __init__(self, target_port: int, certificate: Path) -> None:
+    def __init__(self, target_port: int, certificate: Path, *, port: int = 0) -> None:
         self._target_port = target_port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
         self._context.sni_callback = self._asked
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self.port: int = self._listener.getsockname()[1]

@@ -15,6 +15,7 @@ from dataferry.app.bandwidth_check import bandwidth_findings
 from dataferry.app.configuration import find, load
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
+from dataferry.app.tls import days_left
 from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of, proxy_of
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConfigError, DataFerryError
@@ -28,6 +29,8 @@ from dataferry.secrets.sealing import Sealer, load_or_create_key
 TIMEOUT_S = 10.0
 # Signed requests are refused from about five minutes of difference on; a minute already is a warning sign.
 MAX_SKEW_S = 60.0
+# Who renews automatically has done so by now.
+MIN_CERTIFICATE_DAYS = 7
 
 
 def check(config: str | None, *, write: bool = False) -> list[Finding]:
@@ -54,6 +57,8 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     """Each in its turn; one that fails does not keep the others."""
     yield tried("key file", lambda: _key_file(settings))
     yield tried("store", lambda: _store(settings))
+    if settings.server.tls_cert is not None:
+        yield tried("TLS certificate", lambda: _certificate(settings))
     network, registry = network_of(settings), Registry()
     yield from _network(settings, network)
     locations = Locations(settings, registry)
@@ -75,6 +80,16 @@ def _key_file(settings: Settings) -> str:
         return f"{path} will be made by the first `serve`"
     load_or_create_key(path)
     return f"{path}, mode {stat.S_IMODE(path.stat().st_mode):04o}"
+
+
+def _certificate(settings: Settings) -> str:
+    """The certificate must be good, and for some days yet."""
+    days = days_left(settings.server, datetime.now(UTC)) or 0.0
+    if days < MIN_CERTIFICATE_DAYS:
+        raise ConfigError(
+            f"{settings.server.tls_cert} is good for {days:.0f} more days: renew it, and restart `serve`"
+        )
+    return f"{settings.server.tls_cert} is good for {days:.0f} more days"
 
 
 def _store(settings: Settings) -> str:

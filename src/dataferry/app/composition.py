@@ -285,8 +285,9 @@ def base_url(settings: Settings, port: int) -> str:
     """Where the service is reached: ``public_url``, else as it listens."""
     if settings.server.public_url is not None:
         return settings.server.public_url
+    scheme = "http" if settings.server.tls_cert is None else "https"
     host = settings.server.host
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _endpoint(settings: Settings, port: int) -> str:

@@ -6,6 +6,7 @@ import socket
 
 from dataferry.app.configuration import load, with_server
 from dataferry.app.settings import Settings
+from dataferry.app.tls import server_context
 from dataferry.domain.errors import ConfigError
 
 BACKLOG = 256
@@ -24,11 +25,12 @@ def serve(config: str | None, *, host: str | None = None, port: int | None = Non
         ConflictError: Another process serves the same database.
     """
     settings = with_server(load(config), host=host, port=port)
+    tls = server_context(settings.server)
     with _bound(settings) as listener:
         # Half a second of imports: what is wrong so far has been told by now.
         from dataferry.app.server import run
 
-        return run(settings, listener)
+        return run(settings, listener, tls)
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -58,8 +59,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings, listener: socket.socket) -> int:
+def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> int:
     """Serve on a bound socket until SIGTERM (0) or SIGINT (130); returns the exit code.
+
+    Args:
+        settings: As read.
+        listener: Bound.
+        tls: What to serve with; None is plain HTTP.
 
     Raises:
         ConfigError: What is configured does not fit.
@@ -73,14 +79,14 @@ def run(settings: Settings, listener: socket.socket) -> int:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NoBrokenOff())
         service.start()
-        return _run(service, settings, listener, port)
+        return _run(service, settings, listener, tls)
     finally:
         service.close()
 
 
-def _run(service: Service, settings: Settings, listener: socket.socket, port: int) -> int:
+def _run(service: Service, settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> int:
     """Serve on a bound socket."""
-    url = base_url(settings, port)
+    url = base_url(settings, int(listener.getsockname()[1]))
 
     def ready() -> None:
         sys.stderr.write(
@@ -106,6 +112,7 @@ def _run(service: Service, settings: Settings, listener: socket.socket, port: in
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
             timeout_keep_alive=KEEP_ALIVE_S,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         ),
         threads=settings.server.request_threads,
         ready=ready,

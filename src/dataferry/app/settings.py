@@ -34,7 +34,16 @@ class ServerSettings(Section):
     public_url: str | None = Field(
         default=None,
         description="Base URL under which control planes reach this plane, when it differs from host and port"
-        " (a proxy in front). None: `http://HOST:PORT` as listened on.",
+        " (a proxy in front). None: `http://HOST:PORT` as listened on, `https` with `tls_cert`.",
+    )
+    tls_cert: str | None = Field(
+        default=None,
+        description="PEM file with the certificate to serve with, and its chain. None: plain HTTP, for"
+        " loopback or behind a proxy that ends TLS.",
+    )
+    tls_key: str | None = Field(
+        default=None,
+        description="PEM file with the certificate's key, without a password. None: it stands in `tls_cert`.",
     )
     signaling_path: str = Field(
         default="/api/v1",
@@ -95,6 +104,12 @@ class ServerSettings(Section):
     @classmethod
     def _public_url(cls, value: str | None) -> str | None:
         return None if value is None else http_url(value)
+
+    @model_validator(mode="after")
+    def _key_of_certificate(self) -> Self:
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("`tls_key` needs `tls_cert`")
+        return self
 
     @field_validator("signaling_path")
     @classmethod
