@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataferry.domain.errors import ConfigError
-from dataferry.domain.ledger import Ledger, ObjectRow, ObjectState
+from dataferry.domain.ledger import Ledger, ObjectRow, ObjectState, rows_of
 
-PAGE_OBJECTS = 500
 STDOUT = "-"
 
 
@@ -64,12 +63,8 @@ def write_errors(ledger: Ledger, transfer_id: str, target: str | None) -> None:
 
 
 def _lines(ledger: Ledger, transfer_id: str) -> Iterator[str]:
-    after = 0
-    while rows := ledger.objects(
-        transfer_id, after_ordinal=after, limit=PAGE_OBJECTS, state=ObjectState.FAILED
-    ):
-        yield from (f"{json.dumps(_entry(row))}\n" for row in rows)
-        after = rows[-1].ordinal
+    for row in rows_of(ledger, transfer_id, state=ObjectState.FAILED):
+        yield f"{json.dumps(_entry(row))}\n"
 
 
 def _entry(row: ObjectRow) -> dict[str, object]:

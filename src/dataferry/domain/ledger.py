@@ -7,13 +7,16 @@ docs/architecture.md are kept with it. Every write names the attempt (transfer a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Totals, Upload, Verification
+
+# Read at once.
+PAGE_ROWS = 500
 
 
 class ObjectState(StrEnum):
@@ -81,6 +84,11 @@ class ObjectRow:
     verification: Verification = Verification.NONE
     error_kind: str | None = None
     error: str | None = None
+
+    @property
+    def anew(self) -> ObjectRow:
+        """The same object, of which nothing is sent yet."""
+        return replace(self, upload=None, intent_at=None, part_size_bytes=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,3 +294,19 @@ class Ledger(Protocol):
     def close(self) -> None:
         """Commit what is waiting and stop the writer."""
         ...
+
+
+def rows_of(
+    ledger: Ledger, transfer_id: str, *, after_ordinal: int = 0, state: ObjectState | None = None
+) -> Iterator[ObjectRow]:
+    """Read all objects of a transfer in the order of its plan, a page at a time.
+
+    Args:
+        ledger: Knows them.
+        transfer_id: Whose.
+        after_ordinal: Those that follow this one; a row may be written once it was given.
+        state: Only those in it.
+    """
+    while rows := ledger.objects(transfer_id, after_ordinal=after_ordinal, limit=PAGE_ROWS, state=state):
+        yield from rows
+        after_ordinal = rows[-1].ordinal

@@ -1,12 +1,22 @@
 """The engine: plan → objects → parts → pump. It knows no mechanism by name.
 
-``transfer`` says what a transfer is and what comes out; ``run`` runs an attempt. ``planning`` lists and
-decides (``selection``, ``overwriting``, ``retargeting``), ``feed`` hands work to each ``worker``, who has
-``hands`` with its own ``connections``. ``route`` decides who moves the bytes: the store by itself
-(``copying``), or we. Small objects go by ``whole``, big ones by ``opening``, ``parts`` and ``completion``, or
-by ``streaming`` where no version can be named. ``pump`` moves bytes, ``verification`` says what is proved,
-from checksums, from ``etags`` and by what ``readback`` finds at the destination; ``proving`` compares whole
-objects with their source before they are visible. ``retry`` alone retries, ``limits`` bounds rates,
-``progress`` counts, ``stop`` ends, ``cleanup`` aborts uploads that nobody needs, ``manifest`` writes at the
-destination what has arrived; ``course`` is what the threads of an attempt share.
+What is asked, and what comes out: ``transfer``, ``selection``; ``run`` runs an attempt, ``preview`` and
+``estimate`` say what one would do, ``course`` is what its threads share.
+
+The plan: ``planning`` lists the source and decides, with ``overwriting`` and ``retargeting``; ``route`` says
+who moves the bytes, the store by itself (``copying``) or we.
+
+The threads: ``feed`` hands work to each ``worker`` of the ``crew``, as many as the ``tuner`` finds to pay. A
+worker has ``hands`` with ``connections`` of its own, and may have a seat in one of the ``lanes``: processes
+(``lane``) that send small objects. ``progress`` counts, ``stop`` ends.
+
+An object's way: small ones go ``whole`` and are written down by ``arrivals``; big ones by ``opening``,
+``parts`` and ``completion``; by ``streaming`` where no version can be named, by ``unknown_length`` and
+``spool`` where the source does not say how many bytes come. ``pump`` moves bytes, ``tags`` go with them.
+``retry`` alone retries; ``pause`` is what a store that asks for patience gets, ``bandwidth`` and ``bucket``
+bound rates.
+
+What is proved: ``verification`` by checksums, ``etags`` where these are MD5s, ``proving`` before an object is
+visible, ``readback`` after. In the end ``manifest`` writes what has arrived, and ``cleanup`` aborts uploads
+that nobody needs.
 """

@@ -27,7 +27,7 @@ from dataferry.domain.objects import ObjectInfo, Totals
 from dataferry.domain.progress import Progress
 from dataferry.engine.course import Course
 from dataferry.engine.hands import Hands
-from dataferry.engine.limits import Pause
+from dataferry.engine.pause import Pause
 from dataferry.engine.progress import INTERVAL_S, Tally
 from dataferry.engine.retry import Retrier
 from dataferry.engine.route import Route

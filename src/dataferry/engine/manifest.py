@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dataferry.domain import manifest
 from dataferry.domain.errors import AddressError, ConflictError
+from dataferry.domain.ledger import PAGE_ROWS, rows_of
 from dataferry.domain.manifest import NAME, Summary, is_delivered
 from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.course import Course
@@ -18,7 +19,6 @@ from dataferry.engine.hands import Hands
 from dataferry.engine.progress import Monitor
 from dataferry.engine.transfer import Transfer
 
-PAGE_OBJECTS = 500
 # Sorts before the name, and nearly nothing lies between.
 _JUST_BEFORE = f"{NAME[:-1]}{chr(ord(NAME[-1]) - 1)}~"
 
@@ -112,12 +112,10 @@ def _send(hands: Hands, key: str) -> Summary:
 
 def _measured(course: Course) -> tuple[int, Summary]:
     """Return how many bytes the manifest has, and its last line."""
-    summary, size, after = Summary(), 0, 0
-    while rows := course.ledger.objects(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS):
-        for row in rows:
-            summary.add(row)
-            size += len(manifest.line(row)) if is_delivered(row) else 0
-        after = rows[-1].ordinal
+    summary, size = Summary(), 0
+    for row in rows_of(course.ledger, course.transfer.id):
+        summary.add(row)
+        size += len(manifest.line(row)) if is_delivered(row) else 0
     return size + len(summary.line()), summary
 
 
@@ -151,9 +149,7 @@ class ManifestStream:
         return count
 
     def _turn(self) -> None:
-        rows = self.course.ledger.objects(
-            self.course.transfer.id, after_ordinal=self._after, limit=PAGE_OBJECTS
-        )
+        rows = self.course.ledger.objects(self.course.transfer.id, after_ordinal=self._after, limit=PAGE_ROWS)
         if rows:
             self._after = rows[-1].ordinal
             text = b"".join(manifest.line(row) for row in rows if is_delivered(row))

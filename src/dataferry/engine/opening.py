@@ -71,7 +71,7 @@ def begin(hands: Hands, work: BigObject) -> MultipartObject | None:
                 )
             sent_before |= frozenset(receipt.number for receipt in receipts)
             forget(hands, row, receipts, abandon=False)
-            row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
+            row = row.anew
     upload, row = open_upload(hands, row, source)
     parts = parts_of(source.size_bytes or 0, row.part_size_bytes or 1)
     return MultipartObject(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from dataferry.domain.clock import Clock, SystemClock
-from dataferry.domain.ledger import Ledger, ObjectRow, ObjectState
+from dataferry.domain.ledger import Ledger, ObjectState, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.engine.estimate import Duration, Requests
 from dataferry.engine.manifest import refuse_collision
@@ -17,7 +17,6 @@ from dataferry.engine.run import course_of, refuse_collisions
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Observer, Overwrite, Transfer
 
-PAGE_OBJECTS = 500
 MAX_NAMES = 20
 PROBES = 3
 
@@ -118,7 +117,7 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         strategy=course.route.strategy,
         why=course.route.why,
     )
-    for row in _rows(ledger, transfer.id):
+    for row in rows_of(ledger, transfer.id):
         if row.state is ObjectState.SKIPPED:
             found.count_skipped(row.error or "it is there")
         elif row.state is ObjectState.DONE:
@@ -157,10 +156,3 @@ def _latency_s(probe: Callable[[], None], clock: Clock) -> float:
         probe()
         measured.append(clock.monotonic() - began)
     return min(measured)
-
-
-def _rows(ledger: Ledger, transfer_id: str) -> Iterator[ObjectRow]:
-    after = 0
-    while rows := ledger.objects(transfer_id, after_ordinal=after, limit=PAGE_OBJECTS):
-        yield from rows
-        after = rows[-1].ordinal

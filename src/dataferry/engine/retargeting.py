@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataferry.domain.errors import AddressError
-from dataferry.domain.ledger import ObjectRow
+from dataferry.domain.ledger import ObjectRow, rows_of
 from dataferry.engine.course import Course
-
-PAGE_OBJECTS = 500
 
 
 def retarget(course: Course) -> None:
@@ -23,11 +21,8 @@ def retarget(course: Course) -> None:
         f"the destination is {sink.identity}, it was {first[0].target_identity}: everything is moved there "
         "anew, and uploads open at the old place are handed to the clean-up",
     )
-    after = first[0].ordinal
-    while rows := course.ledger.objects(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS):
-        for row in rows:
-            _bring(course, row)
-        after = rows[-1].ordinal
+    for row in rows_of(course.ledger, course.transfer.id, after_ordinal=first[0].ordinal):
+        _bring(course, row)
     _bring(course, first[0])
     course.tally.rebase(course.ledger.totals(course.transfer.id))
 

@@ -21,7 +21,7 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 from dataferry.engine.bandwidth import WindowClosedError
-from dataferry.engine.limits import Pause
+from dataferry.engine.pause import Pause
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Observer
 

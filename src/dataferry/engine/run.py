@@ -8,7 +8,7 @@ from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
-from dataferry.domain.ledger import Attempt, Cleanup, Ledger, ObjectState
+from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule
 from dataferry.engine.bandwidth import Bandwidth, Share
@@ -17,8 +17,8 @@ from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
 from dataferry.engine.lanes import Lanes
-from dataferry.engine.limits import Pause
 from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
+from dataferry.engine.pause import Pause
 from dataferry.engine.planning import UNPLACEABLE, Planner
 from dataferry.engine.progress import Monitor, Tally
 from dataferry.engine.readback import refuse_unreadable
@@ -30,7 +30,6 @@ from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
 from dataferry.mechanisms.base import Abortable, KeyCheck
 
-PAGE_OBJECTS = 500
 # How long the feeder waits for room or for the planner, before it looks whether it is to end.
 WAIT_S = 0.1
 JOIN_S = 0.2
@@ -188,13 +187,9 @@ def refuse_collisions(course: Course) -> None:
     if not (course.tally.plan_complete and isinstance(sink, KeyCheck)):
         return
 
-    def keys() -> Iterator[str]:
-        after = 0
-        while rows := course.ledger.objects(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS):
-            yield from (row.target_key for row in rows if not row.target_key.startswith(UNPLACEABLE))
-            after = rows[-1].ordinal
-
-    sink.check_keys(_with(keys(), manifest_key(course.transfer)))
+    rows = rows_of(course.ledger, course.transfer.id)
+    keys = (row.target_key for row in rows if not row.target_key.startswith(UNPLACEABLE))
+    sink.check_keys(_with(keys, manifest_key(course.transfer)))
 
 
 def _with(keys: Iterator[str], another: str | None) -> Iterator[str]:
@@ -214,7 +209,7 @@ def _supply(course: Course, feed: Feed) -> None:
             course.lanes.consider()
         if not has_room:
             continue
-        rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_OBJECTS)
+        rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_ROWS)
         if rows:
             after = rows[-1].ordinal
             feed.offer(rows)

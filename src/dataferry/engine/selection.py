@@ -21,7 +21,6 @@ MAX_CHARS = 8192
 MAX_PATTERNS = 200
 # Any number of levels.
 ACROSS = None
-_SPECIAL = "*?["
 _ESCAPED = "\\"
 _SHOWN_CHARS = 100
 

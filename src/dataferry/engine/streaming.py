@@ -54,8 +54,7 @@ def begun_anew(hands: Hands, row: ObjectRow) -> tuple[ObjectRow, int]:
         return row, 0
     receipts = hands.course.ledger.parts(hands.course.attempt.transfer_id, row.ordinal)
     forget(hands, row, receipts, abandon=True)
-    row = replace(row, upload=None, intent_at=None, part_size_bytes=None)
-    return row, sum(receipt.size_bytes for receipt in receipts)
+    return row.anew, sum(receipt.size_bytes for receipt in receipts)
 
 
 def _send(hands: Hands, owner: MultipartObject, part: PartPlan, stream: ByteStream) -> PartReceipt:

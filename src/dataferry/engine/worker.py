@@ -194,15 +194,7 @@ class Worker:
             )
         else:
             course.ledger.restart(course.attempt, row.ordinal, source=source, abandon=True)
-        return replace(
-            row,
-            source=source or row.source,
-            target_key=key,
-            target_identity=sink.identity,
-            upload=None,
-            intent_at=None,
-            part_size_bytes=None,
-        )
+        return replace(row.anew, source=source or row.source, target_key=key, target_identity=sink.identity)
 
     def _begin(self, work: BigObject, *, in_ranges: bool) -> None:
         owner: MultipartObject | None = None
@@ -317,7 +309,7 @@ class Worker:
             kept=owner.kept,
         )
         return BigObject(
-            replace(owner.row, upload=None, intent_at=None, part_size_bytes=None),
+            owner.row.anew,
             tries=owner.tries + 1,
             sent_before=owner.sent_before | frozenset(owner.receipts),
         )

@@ -26,7 +26,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.objects import ObjectInfo
 from dataferry.engine.feed import BigObject, Feed, WholeObject
-from dataferry.engine.limits import Pause
+from dataferry.engine.pause import Pause
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
 
