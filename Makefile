@@ -23,7 +23,7 @@ demo: setup  ## two data planes move real data between real S3 servers
 	@$(BIN)/dataferry demo
 
 test: setup  ## every test, in under ten minutes
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup  ## lint, types, import contracts, docs
 	@$(BIN)/ruff format --check src tests bench

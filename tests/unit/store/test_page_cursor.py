@@ -35,7 +35,14 @@ def test_nonsense_is_the_callers_fault(cursor: str) -> None:
 
 @pytest.mark.parametrize(
     "cursor",
-    ["x" * 100_000, "W10", "bnVsbA", "WzEsMl0", "WyJ4IiwieSJd", pages.encode(datetime.now(UTC), "x")],
+    [
+        "x" * 100_000,
+        "W10",
+        "bnVsbA",
+        "WzEsMl0",
+        "WyJ4IiwieSJd",
+        pages.encode(datetime(2026, 11, 23, tzinfo=UTC), "x"),
+    ],
 )
 def test_flow_cursors_need_a_uuid(cursor: str) -> None:
     """A cursor that is too long, of another shape, or of another list is refused."""
