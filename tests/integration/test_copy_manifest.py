@@ -109,3 +109,15 @@ def test_a_manifest_that_is_refused_fails_the_copy(tmp_path: Path) -> None:
         assert code == 1
         assert "end it with /" in err
         assert server.body("data", "b") is None
+
+
+def test_a_manifest_has_room_beside_directories_of_any_name(tmp_path: Path) -> None:
+    """Only a destination that names one object has none, and is told so."""
+    for name in ("a/one", "b/two"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).write_bytes(b"hello")
+    assert result_of(tmp_path, "in/", "out/", "--manifest")["objects"] == 2
+    objects, _ = parsed((tmp_path / "out" / "objects.jsonl").read_bytes())
+    assert [entry["name"] for entry in objects] == ["a/one", "b/two"]
+    code, _, err = run(tmp_path, "in/a/one", "single", "--manifest")
+    assert (code, "has no room for objects.jsonl" in err) == (1, True)

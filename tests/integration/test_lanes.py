@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -20,13 +22,14 @@ from tests.servers.faulty_s3 import Fault, FaultyS3
 from tests.unit.engine.memory import Witness
 
 from dataferry.domain.errors import FencedError, StoppedError
-from dataferry.domain.ledger import ObjectState
+from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.location import Location
 from dataferry.engine import lanes
-from dataferry.engine.lane import Report
+from dataferry.engine.lane import Lane, Report, receive_message, send_message, slips
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Result, Transfer, Verify
+from dataferry.mechanisms.base import Sink, Source
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.net.connections import Network
 from dataferry.store.local import LocalLedger, open_local_ledger
@@ -59,21 +62,25 @@ class Bench:
         until(lambda: self.ready.is_set() or (bool(self.pids) and threads_of(self.pids[0]) > 1))
         self.ready.set()
 
-    def go(self, stop: Stop | None = None, **how: Any) -> Result:
-        """Run one attempt."""
+    @contextmanager
+    def ends(self, user: str = "AKIAOTHER") -> Iterator[tuple[Source, Sink]]:
+        """Open both ends; another user's sink, so that the store can't copy by itself."""
         settings = {
             "endpoint_url": self.server.endpoint_url,
-            "access_key_id": self.server.access_key_id,
+            "access_key_id": "AKIAIT",
             "secret_access_key": self.server.secret_access_key,
         }
         location = Location(name="it", mechanism="s3", settings=settings)
-        # Another user's: the store can't copy by itself.
-        other = Location(name="to", mechanism="s3", settings={**settings, "access_key_id": "AKIAOTHER"})
+        other = Location(name="to", mechanism="s3", settings={**settings, "access_key_id": user})
         with (
-            closing(open_local_ledger(self.path)) as ledger,
             closing(MECHANISM.open_source(MECHANISM.at_location(location, "source/"), Network())) as source,
             closing(MECHANISM.open_sink(MECHANISM.at_location(other, "target/"), Network())) as sink,
         ):
+            yield source, sink
+
+    def go(self, stop: Stop | None = None, *, user: str = "AKIAOTHER", **how: Any) -> Result:
+        """Run one attempt."""
+        with closing(open_local_ledger(self.path)) as ledger, self.ends(user) as (source, sink):
             attempt = ledger.begin("t")
             transfer = Transfer(id="t", epoch=attempt.epoch, source=source, sink=sink, limits=LIMITS)
             return run(replace(transfer, **how), ledger, stop=stop or Stop(), observer=self.witness)
@@ -299,3 +306,46 @@ def test_lanes_die_with_their_parent(bench: Bench, tmp_path: Path) -> None:
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert (outcome["state"], outcome["objects"]) == ("completed", len(bench.server.buckets["source"]))
     assert bench.server.buckets["target"].keys() == bench.server.buckets["source"].keys()
+
+
+def test_a_large_object_never_goes_by_a_lane(bench: Bench) -> None:
+    """One that the store was to copy whole, and that is streamed after all, goes in parts (rule 2)."""
+    part = 5 * 1024 * 1024
+    for name in NAMES[60:66]:
+        bench.server.put("source", name, bytes(part + 1))
+    bench.server.copies = False
+    result = bench.go(
+        limits=replace(LIMITS, part_size_bytes=part, multipart_threshold_bytes=part), user="AKIAIT"
+    )
+    assert result.is_complete
+    assert bench.arrived
+    assert bench.reports
+    assert bench.server.count("UploadPart") == 2 * 6
+
+
+def test_a_worker_that_rests_leaves_nothing_open_in_its_lane(bench: Bench) -> None:
+    """A lane lives as long as its attempt, and workers come and go: each takes its connections with it."""
+    bench.ready.set()
+    with bench.ends() as (source, sink):
+        lane = Lane(Transfer(id="t", epoch=1, source=source, sink=sink, limits=LIMITS))
+        rows = [
+            ObjectRow(
+                ordinal=number,
+                source=info,
+                target_key=info.name,
+                target_identity=sink.identity,
+                state=ObjectState.PENDING,
+            )
+            for number, info in enumerate(islice(source.list(), 2))
+        ]
+        descriptors = Path("/proc/self/fd")
+        open_before = len(list(descriptors.iterdir()))
+        for _ in range(3):
+            ours, theirs = socket.socketpair()
+            thread = Thread(target=lane.serve, args=(theirs,))
+            thread.start()
+            with ours:
+                send_message(ours, slips(rows))
+                assert len(receive_message(ours).outcomes) == len(rows)
+            thread.join()
+        until(lambda: len(list(descriptors.iterdir())) <= open_before)

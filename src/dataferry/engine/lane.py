@@ -157,9 +157,13 @@ class Lane:
         """Do as a worker's socket says until it is closed."""
         hands = Hands(self._course)
         self._hands.append(hands)
-        with sock:
-            while (given := receive_message(sock)) is not None:
-                send_message(sock, self._report(hands, [_row(*slip) for slip in given]))
+        try:
+            with sock:
+                while (given := receive_message(sock)) is not None:
+                    send_message(sock, self._report(hands, [_row(*slip) for slip in given]))
+        finally:
+            self._hands.remove(hands)
+            hands.connections.close()
 
     def watch(self) -> None:
         """End calls that stall, for ever."""

@@ -216,7 +216,11 @@ class Lanes:
         Raises:
             OSError: The system gives none.
         """
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            _slots.release()
+            raise
         with theirs:
             try:
                 process = subprocess.Popen(

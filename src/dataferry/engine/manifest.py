@@ -7,6 +7,7 @@ manifest of before, or none, and the next attempt writes it again.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dataferry.domain import manifest
@@ -32,12 +33,16 @@ def manifest_key(transfer: Transfer) -> str | None:
     if not transfer.manifest:
         return None
     sink = transfer.sink
-    if sink.place("a", single=True) == sink.place("b", single=True):
+    # Of no other name: a sink may look at what is there of the name that it is asked for.
+    alone, beside = sink.place(NAME, single=True), None
+    with suppress(AddressError):
+        beside = sink.place(NAME, single=False)
+    if alone != beside:
         raise AddressError(
             f"the destination names one object, and has no room for {NAME} beside it: end it with /, or ask "
             "for no manifest"
         )
-    return sink.place(NAME, single=False)
+    return beside
 
 
 def refuse_collision(course: Course) -> None:

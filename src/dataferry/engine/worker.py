@@ -158,9 +158,10 @@ class Worker:
         return row
 
     def _is_current(self, row: ObjectRow) -> bool:
-        """True if ``_current`` would change nothing."""
+        """True if ``_current`` would change nothing, and it goes in one piece."""
         return (
             row.source.size_bytes is not None
+            and not self._course.is_large(row)  # was to be copied whole by the store
             and not row.target_key.startswith(UNPLACEABLE)
             and not (self._looks and row.source.validator is None)
             and self._course.transfer.selection.selects(row.source.name)

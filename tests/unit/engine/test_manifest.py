@@ -152,7 +152,7 @@ def test_keys_are_checked_together_with_the_manifests() -> None:
 def test_a_destination_of_one_object_has_no_room_for_a_manifest() -> None:
     """It is refused before a byte moves."""
     rig = Rig({"a": b"a"})
-    rig.sink.place = lambda _name, **_: "one"  # type: ignore[method-assign]
+    rig.sink.place = lambda name, *, single: "one" if single else f"one/{name}"  # type: ignore[method-assign]
 
     with pytest.raises(AddressError, match="end it with /"):
         rig.go(manifest=True)
