@@ -90,7 +90,7 @@ def test_a_flow_whose_window_shuts_while_it_runs_is_queued_again(make_world: Cal
     until(lambda: world.flow("p1").run is Run.QUEUED and world.management.view("p1").progress)
     until(lambda: [event for event in world.events() if event.kind == "waiting"])
     assert (world.flow("p1").state, world.flow("p1").error) == (State.STARTED, None)
-    assert not world.embedded.running()
+    until(lambda: not world.embedded.running())
     gate(world, LocationLimits(bandwidth_bytes_per_s=100_000))
     world.schedule.hold(world.flow("p1").id, 0.0, TOLD)
     until(lambda: world.flow("p1").run is Run.RUNNING)
