@@ -1,19 +1,31 @@
-"""Turns for callers: nobody's requests take all the threads, and nobody is told to come back later.
+"""Turns for callers: nobody's requests take all the threads, and no control plane is told to come back.
 
 A verb may wait some seconds for a store. Without turns, a caller whose store is slow would have every thread
 of the server wait for it. Who has all the places that one caller may have waits for one of them, before the
 body is read, and costs no thread; an answer 503 would make control planes give flows up.
+
+Who fetches data is another matter: its requests last as long as it likes, and its token is no secret of ours.
+They are counted by flow, since credentials can be varied at will, and those beyond a bound are told to come
+back: what waits holds a connection too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import anyio
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dataferry.api.authorization import caller_key
+from dataferry.api.problems import problem
+from dataferry.flows.gateway import DATA_PATH
+
+# Of one flow's requests for data, so many times those that are worked on may be there.
+_WAITING = 2
+_RETRY_AFTER_S = 5
+_FLOW_CHARS = 64
 
 # They hold no thread, or are the way to find out why others wait.
 WITHOUT_TURN = frozenset({"/healthz", "/readyz", "/management/events"})
@@ -31,12 +43,15 @@ class Admission:
     Args:
         app: What is called.
         per_caller: Requests of one caller at once. Who it is, is told by its credentials, right or wrong, or
-            by its address if it shows none.
+            by its address if it shows none; of requests for data by the flow.
+        most_data: Requests for data at once, of all flows together.
     """
 
-    def __init__(self, app: ASGIApp, *, per_caller: int) -> None:
+    def __init__(self, app: ASGIApp, *, per_caller: int, most_data: int = 256) -> None:
         self._app = app
         self._per_caller = per_caller
+        self._most_data = most_data
+        self._data = 0
         self._callers: dict[bytes, _Caller] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,15 +59,39 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in WITHOUT_TURN:
             await self._app(scope, receive, send)
             return
-        key = caller_key(HTTPConnection(scope))
-        caller = self._callers.get(key)
-        if caller is None:
-            caller = self._callers[key] = _Caller(anyio.Semaphore(self._per_caller))
+        flow = _flow(scope["path"])
+        key = caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
+        caller = self._callers.get(key) or _Caller(anyio.Semaphore(self._per_caller))
+        if flow is not None and (
+            self._data >= self._most_data or caller.requests >= _WAITING * self._per_caller
+        ):
+            await _come_back(scope, receive, send)
+            return
+        self._callers[key] = caller
         caller.requests += 1
+        self._data += flow is not None
         try:
             async with caller.places:
                 await self._app(scope, receive, send)
         finally:
+            self._data -= flow is not None
             caller.requests -= 1
             if not caller.requests:
                 del self._callers[key]
+
+
+def _flow(path: str) -> str | None:
+    """Return whose data is asked for; None if it is something else."""
+    below = path.removeprefix(f"{DATA_PATH}/")
+    return None if below == path else below.partition("/")[0][:_FLOW_CHARS]
+
+
+async def _come_back(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "throttled",
+        "too much data is being fetched at once; come back in a moment",
+        instance=scope["path"],
+        headers={"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"},
+    )
+    await answer(scope, receive, send)

@@ -61,7 +61,9 @@ def create_application(services: Services) -> FastAPI:
     problems.install(application)
     # The first to be added is the innermost.
     application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
-    application.add_middleware(Admission, per_caller=services.max_requests_per_caller)
+    application.add_middleware(
+        Admission, per_caller=services.max_requests_per_caller, most_data=services.max_data_requests
+    )
     application.add_middleware(AccessLog)
     application.include_router(health.router)
     application.include_router(signaling.verbs, prefix=services.signaling_path)

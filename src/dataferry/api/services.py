@@ -41,6 +41,8 @@ class Services:
         max_body_bytes: Bound of a request's body.
         gateway_threads: How many pieces of data are read from their stores at once.
         max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
+        max_data_requests: How many requests for data are there at once, those that wait included; others
+            are told to come back, so that there are connections left for control planes.
         max_event_streams: How many clients may follow ``/management/events`` at once.
         event_interval_s: How often a stream looks for news: what a person sees as live.
         keep_alive_s: A silent stream says something this often, so that proxies keep it open.
@@ -63,6 +65,7 @@ class Services:
     max_body_bytes: int = MAX_BODY_BYTES
     gateway_threads: int = 32
     max_requests_per_caller: int = 40
+    max_data_requests: int = 256
     max_event_streams: int = 32
     event_interval_s: float = 0.5
     keep_alive_s: float = 15.0

@@ -219,6 +219,7 @@ class Service:
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),
+                max_data_requests=settings.server.max_connections // 2,
                 closing=self._closing,
             )
         )

@@ -1,7 +1,9 @@
-"""HTTP connections that must make progress: whoever sends no whole request head in time is let go.
+"""HTTP connections that must make progress: who sends no whole head, or takes no answer, in time is let go.
 
 uvicorn drops connections that idle between requests, but waits for ever for the first request, and for the
-rest of a head that was begun. Nor does it bound how many connections there are, other than by answering 503.
+rest of a head that was begun, and for who reads nothing of an answer: even a connection that is closed stays
+until the last byte of it was taken. Nor does it bound how many connections there are, other than by
+answering 503.
 """
 
 from __future__ import annotations
@@ -10,22 +12,28 @@ import asyncio
 from collections import Counter
 from typing import Any, ClassVar
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from dataferry.api.access import BrokenOffError
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with a bound on how long a request's head may take.
+    """uvicorn's HTTP/1.1, with bounds on how long a request's head and each piece of an answer may take.
 
     Attributes:
         head_timeout_s: From the connection's beginning, or the first byte of a later request.
+        send_timeout_s: For each piece of an answer, a quarter of a MiB at most, to be taken.
         max_connections: Most connections of all peers together.
     """
 
     head_timeout_s: ClassVar[float] = 30.0
+    send_timeout_s: ClassVar[float] = 60.0
     max_connections: ClassVar[int] = 512
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.app = self._answering(self.app)
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,6 +81,28 @@ class PatientProtocol(H11Protocol):
         """Stop waiting."""
         self._disarm()
         super().connection_lost(exc)
+
+    def _answering(self, app: ASGIApp) -> ASGIApp:
+        """Let go who takes nothing of an answer; of one that is broken off nothing waits to be taken."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def send_in_time(message: Message) -> None:
+                try:
+                    async with asyncio.timeout(self.send_timeout_s):
+                        await send(message)
+                except TimeoutError:
+                    raise BrokenOffError("nobody takes the answer") from None
+
+            try:
+                await app(scope, receive, send_in_time)
+            except BrokenOffError:
+                self.transport.abort()
+                raise
+            except asyncio.CancelledError:
+                self.transport.abort()  # the service ends, and has waited for long enough
+                raise BrokenOffError("closing") from None
+
+        return answer
 
     def _look(self) -> None:
         """Let the clock run exactly while no request is being answered; it runs on while bytes drip in."""

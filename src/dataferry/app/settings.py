@@ -97,7 +97,7 @@ class ServerSettings(Section):
         ge=1,
         le=1024,
         description="Pieces of `/data` that are read from their stores at once; further ones wait. Each"
-        " takes a thread and 1 MiB, and no thread while it is sent.",
+        " takes a thread and a quarter of a MiB, and no thread while it is sent.",
     )
 
     @field_validator("public_url")

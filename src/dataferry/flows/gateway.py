@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from dataferry.domain.address import DataAddress
@@ -24,7 +24,9 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.profile import Direction
+from dataferry.engine.selection import Selection
 from dataferry.flows.resolution import Place, Resolver
+from dataferry.flows.transfer_options import AskedOptions
 from dataferry.mechanisms.base import GatewayAddresses
 from dataferry.store.store import Store
 
@@ -76,12 +78,14 @@ class Served:
     Attributes:
         flow_id: Whose.
         place: Where it is.
+        selection: Which of its objects: a control plane may offer a part of a dataset.
         bandwidth_bytes_per_s: The bound that its dataset has.
     """
 
     flow_id: UUID
     place: Place
-    token: str
+    token: str = field(repr=False)
+    selection: Selection = field(default_factory=Selection)
     bandwidth_bytes_per_s: int | None = None
 
 
@@ -114,14 +118,18 @@ class GatewayAccess:
             flow_id=flow.id,
             place=ends.source,
             token=token or "",
+            selection=AskedOptions.of(flow.metadata).selection,
             bandwidth_bytes_per_s=ends.bandwidth_bytes_per_s,
         )
 
     def _flow(self, flow_id: str, token: str | None) -> DataFlow:
         refused = UnauthorizedError("send the bearer token of this flow's data address")
         try:
+            number = UUID(flow_id)
+            if str(number) != flow_id:
+                raise refused  # one flow has one address: requests are counted by it
             with self._store.snapshot() as tx:
-                flow = tx.flows.get(UUID(flow_id))
+                flow = tx.flows.get(number)
         except (ValueError, NotFoundError):
             raise refused from None
         expected = _token(flow)

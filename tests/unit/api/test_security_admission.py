@@ -76,3 +76,28 @@ async def _failing() -> None:
 def test_a_request_that_fails_gives_its_place_back() -> None:
     """As does one that is cancelled."""
     anyio.run(_failing)
+
+
+async def _data() -> None:
+    slow = Slow()
+    admission = Admission(slow, per_caller=1, most_data=3)
+    statuses: list[int] = []
+
+    async def send(sent: Any) -> None:
+        if sent["type"] == "http.response.start":
+            statuses.append(sent["status"])
+
+    async with anyio.create_task_group() as tasks:
+        for number, path in enumerate(["/data/a", "/data/a/x", "/data/a", "/data/b/", "/data/c", "/verb"]):
+            request = scope(path, authorization="Bearer of-the-flow", x_api_key=f"varied-{number}")
+            tasks.start_soon(admission, request, nothing, send)
+            await anyio.wait_all_tasks_blocked()
+        assert slow.began == ["/data/a", "/data/b/", "/verb"]
+        assert statuses == [503, 503]
+        slow.gate.set()
+    assert slow.began[3:] == ["/data/a/x"]
+
+
+def test_who_fetches_data_leaves_connections_for_others() -> None:
+    """Requests for data are counted by flow, whatever credentials they show; beyond the bounds it is 503."""
+    anyio.run(_data)

@@ -16,6 +16,7 @@ import uvicorn
 from dataferry.app.patience import PatientProtocol
 
 HEAD_S = 0.3
+MIB = 1024 * 1024
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
@@ -32,11 +33,11 @@ class Hasty(PatientProtocol):
 
 
 @contextlib.contextmanager
-def serving(protocol: type[PatientProtocol]) -> Iterator[int]:
+def serving(protocol: type[PatientProtocol], application: Any = _application) -> Iterator[int]:
     """Serve with a protocol; gives the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(_application, http=protocol, ws="none", lifespan="off", log_config=None)
+            uvicorn.Config(application, http=protocol, ws="none", lifespan="off", log_config=None)
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -111,3 +112,30 @@ def test_one_connection_too_many_closes_the_one_that_idles_longest() -> None:
         assert [sock.recv(4096) for sock in idle[2:]] == [b"", b""]
         idle[0].sendall(REQUEST)
         assert idle[0].recv(4096).startswith(b"HTTP/1.1 204")
+
+
+class Busy(PatientProtocol):
+    """Soon has no patience with who takes nothing."""
+
+    send_timeout_s = HEAD_S
+
+
+def test_who_takes_nothing_of_an_answer_is_let_go() -> None:
+    """A reader that stops reading does not keep what is behind its answer, nor bytes for it."""
+    ended = threading.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(MIB), "more_body": True})
+        finally:
+            ended.set()
+
+    with serving(Busy, endless) as port, _connect(port) as sock:
+        sock.sendall(REQUEST)
+
+        assert ended.wait(100 * HEAD_S)
+        received = b"begin"
+        while received:  # what the kernel has of it comes, then the end
+            received = sock.recv(MIB)

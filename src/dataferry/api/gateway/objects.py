@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from dataferry.domain.errors import NotFoundError, ObjectNotFoundError
+from dataferry.domain.errors import (
+    AddressError,
+    DataFerryError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    ObjectNotFoundError,
+    RetryClass,
+    ServerError,
+    StorageError,
+    UnauthorizedError,
+)
 from dataferry.domain.manifest import listing_line, listing_summary
 from dataferry.domain.objects import ObjectInfo
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
-from dataferry.mechanisms.base import ByteStream, NamedObjects, Reader, Source
+from dataferry.mechanisms.base import Abortable, ByteStream, NamedObjects, Reader, Source
 from dataferry.net.connections import Network
 
-PIECE_BYTES = 1024 * 1024
+# One is held for each body whose reader is slow, and this much may still leave after a flow was suspended.
+PIECE_BYTES = 256 * 1024
 LISTING_PIECE_BYTES = 64 * 1024
 _NO_NAMES = frozenset({"", ".", ".."})
 
@@ -24,32 +36,44 @@ class OpenedObject:
         served: Whose, and where.
         name: Of the object; empty is the only one.
         network: Dials.
-
-    Raises:
-        NotFoundError: The flow has no such object.
-        DataFerryError: It can't be looked up.
     """
 
     def __init__(self, served: Served, name: str, network: Network) -> None:
+        self._served = served
+        self._name = name
         self._open = ExitStack()
-        try:
-            source = served.place.mechanism.open_source(served.place.endpoint, network)
-            self._open.callback(source.close)
-            self._reader: Reader = source.reader()
-            self._open.callback(self._reader.close)
-            self.info = _looked_up(source, self._reader, name)
-        except BaseException:
-            self._open.close()
-            raise
+        self._source = served.place.mechanism.open_source(served.place.endpoint, network)
+        self._open.callback(self._source.close)
+        self._reader: Reader = self._source.reader()
+        self._open.callback(self._reader.close)
 
-    def read(self, watch: Watch, *, offset_bytes: int, length_bytes: int) -> Pieces:
+    def look_up(self) -> ObjectInfo:
+        """Find the object, and look at it.
+
+        Raises:
+            NotFoundError: The flow has no such object.
+            DataFerryError: It can't be looked up.
+        """
+        try:
+            return _looked_up(self._served, self._source, self._reader, self._name)
+        finally:
+            self._source.close()  # its connection is not needed any more
+
+    def read(self, info: ObjectInfo, watch: Watch, *, offset_bytes: int, length_bytes: int) -> Pieces:
         """Read a range of the version that was looked up."""
-        stream = self._reader.open(self.info, offset_bytes=offset_bytes, length_bytes=length_bytes)
+        stream = self._reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes)
         self._open.callback(stream.close)
         return Pieces(stream, watch)
 
+    def abort(self) -> None:
+        """Make a blocked call fail at once, and later ones too. Any thread."""
+        self._reader.abort()
+        if isinstance(self._source, Abortable):
+            self._source.abort()
+
     def close(self) -> None:
-        """Give its connections back. Safe to repeat."""
+        """Give up what is open, without waiting for any store. Safe to repeat."""
+        self.abort()  # a stream would read the rest of its body, to keep the connection
         self._open.close()
 
 
@@ -64,7 +88,6 @@ class Pieces:
     def __init__(self, stream: ByteStream, watch: Watch) -> None:
         self._stream = stream
         self._watch = watch
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
 
     def next(self) -> bytes:
         """Return the next piece.
@@ -73,13 +96,14 @@ class Pieces:
             DataFerryError: The source failed, or the flow's data may no longer be served.
         """
         self._watch.look()
+        buffer = memoryview(bytearray(PIECE_BYTES))
         filled = 0
-        while filled < len(self._buffer):
-            count = self._stream.readinto(self._buffer[filled:])
+        while filled < len(buffer):
+            count = self._stream.readinto(buffer[filled:])
             if not count:
                 break
             filled += count
-        return bytes(self._buffer[:filled])
+        return bytes(buffer[:filled])
 
 
 class ListingPieces:
@@ -96,12 +120,16 @@ class ListingPieces:
         self, served: Served, access: GatewayAccess, network: Network, *, start_after: str | None
     ) -> None:
         self._source = served.place.mechanism.open_source(served.place.endpoint, network)
+        self._selection = served.selection
         self._watch = access.watch(served)
         self._lines = self._listed(start_after)
 
     def _listed(self, start_after: str | None) -> Iterator[bytes]:
         objects = size_bytes = 0
         for info in self._source.list(start_after=start_after):
+            if not self._selection.selects(info.name):
+                self._watch.look()  # it may be long until one is
+                continue
             objects += 1
             size_bytes += info.size_bytes or 0
             yield listing_line(info)
@@ -121,24 +149,38 @@ class ListingPieces:
                 break
         return bytes(piece)
 
+    def abort(self) -> None:
+        """Make a blocked call fail at once, and later ones too. Any thread."""
+        if isinstance(self._source, Abortable):
+            self._source.abort()
+
     def close(self) -> None:
-        """Close the source."""
+        """Give up what is open, without waiting for any store."""
+        self.abort()
         self._source.close()
 
 
-def _looked_up(source: Source, reader: Reader, name: str) -> ObjectInfo:
+def told(error: DataFerryError) -> DataFerryError:
+    """Return what a stranger is told of an error: where our data lies, and why it can't be read, is ours."""
+    if isinstance(error, UnauthorizedError | ForbiddenError | GoneError):
+        return error
+    if isinstance(error, NotFoundError | ObjectNotFoundError | AddressError):
+        return NotFoundError("there is no object of that name")
+    if error.retry is RetryClass.PERMANENT:
+        return StorageError("the data can't be read")
+    return ServerError("the data can't be read now", retry_after_s=error.retry_after_s)
+
+
+def _looked_up(served: Served, source: Source, reader: Reader, name: str) -> ObjectInfo:
     """Find an object and look at it."""
     if not name:
         only = next(iter(source.list()), None) if source.is_single else None
-        if only is None:
+        if only is None or not served.selection.selects(only.name):
             raise NotFoundError("there is no object here")
         return only
     if source.is_single or not isinstance(source, NamedObjects):
         raise NotFoundError("this flow is one object, at the address itself")
     # Some stores fold these, and would lead out of the dataset.
-    if not _NO_NAMES.isdisjoint(name.split("/")):
+    if not _NO_NAMES.isdisjoint(name.split("/")) or not served.selection.selects(name):
         raise NotFoundError("there is no object of that name")
-    try:
-        return reader.stat(source.named(name))
-    except ObjectNotFoundError as exc:
-        raise NotFoundError("there is no object of that name") from exc
+    return reader.stat(source.named(name))

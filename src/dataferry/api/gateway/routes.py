@@ -8,7 +8,9 @@ Source: Data Plane Signaling, "HTTP Transfer Profile", section "Pull"; RFC 9110.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Annotated, Protocol, TypeVar
@@ -22,17 +24,18 @@ from starlette.responses import StreamingResponse
 from dataferry.api.access import BrokenOffError
 from dataferry.api.authorization import bearer_token
 from dataferry.api.gateway.conditions import RangeError, Span, Whole, etag_of, precondition, span
-from dataferry.api.gateway.objects import ListingPieces, OpenedObject
+from dataferry.api.gateway.objects import ListingPieces, OpenedObject, Pieces, told
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, UnsupportedError
 from dataferry.domain.objects import ObjectInfo
-from dataferry.flows.gateway import DATA_PATH, Served
+from dataferry.flows.gateway import DATA_PATH, Served, Watch
 from dataferry.telemetry.logs import get_logger
 
 JSON_LINES = "application/jsonl"
 FlowId = Annotated[str, Path(max_length=64)]
 Name = Annotated[str, Path(max_length=4096)]
+StartAfter = Annotated[str | None, Query(max_length=4096)]
 T = TypeVar("T")
 
 _TOKEN = HTTPBearer(
@@ -50,43 +53,63 @@ class Body(Protocol):
         ...
 
 
+class Opened(Protocol):
+    """What is open behind a response."""
+
+    def abort(self) -> None:
+        """Make a blocked call fail at once. Any thread."""
+        ...
+
+    def close(self) -> None:
+        """Give it up; never waits."""
+        ...
+
+
 @router.get("/{flow_id}", response_class=Response)
 @router.head("/{flow_id}", include_in_schema=False)
 async def get_data(
     request: Request,
     flow_id: FlowId,
-    start_after: Annotated[str | None, Query(max_length=4096)] = None,
+    start_after: StartAfter = None,
 ) -> Response:
     """Return the flow's object; of a flow of several, the listing in JSON lines, whole once it sums up."""
     services = services_of(request)
-    served = await _in_thread(request, lambda: services.gateway.open(flow_id, bearer_token(request)))
+    served = await _let_in(request, flow_id)
     if served.place.endpoint.is_single:
         return await _object(request, services, served, "")
     if request.method == "HEAD":
         return Response(media_type=JSON_LINES)
-    listing = await _in_thread(
-        request, lambda: ListingPieces(served, services.gateway, services.network, start_after=start_after)
-    )
-    return StreamingResponse(_streamed(request, listing, listing.close), media_type=JSON_LINES)
+    with _translated():
+        listing = ListingPieces(served, services.gateway, services.network, start_after=start_after)
+    return StreamingResponse(_streamed(request, listing, listing), media_type=JSON_LINES)
 
 
 @router.get("/{flow_id}/{name:path}", response_class=Response)
 @router.head("/{flow_id}/{name:path}", include_in_schema=False)
-async def get_object(request: Request, flow_id: FlowId, name: Name) -> Response:
+async def get_object(
+    request: Request, flow_id: FlowId, name: Name, start_after: StartAfter = None
+) -> Response:
     """Return one object of a flow of several, by its name in the listing; without a name, the listing."""
     if not name:
-        return await get_data(request, flow_id)
-    services = services_of(request)
-    served = await _in_thread(request, lambda: services.gateway.open(flow_id, bearer_token(request)))
-    return await _object(request, services, served, name)
+        return await get_data(request, flow_id, start_after)
+    return await _object(request, services_of(request), await _let_in(request, flow_id), name)
+
+
+async def _let_in(request: Request, flow_id: str) -> Served:
+    """Return what the flow serves, to who shows its token."""
+    access, token = services_of(request).gateway, bearer_token(request)
+    with _translated():
+        return await _in_thread(request, lambda: access.open(flow_id, token))
 
 
 async def _object(request: Request, services: Services, served: Served, name: str) -> Response:
     """Answer a GET or HEAD of one object."""
-    opened = await _in_thread(request, lambda: OpenedObject(served, name, services.network))
+    with _translated():
+        opened = await _in_thread(request, lambda: OpenedObject(served, name, services.network))
     handed_over = False
     try:
-        info = opened.info
+        with _translated():
+            info = await _in_thread(request, opened.look_up, opened.abort)
         if info.size_bytes is None:
             raise UnsupportedError("the source does not say how long its object is, so it can't be served")
         etag = etag_of(info.validator)
@@ -105,37 +128,62 @@ async def _object(request: Request, services: Services, served: Served, name: st
         headers["Content-Length"] = str(part.length_bytes)
         if request.method == "HEAD" or not part.length_bytes:
             return Response(status_code=status, headers=headers)
-        pieces = await _in_thread(
-            request,
-            lambda: opened.read(
-                services.gateway.watch(served),
-                offset_bytes=part.offset_bytes,
-                length_bytes=part.length_bytes,
-            ),
-        )
+        with _translated():
+            pieces = await _in_thread(
+                request, lambda: _read(opened, info, services.gateway.watch(served), part), opened.abort
+            )
         handed_over = True
-        body = _streamed(request, pieces, opened.close)
-        return StreamingResponse(body, status_code=status, headers=headers)
+        return StreamingResponse(_streamed(request, pieces, opened), status_code=status, headers=headers)
     finally:
         if not handed_over:
             opened.close()
 
 
-async def _streamed(request: Request, body: Body, close: Callable[[], None]) -> AsyncIterator[bytes]:
-    """Give a body piece by piece; one that fails is broken off."""
+def _read(opened: OpenedObject, info: ObjectInfo, watch: Watch, part: Span) -> Pieces:
+    return opened.read(info, watch, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Tell strangers what they may know of an error; the log has the rest."""
     try:
-        while piece := await _in_thread(request, body.next):
+        yield
+    except DataFerryError as exc:
+        shown = told(exc)
+        if shown is not exc:
+            _log.info("unreadable", kind=exc.kind, reason=str(exc))
+        raise shown from None
+
+
+async def _streamed(request: Request, body: Body, opened: Opened) -> AsyncIterator[bytes]:
+    """Give a body piece by piece; one that fails is broken off, as are all when this plane ends."""
+    closing = services_of(request).closing
+    try:
+        while piece := await _in_thread(request, body.next, opened.abort):
             yield piece
+            if closing.is_set():
+                raise BrokenOffError("closing")
     except DataFerryError as exc:
         _log.info("broken_off", kind=exc.kind, reason=str(exc))
         raise BrokenOffError(exc.kind) from None
     finally:
-        close()
+        opened.close()
 
 
-async def _in_thread(request: Request, work: Callable[[], T]) -> T:
-    """Do blocking work in one of the gateway's threads."""
-    return await anyio.to_thread.run_sync(work, limiter=request.app.state.gateway_threads)
+async def _in_thread(request: Request, work: Callable[[], T], abort: Callable[[], None] = lambda: None) -> T:
+    """Do blocking work in one of the gateway's threads; if nobody waits for it any more, it is aborted."""
+    limiter = request.app.state.gateway_threads
+    working = asyncio.ensure_future(anyio.to_thread.run_sync(work, limiter=limiter))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        abort()
+        working.cancel()  # it may still wait for its thread
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()  # looked at: nobody else will
+        raise
 
 
 def _headers(info: ObjectInfo, etag: str | None) -> dict[str, str]:

@@ -1,0 +1,122 @@
+"""The gateway against slow stores, and readers that go away: nothing waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from dataferry.api.gateway.objects import OpenedObject, told
+from dataferry.api.gateway.routes import _in_thread
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    AddressError,
+    DataFerryError,
+    ForbiddenError,
+    NotFoundError,
+    ServerError,
+    StorageError,
+    ThrottledError,
+)
+from dataferry.flows.gateway import Served, Watch
+from dataferry.flows.resolution import Place
+from dataferry.mechanisms.http import MECHANISM
+from dataferry.net.connections import Network
+
+SIZE = 10_000
+HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nAccept-Ranges: bytes\r\n\r\n".encode()
+
+
+@pytest.fixture
+def stalled() -> Iterator[str]:
+    """An origin that answers each GET with the first byte, and then stands still; gives a URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                held.append(sock)
+                is_head = sock.recv(65_536).startswith(b"HEAD")
+                sock.sendall(HEAD if is_head else HEAD + b"x")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/one"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for sock in held:
+            sock.close()
+
+
+def test_giving_up_an_object_waits_for_no_store(stalled: str) -> None:
+    """A body of which little is left is dropped, not read to its end: that is done where verbs are served."""
+    place = Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url(stalled))
+    served = Served(flow_id=uuid4(), place=place, token="")
+    opened = OpenedObject(served, "", Network(stall_timeout_s=60))
+    info = opened.look_up()
+    opened.read(info, cast("Watch", None), offset_bytes=0, length_bytes=SIZE)
+
+    closing = threading.Thread(target=opened.close)
+    closing.start()
+    closing.join(timeout=20)
+    waited = closing.is_alive()
+    opened.abort()
+    closing.join()
+
+    assert not waited
+
+
+def test_work_that_nobody_waits_for_is_aborted() -> None:
+    """Who goes away frees the thread that reads for it, whatever the store does."""
+    aborted, began = threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        aborted.wait(30)
+
+    async def leave() -> bool:
+        threads = SimpleNamespace(gateway_threads=anyio.CapacityLimiter(1))
+        request = cast("Any", SimpleNamespace(app=SimpleNamespace(state=threads)))
+        asking = asyncio.ensure_future(_in_thread(request, work, aborted.set))
+        await asyncio.to_thread(began.wait)
+        asking.cancel()
+        await asyncio.wait([asking])
+        return asking.cancelled() and threads.gateway_threads.borrowed_tokens == 0
+
+    assert asyncio.run(leave())
+    assert aborted.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (AccessDeniedError("s3://hidden/key: HTTP 403"), StorageError),
+        (ThrottledError("hidden:9000 says so"), ServerError),
+        (AddressError("'hidden/pipe' is no file"), NotFoundError),
+        (NotFoundError("there is no location hidden"), NotFoundError),
+    ],
+)
+def test_strangers_are_not_told_where_data_lies(error: DataFerryError, kind: type[DataFerryError]) -> None:
+    """A consumer learns whether to come back, and no bucket, path or host of ours."""
+    shown = told(error)
+
+    assert type(shown) is kind
+    assert "hidden" not in str(shown)
+
+
+def test_strangers_are_told_that_a_flow_is_suspended() -> None:
+    """What concerns the flow itself is said as it is."""
+    error = ForbiddenError("the transfer is SUSPENDED")
+
+    assert told(error) is error
