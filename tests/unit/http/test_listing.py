@@ -51,6 +51,14 @@ def test_a_listing_that_breaks_off_is_not_whole(text: bytes) -> None:
         list(objects(reading(text)))
 
 
+@pytest.mark.parametrize("etag", ["a\r\nX-Other: 1", "\ud800", 'a", "b', {"a": 1}, "", 5])
+def test_what_names_no_version_is_none(etag: Any) -> None:
+    """Only what can stand in a condition of a request is taken for a version's name."""
+    (found,) = objects(reading(entry(etag=etag) + listing_summary(1, 1)))
+
+    assert found.validator is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -64,6 +72,8 @@ def test_a_listing_that_breaks_off_is_not_whole(text: bytes) -> None:
         entry(name=""),
         entry(name=5),
         entry(name=None),
+        entry(name="a\0"),
+        entry(name="a\ud800"),
         entry(size=None),
         entry(size=-1),
         entry(size=True),
@@ -75,7 +85,7 @@ def test_a_listing_that_breaks_off_is_not_whole(text: bytes) -> None:
         entry(checksum=[1]),
         b"x" * (MAX_LINE_BYTES + 10),
     ],
-    ids=range(20),
+    ids=range(22),
 )
 def test_what_is_no_listing_is_refused(text: bytes) -> None:
     """Another number of lines, another order, no JSON, no object, a line without end."""

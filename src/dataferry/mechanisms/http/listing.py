@@ -7,6 +7,7 @@ another number of lines than it says, is not whole. Everything in it is the othe
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ MAX_LINE_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 OPERATION = "http.list"
 _CRC_BYTES = 8
+# No ledger keeps them: UTF-8 can't say the one, and databases not the other.
+_NOT_KEPT = re.compile("[\\x00\ud800-\udfff]")
+_ETAG = re.compile(r"[\x21\x23-\x7e]{1,512}")
 
 
 def objects(readinto: Callable[[memoryview], int]) -> Iterator[ObjectInfo]:
@@ -70,19 +74,19 @@ def _object(entry: dict[str, Any]) -> ObjectInfo:
     """Read one line.
 
     Raises:
-        ProtocolError: It lacks a name or a size, or a value is of another kind.
+        ProtocolError: It lacks a name or a size, or a value is of another kind, or can't be kept.
     """
     name, size = entry.get("name"), entry.get("size")
     etag, modified = entry.get("etag"), entry.get("modified")
     fault = ProtocolError("the listing has a line that describes no object", operation=OPERATION)
-    if not isinstance(name, str) or not name or not _is_size(size):
+    if not isinstance(name, str) or not name or _NOT_KEPT.search(name) or not _is_size(size):
         raise fault
     try:
         return ObjectInfo(
             name=name,
             key=name,
             size_bytes=size,
-            validator=None if etag is None else str(etag),
+            validator=etag if isinstance(etag, str) and _ETAG.fullmatch(etag) else None,
             crc64nvme=_crc(entry.get("checksum")),
             modified_at=None if modified is None else datetime.fromisoformat(modified).astimezone(UTC),
         )
