@@ -388,7 +388,9 @@ def test_a_store_is_only_asked_for_pairs_that_one_set_of_credentials_serves(
     assert [message.split(", since ")[1] for message in strategies(witness)]
 
 
-@pytest.mark.parametrize("theirs", [{"source"}, {"target"}, {"source", "target"}], ids="+".join)
+@pytest.mark.parametrize(
+    "theirs", [{"source"}, {"target"}, {"source", "target"}], ids=["source", "target", "both"]
+)
 def test_a_locations_credentials_never_copy_for_a_place_that_a_message_named(
     server: FaultyS3, tmp_path: Path, theirs: set[str]
 ) -> None:

@@ -34,11 +34,12 @@ def test_a_replaced_source_fails_the_object(
 ) -> None:
     """Other bytes of the same size: the flow fails with the reason, and nothing is under the final key."""
     source.put_object(Bucket=bucket, Key=KEY, Body=seeded.randbytes(SIZE_BYTES))
+    replacement = seeded.randbytes(SIZE_BYTES)
     process_id = rig.start_push(bucket, s3_address(juicefs_b, bucket))
     rig.wait_moved(process_id, 2 * PART_BYTES)
     if suspended:
         rig.notify(process_id, "suspend", reason="maintenance")
-    source.put_object(Bucket=bucket, Key=KEY, Body=seeded.randbytes(SIZE_BYTES))
+    source.put_object(Bucket=bucket, Key=KEY, Body=replacement)
     if suspended:
         rig.notify(process_id, "resume")
 

@@ -7,6 +7,7 @@ import http.client
 import botocore.exceptions
 import pytest
 from tests.servers.moto import MotoServer
+from tests.servers.plane import Rig
 from tests.servers.proxy import Faults, Proxy
 from tests.servers.s3_client import digests, open_uploads, s3_client
 
@@ -47,7 +48,8 @@ def test_the_proxy_counts_and_cuts(juicefs: JuiceFs, bucket: str) -> None:
     with Proxy(juicefs.port) as proxy:
         through = s3_client(juicefs, endpoint_url=proxy.endpoint_url)
         through.get_object(Bucket=bucket, Key="a")["Body"].read()
-        assert proxy.bytes_down > 1 << 20
+        # It counts what it has passed on, and so a moment after it is here.
+        Rig.wait_for(lambda: proxy.bytes_down > 1 << 20, what="counted")
         proxy.faults = Faults(cut_down_after_bytes=300_000)
         with pytest.raises((botocore.exceptions.BotoCoreError, OSError, http.client.HTTPException)):
             through.get_object(Bucket=bucket, Key="a")["Body"].read()

@@ -224,7 +224,7 @@ class PinnedResponse:
         """
         begun = time.monotonic()
         filled = self._gather(buffer, begun + GATHER_S)
-        if self._ended is not None:
+        if self._ended is not None and self._inbox.deadline is None:
             self._refuse_drips(filled, time.monotonic() - begun)
         return filled
 

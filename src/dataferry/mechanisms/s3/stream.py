@@ -10,7 +10,7 @@ import http.client
 
 from dataferry.domain.errors import ConnectionFailedError, ShortBodyError, StallError
 from dataferry.domain.objects import ObjectInfo
-from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, REPLY_STALLS, Client
+from dataferry.mechanisms.s3.calls import MAX_DRAIN_BYTES, Client
 from dataferry.net.replies import PinnedResponse
 
 
@@ -37,7 +37,7 @@ class S3Stream:
         return self._length
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer, within ten stall time-outs: a source that drips would hold a worker for ever.
+        """Fill the buffer with what comes within a moment.
 
         Returns:
             How many bytes; 0 at the end.
@@ -46,7 +46,6 @@ class S3Stream:
             ShortBodyError: The body ended too early.
             StallError: It drips, or stands still.
         """
-        self._response.limit(REPLY_STALLS)
         try:
             count = self._response.readinto(buffer)
         except http.client.IncompleteRead as exc:
