@@ -79,14 +79,12 @@ class Served:
         flow_id: Whose.
         place: Where it is.
         selection: Which of its objects: a control plane may offer a part of a dataset.
-        bandwidth_bytes_per_s: The bound that its dataset has.
     """
 
     flow_id: UUID
     place: Place
     token: str = field(repr=False)
     selection: Selection = field(default_factory=Selection)
-    bandwidth_bytes_per_s: int | None = None
 
 
 class GatewayAccess:
@@ -119,7 +117,6 @@ class GatewayAccess:
             place=ends.source,
             token=token or "",
             selection=AskedOptions.of(flow.metadata).selection,
-            bandwidth_bytes_per_s=ends.bandwidth_bytes_per_s,
         )
 
     def _flow(self, flow_id: str, token: str | None) -> DataFlow:

@@ -72,6 +72,7 @@ def test_what_names_no_version_is_none(etag: Any) -> None:
         entry(name=""),
         entry(name=5),
         entry(name=None),
+        entry(name="a" * 4097),
         entry(name="a\0"),
         entry(name="a\ud800"),
         entry(size=None),
@@ -85,7 +86,7 @@ def test_what_names_no_version_is_none(etag: Any) -> None:
         entry(checksum=[1]),
         b"x" * (MAX_LINE_BYTES + 10),
     ],
-    ids=range(22),
+    ids=range(23),
 )
 def test_what_is_no_listing_is_refused(text: bytes) -> None:
     """Another number of lines, another order, no JSON, no object, a line without end."""

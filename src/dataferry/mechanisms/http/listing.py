@@ -17,6 +17,8 @@ from dataferry.domain.errors import ProtocolError, ShortBodyError
 from dataferry.domain.objects import ObjectInfo
 
 MAX_LINE_BYTES = 64 * 1024
+# As long as a path may be; patterns take their time with each.
+MAX_NAME_CHARS = 4096
 PIECE_BYTES = 64 * 1024
 OPERATION = "http.list"
 _CRC_BYTES = 8
@@ -79,7 +81,9 @@ def _object(entry: dict[str, Any]) -> ObjectInfo:
     name, size = entry.get("name"), entry.get("size")
     etag, modified = entry.get("etag"), entry.get("modified")
     fault = ProtocolError("the listing has a line that describes no object", operation=OPERATION)
-    if not isinstance(name, str) or not name or _NOT_KEPT.search(name) or not _is_size(size):
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS:
+        raise fault
+    if _NOT_KEPT.search(name) or not _is_size(size):
         raise fault
     try:
         return ObjectInfo(
