@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from dataferry.api.gateway.objects import OpenedObject, told
-from dataferry.api.gateway.routes import _in_thread
+from dataferry.api.gateway.routes import _headers, _in_thread
 from dataferry.domain.errors import (
     AccessDeniedError,
     AddressError,
@@ -25,6 +25,7 @@ from dataferry.domain.errors import (
     StorageError,
     ThrottledError,
 )
+from dataferry.domain.objects import Attributes, ObjectInfo
 from dataferry.flows.gateway import Served, Watch
 from dataferry.flows.resolution import Place
 from dataferry.mechanisms.http import MECHANISM
@@ -96,6 +97,17 @@ def test_work_that_nobody_waits_for_is_aborted() -> None:
 
     assert asyncio.run(leave())
     assert aborted.is_set()
+
+
+def test_what_a_store_says_of_an_object_stays_in_its_header() -> None:
+    """Blanks at the ends, which no header can have, go; what can't be a value is left out."""
+    attributes = Attributes(
+        content_type=" text/plain\t", content_language="de\r\nX-Other: 1", content_disposition=" "
+    )
+    headers = _headers(ObjectInfo(name="a", key="a", size_bytes=1, attributes=attributes), None)
+
+    assert headers["Content-Type"] == "text/plain"
+    assert not {"Content-Language", "Content-Disposition", "ETag"} & set(headers)
 
 
 @pytest.mark.parametrize(

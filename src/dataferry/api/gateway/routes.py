@@ -201,7 +201,8 @@ def _headers(info: ObjectInfo, etag: str | None) -> dict[str, str]:
         "Cache-Control": "private, no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return {name: value for name, value in found.items() if value and value.isascii() and value.isprintable()}
+    given = {name: value.strip() for name, value in found.items() if value}
+    return {name: value for name, value in given.items() if value and value.isascii() and value.isprintable()}
 
 
 def _not_satisfiable(request: Request, size_bytes: int) -> Response:
