@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -21,7 +24,7 @@ from dataferry.domain.objects import Attributes, ObjectInfo
 from dataferry.mechanisms.base import Sink, Source
 from dataferry.mechanisms.file import MECHANISM
 from dataferry.mechanisms.file.sink import FileSink
-from dataferry.mechanisms.file.tree import segments
+from dataferry.mechanisms.file.tree import describe, segments
 from dataferry.net.connections import Network
 
 
@@ -178,3 +181,13 @@ def test_errors_name_no_path_outside_the_root(root: Path) -> None:
         source(root, "no/such").probe()
     assert "no/such" in str(caught.value)
     assert str(root) not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [2**40, -(2**40), 2**70])
+def test_a_file_of_an_impossible_time_has_none(seconds: int) -> None:
+    """A time that no calendar here has, which anybody may give a file, does not stop a listing."""
+    status = SimpleNamespace(
+        st_mode=stat.S_IFREG, st_mtime=seconds, st_mtime_ns=seconds * 10**9, st_size=1, st_ino=1
+    )
+
+    assert describe("a", "a", cast("os.stat_result", status), None).modified_at is None

@@ -176,6 +176,14 @@ def describe(name: str, key: str, status: os.stat_result, attributes: Attributes
         key=key,
         size_bytes=status.st_size,
         validator=validator_of(status),
-        modified_at=datetime.fromtimestamp(status.st_mtime, UTC),
+        modified_at=_time(status.st_mtime),
         attributes=attributes,
     )
+
+
+def _time(seconds: float) -> datetime | None:
+    """Read a file's time; None where it is not within the years 1 to 9999: anybody may set it to anything."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
