@@ -22,6 +22,11 @@ from dataferry.net.heads import MAX_HEADERS, MAX_LINE_BYTES, Headers, closes, pa
 
 # A reply's head must be whole within so many stall time-outs: a byte now and then is no stall.
 HEAD_STALLS = 2
+# A reply that is no data within so many: ten minutes by default, as some servers send blanks for minutes
+# while they work.
+REPLY_STALLS = 10
+# More of a body that is of no interest is not worth reading, to keep a connection.
+MAX_DRAIN_BYTES = 64 * 1024
 # A small object comes with its head in one read.
 READ_AHEAD_BYTES = 32 * 1024
 # Much less than any stall time-out, and time enough to fill a buffer over any link worth the name.
@@ -270,6 +275,17 @@ class PinnedResponse:
         Raises:
             IncompleteRead: It is none.
         """
+        paced = self._inbox.deadline is None
+        if paced:
+            # No byte of the body comes with these lines, by which its pace could be judged.
+            self._inbox.limit(HEAD_STALLS)
+        try:
+            return self._chunk_begins()
+        finally:
+            if paced:
+                self._inbox.deadline = None
+
+    def _chunk_begins(self) -> bool:
         if self._begun and self._inbox.readline(2) != b"\r\n":
             self._cut_off()
         self._begun = True

@@ -5,34 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
 
 from dataferry.domain.errors import ConnectionFailedError, IntegrityError, UnsupportedError
 from dataferry.domain.objects import PartReceipt
+from dataferry.mechanisms.checksum import crc64nvme
 from dataferry.mechanisms.file.tree import sync_directory, translated, validator_of
 
 _NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
-
-
-class _Checksum(Protocol):
-    """A CRC-64/NVME function of awscrt."""
-
-    def __call__(self, data: Any, previous: int = 0, /) -> int:
-        """Return the checksum of ``previous``'s bytes followed by ``data``."""
-        ...
-
-
-@cache
-def _crc64nvme() -> _Checksum:
-    """Load awscrt when the first body is written: it takes long, and most commands write none."""
-    from awscrt.checksums import crc64nvme
-
-    function: _Checksum = crc64nvme
-    return function
 
 
 def reserve(descriptor: int, size_bytes: int) -> None:
@@ -91,7 +73,7 @@ class _Body:
         self._sent = 0
         self._crc = 0
         self._aborted = False
-        self._checksum = _crc64nvme()
+        self._checksum = crc64nvme()
 
     def send(self, data: memoryview) -> None:
         """Write the next bytes.

@@ -27,12 +27,9 @@ from dataferry.mechanisms.http.address import Headers, Origin, Place, Url, parse
 from dataferry.mechanisms.http.errors import error_of
 from dataferry.mechanisms.http.headers import retry_after
 from dataferry.net.connections import Network, PinnedConnection
-from dataferry.net.replies import PinnedResponse
+from dataferry.net.replies import MAX_DRAIN_BYTES, REPLY_STALLS, PinnedResponse
 
 MAX_REDIRECTS = 5
-MAX_DRAIN_BYTES = 64 * 1024
-# A reply that is no data must be whole within so many stall time-outs.
-_REPLY_STALLS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Others of the 2xx speak of several results, of a part, or of something else than what was sent.
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
@@ -143,7 +140,7 @@ class Client:
     def discard(self, response: PinnedResponse, connection: PinnedConnection | None = None) -> None:
         """Read a little of a body that is of no interest, so that the connection is good; else drop it."""
         try:
-            response.limit(_REPLY_STALLS)
+            response.limit(REPLY_STALLS)
             response.read(MAX_DRAIN_BYTES)
         except (OSError, http.client.HTTPException, ValueError):
             self.drop()

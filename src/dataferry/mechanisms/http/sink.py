@@ -8,9 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from http import HTTPStatus
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn
 
 from dataferry.domain.errors import (
     AddressError,
@@ -20,6 +19,7 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
+from dataferry.mechanisms.checksum import crc64nvme
 from dataferry.mechanisms.http.address import Place, checked_name
 from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import content_length, strong_etag, to_headers
@@ -32,23 +32,6 @@ _DEFAULT_TYPE = "application/octet-stream"
 # Many URLs that take a PUT do not let anybody look: then nothing is known of what is there.
 _NOT_THERE = frozenset({400, 401, 403, 404, 405, 410, 501})
 _ELSEWHERE = range(300, 400)
-
-
-class _Checksum(Protocol):
-    """A CRC-64/NVME function of awscrt."""
-
-    def __call__(self, data: Any, previous: int = 0, /) -> int:
-        """Return the checksum of ``previous``'s bytes followed by ``data``."""
-        ...
-
-
-@cache
-def _crc64nvme() -> _Checksum:
-    """Load awscrt when the first body is sent."""
-    from awscrt.checksums import crc64nvme
-
-    function: _Checksum = crc64nvme
-    return function
 
 
 class HttpSink:
@@ -230,7 +213,7 @@ class HttpPartWrite:
         self._sent = 0
         self._crc = 0
         self._begun = False
-        self._checksum = _crc64nvme()
+        self._checksum = crc64nvme()
 
     def send(self, data: memoryview) -> None:
         """Send the next bytes."""

@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import http.client
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
 
 from dataferry.domain.errors import (
-    ConnectionFailedError,
-    ShortBodyError,
     SourceChangedError,
-    StallError,
     UnsupportedError,
     WrongRangeError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.http.address import Place
-from dataferry.mechanisms.http.calls import MAX_DRAIN_BYTES, Client
+from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import content_length, from_headers, http_date, strong_etag
 from dataferry.mechanisms.http.listing import objects
+from dataferry.net.bodies import ReplyBody
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 from dataferry.net.replies import PinnedResponse
@@ -193,10 +190,10 @@ class HttpReader:
         response = self._client.ask("GET", info.key, {})
         if response.status != HTTPStatus.OK:
             self._client.refuse("GET", info.key, response)
-        with contextlib.closing(HttpStream(self._client, response, info, None)) as stream:
-            yield from objects(stream.readinto)
+        with contextlib.closing(self._body(response, info, None)) as body:
+            yield from objects(body.readinto)
 
-    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> HttpStream:
+    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> ReplyBody:
         """GET a range of the version that ``info`` names; the reply is compared with what was asked.
 
         Raises:
@@ -213,7 +210,10 @@ class HttpReader:
             response.close()
             self._client.drop()
             raise
-        return HttpStream(self._client, response, found, length)
+        return self._body(response, found, length)
+
+    def _body(self, response: PinnedResponse, info: ObjectInfo, length_bytes: int | None) -> ReplyBody:
+        return ReplyBody(response, info, length_bytes, operation=_GET, drop=self._client.drop)
 
     def abort(self) -> None:
         """Shut the connections. Any thread."""
@@ -306,71 +306,6 @@ class _Asked:
                 f"{where}: asked for {self.range_header}, got {match[0]} with {length} bytes", operation=_GET
             )
         return total, end - first
-
-
-class HttpStream:
-    """The body of one GET; bytes go from the socket straight into the caller's buffer."""
-
-    def __init__(
-        self, client: Client, response: PinnedResponse, info: ObjectInfo, length_bytes: int | None
-    ) -> None:
-        self._client = client
-        self._response = response
-        self._info = info
-        self._length = length_bytes
-        self._received = 0
-
-    @property
-    def info(self) -> ObjectInfo:
-        """The object as this reply describes it."""
-        return self._info
-
-    @property
-    def length_bytes(self) -> int | None:
-        """As the reply says it; None for a body in chunks."""
-        return self._length
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; 0 at the end.
-
-        Raises:
-            ShortBodyError: The body ended too early.
-            WrongRangeError: It has more bytes than the reply said.
-        """
-        try:
-            count = self._response.readinto(buffer)
-        except http.client.IncompleteRead:
-            self._client.drop()
-            raise ShortBodyError("the body ended in a chunk", operation=_GET) from None
-        except TimeoutError as exc:
-            self._client.drop()
-            raise StallError("no byte for too long", operation=_GET) from exc
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            self._client.drop()
-            raise ConnectionFailedError(
-                f"the connection broke: {type(exc).__name__}", operation=_GET
-            ) from None
-        self._received += count
-        if self._length is not None and self._received > self._length:
-            self._client.drop()
-            raise WrongRangeError("the body has more bytes than were said", operation=_GET)
-        if count == 0 and len(buffer) and self._length is not None and self._received < self._length:
-            self._client.drop()
-            raise ShortBodyError(
-                f"the body ended after {self._received} of {self._length} bytes", operation=_GET
-            )
-        return count
-
-    def close(self) -> None:
-        """Give the connection back; with more than a little left unread, drop it."""
-        if not self._response.isclosed():
-            left = None if self._length is None else self._length - self._received
-            if left is not None and left <= MAX_DRAIN_BYTES:
-                with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                    self._response.read(MAX_DRAIN_BYTES)
-            if not self._response.isclosed():
-                self._client.drop()
-        self._response.close()
 
 
 def _refuse_open_end(where: str, response: PinnedResponse) -> None:

@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol
 
 from dataferry.domain.errors import (
     DataFerryError,
@@ -22,25 +20,9 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.objects import PartReceipt
+from dataferry.mechanisms.checksum import crc64nvme
 from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, encode_crc, strong_etag
 from dataferry.mechanisms.s3.calls import Client
-
-
-class _Checksum(Protocol):
-    """A CRC-64/NVME function of awscrt."""
-
-    def __call__(self, data: Any, previous: int = 0, /) -> int:
-        """Return the checksum of ``previous``'s bytes followed by ``data``."""
-        ...
-
-
-@cache
-def _crc64nvme() -> _Checksum:
-    """Load awscrt when the first body is sent."""
-    from awscrt.checksums import crc64nvme
-
-    function: _Checksum = crc64nvme
-    return function
 
 
 @dataclass(slots=True)
@@ -86,7 +68,7 @@ class S3PartWrite:
         self._crc = 0
         self._begun = False
         self._held: list[bytes] | None = [] if client.place.payload_signing else None
-        self._checksum = _crc64nvme()
+        self._checksum = crc64nvme()
 
     def send(self, data: memoryview) -> None:
         """Send the next bytes."""

@@ -27,13 +27,9 @@ from dataferry.mechanisms.s3.errors import error_of
 from dataferry.mechanisms.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, encode_query
 from dataferry.net.connections import Network, PinnedConnection
 from dataferry.net.heads import Headers
-from dataferry.net.replies import PinnedResponse
+from dataferry.net.replies import REPLY_STALLS, PinnedResponse
 
-MAX_DRAIN_BYTES = 64 * 1024
 _MAX_RETRY_AFTER_S = 3600.0
-# A reply, or a buffer of data, must be whole within so many stall time-outs: ten minutes by default, as
-# completions may send blanks for minutes.
-REPLY_STALLS = 10
 _OK = range(200, 300)
 Query = Sequence[tuple[str, str]]
 

@@ -31,8 +31,8 @@ from dataferry.mechanisms.s3.attributes import (
 )
 from dataferry.mechanisms.s3.calls import Client, true_absence
 from dataferry.mechanisms.s3.errors import DeleteMarkerError
-from dataferry.mechanisms.s3.stream import S3Stream
 from dataferry.mechanisms.s3.versions import Versions, version_query
+from dataferry.net.bodies import ReplyBody
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 from dataferry.net.replies import PinnedResponse
@@ -235,7 +235,7 @@ class S3Reader:
         except SourceChangedError:
             return head(self._client, info)
 
-    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> S3Stream:
+    def open(self, info: ObjectInfo, *, offset_bytes: int = 0, length_bytes: int | None = None) -> ReplyBody:
         """GET a range of the version that ``info`` names; the reply is compared with what was asked.
 
         Raises:
@@ -252,7 +252,7 @@ class S3Reader:
             )
         return found
 
-    def _open(self, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> S3Stream:
+    def _open(self, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> ReplyBody:
         asked = _Asked.of(info, offset_bytes, length_bytes)
         headers = dict(_CHECKSUM_MODE) if asked.range_header is None else {"Range": asked.range_header}
         if info.validator is not None:
@@ -265,7 +265,7 @@ class S3Reader:
             response.close()
             self._client.drop()
             raise
-        return S3Stream(self._client, response, described_as, length)
+        return ReplyBody(response, described_as, length, operation="s3.GetObject", drop=self._client.drop)
 
     def tags(self, info: ObjectInfo) -> tuple[tuple[str, str], ...]:
         """GetObjectTagging of the version that ``info`` names.
