@@ -38,7 +38,7 @@ FINISHED_RUNS = {"held", "failed", "done"}
 FINAL_STATES = {"COMPLETED", "TERMINATED"}
 
 FlowId = Annotated[str, typer.Argument(help="Its dataFlowId, processId or internal id.", metavar="FLOW")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Kept in the flow's events.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Kept in the flow's events.")]
 
 
 def row(flow: dict[str, Any]) -> list[str]:
@@ -117,9 +117,15 @@ def _print_flows(found: list[dict[str, Any]]) -> None:
 @group.command("list")
 def list_(
     *,
-    state: Annotated[str | None, typer.Option("--state", help="Only flows in this state.")] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Only flows in this run state.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, newest first.")] = 100,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="Only flows in this state.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Only flows in this run state.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="At most so many, newest first.")
+    ] = 100,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,

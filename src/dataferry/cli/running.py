@@ -24,9 +24,14 @@ def add_to(application: typer.Typer) -> None:
 def serve(
     *,
     config: Config = None,
-    host: Annotated[str | None, typer.Option("--host", help="Instead of server.host.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Instead of server.host.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 is a free one.")
+        int | None,
+        typer.Option(
+            "--port", metavar="PORT", min=0, max=65535, help="Instead of server.port; 0 is a free one."
+        ),
     ] = None,
 ) -> None:
     """Run the data plane: signaling and management API, and the transfers."""
@@ -63,7 +68,11 @@ def demo(
     *,
     directory: Annotated[
         str | None,
-        typer.Option("--directory", help="Where to work; the system's temporary place if not given."),
+        typer.Option(
+            "--directory",
+            metavar="DIRECTORY",
+            help="Where to work; the system's temporary place if not given.",
+        ),
     ] = None,
     small: Annotated[
         bool, typer.Option("--small", help="Some seconds and 70 MiB instead of 1.1 GiB.")

@@ -20,8 +20,58 @@ MAX_ERRORS_SHOWN = 20
 EXAMPLES = """\b
 Examples:
   dataferry copy ./measurements/ s3://my-bucket/2026/
-  dataferry copy plant-a:my-bucket/2026/report.pdf .
-  dataferry copy plant-a:my-bucket/ plant-b:backup/ --bandwidth 20M"""
+  dataferry copy https://example.com/report.pdf plant-a:my-bucket/2026/
+  dataferry copy plant-a:data/ plant-b:data/ --include '*.csv' --dry-run
+  dataferry copy plant-a:data/ plant-b:data/ --bandwidth 20M --verify readback"""
+
+Source = Annotated[
+    str, typer.Argument(metavar="SRC", help="LOCATION:PATH, s3://bucket/key, a URL or a path.")
+]
+Destination = Annotated[str, typer.Argument(metavar="DST", help="As SRC; ends with / for a prefix.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="PATTERN", help="Only objects of such names; may be repeated."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="PATTERN", help="No objects of such names; wins over --include."),
+]
+HowToOverwrite = Annotated[
+    str, typer.Option("--overwrite", metavar="POLICY", help="if-different, never or always.")
+]
+HowToVerify = Annotated[
+    str | None,
+    typer.Option("--verify", metavar="HOW", help="best, or readback: read what was written, and compare."),
+]
+WithManifest = Annotated[
+    bool,
+    typer.Option("--manifest", help="Write objects.jsonl at the destination: what has arrived, proved how."),
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=1, max=256, help="Threads at most.")
+]
+PartSize = Annotated[
+    str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")
+]
+MultipartThreshold = Annotated[
+    str | None,
+    typer.Option("--multipart-threshold", metavar="SIZE", help="Larger objects are sent in parts: 64M."),
+]
+Bandwidth = Annotated[
+    str | None, typer.Option("--bandwidth", metavar="SIZE", help="Bytes a second at most: 10M.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", "-n", help="Tell what would be moved and skipped; move nothing.")
+]
+LedgerFile = Annotated[
+    str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
+]
+Errors = Annotated[
+    str | None,
+    typer.Option("--errors", metavar="FILE", help="Write failed objects there, as JSON lines; - is stdout."),
+]
+ResultAsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
 
 def add_to(application: typer.Typer) -> None:
@@ -30,56 +80,24 @@ def add_to(application: typer.Typer) -> None:
 
 
 def copy(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="LOCATION:PATH, s3://bucket/key, or a path.")],
-    destination: Annotated[str, typer.Argument(metavar="DST", help="As SRC; ends with / for a prefix.")],
+    source: Source,
+    destination: Destination,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Threads at most.")] = None,
-    part_size: Annotated[
-        str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")
-    ] = None,
-    multipart_threshold: Annotated[
-        str | None,
-        typer.Option("--multipart-threshold", metavar="SIZE", help="Larger objects are sent in parts: 64M."),
-    ] = None,
-    bandwidth: Annotated[
-        str | None, typer.Option("--bandwidth", metavar="SIZE", help="Bytes a second at most: 10M.")
-    ] = None,
-    overwrite: Annotated[
-        str, typer.Option("--overwrite", help="if-different, never or always.")
-    ] = "if-different",
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", metavar="PATTERN", help="Only objects of such names; may be repeated."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="PATTERN", help="No objects of such names; wins over --include."),
-    ] = None,
-    verify: Annotated[
-        str | None,
-        typer.Option("--verify", help="best, or readback: read what was written, and compare."),
-    ] = None,
-    manifest: Annotated[
-        bool,
-        typer.Option(
-            "--manifest", help="Write objects.jsonl at the destination: what has arrived, proved how."
-        ),
-    ] = False,
-    errors: Annotated[
-        str | None,
-        typer.Option(
-            "--errors", metavar="FILE", help="Write failed objects there, as JSON lines; - is stdout."
-        ),
-    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    overwrite: HowToOverwrite = "if-different",
+    verify: HowToVerify = None,
+    manifest: WithManifest = False,
+    workers: Workers = None,
+    part_size: PartSize = None,
+    multipart_threshold: MultipartThreshold = None,
+    bandwidth: Bandwidth = None,
+    dry_run: DryRun = False,
     config: Config = None,
-    ledger: Annotated[
-        str | None, typer.Option("--ledger", metavar="FILE", help="Where to remember what has been moved.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Tell what would be moved and skipped; move nothing.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    ledger: LedgerFile = None,
+    errors: Errors = None,
+    as_json: ResultAsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Copy an object, a prefix, a bucket or a directory. Run it again to resume."""
     from dataferry.app.copy import copy as run
@@ -88,17 +106,17 @@ def copy(
 
     try:
         options = CopyOptions.of(
+            include=include or (),
+            exclude=exclude or (),
+            overwrite=overwrite,
+            verify=verify,
+            manifest=manifest,
             workers=workers,
             part_size=part_size,
             multipart_threshold=multipart_threshold,
             bandwidth=bandwidth,
-            overwrite=overwrite,
-            verify=verify,
             config=config,
             ledger=ledger,
-            include=include or (),
-            exclude=exclude or (),
-            manifest=manifest,
             errors=errors,
         )
     except InputError as error:
