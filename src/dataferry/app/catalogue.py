@@ -55,8 +55,7 @@ class ControlPlaneSettings(Section):
     registration: RegistrationStyle = Field(
         default=RegistrationStyle.DPS,
         description="Which endpoint it is told: `dps` the base of our signaling API, as the specification"
-        " says;"
-        " `edc` with `/dataflows` behind it, since EDC appends only the verb.",
+        " says; `edc` with `/dataflows` behind it, since EDC appends only the verb.",
     )
     retries: Retries = Field(
         default=Retries.STRICT,
@@ -66,8 +65,7 @@ class ControlPlaneSettings(Section):
     on_failure: OnFailure = Field(
         default=OnFailure.HOLD,
         description="After a failed run, beside `errored`: `hold` keeps the flow for a resume or `flows"
-        " retry`"
-        " (the default, since nothing is lost by it), `terminate`, or `terminate-via-management-api`.",
+        " retry` (the default, since nothing is lost by it), `terminate`, or `terminate-via-management-api`.",
     )
     management_url: str | None = Field(
         default=None, description="Its Management API, for `terminate-via-management-api`. None: not used."

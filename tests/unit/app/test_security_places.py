@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dataferry.app.composition import most_of_one
-from dataferry.app.settings import EngineSettings, Settings
+from dataferry.app.engine_settings import EngineSettings
+from dataferry.app.settings import Settings
 
 
 @pytest.mark.parametrize(
