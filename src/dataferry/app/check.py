@@ -118,13 +118,7 @@ def upgrade(config: str | None) -> str:
     """
     from dataferry.store.store import Store
 
-    settings = load(config)
-    sealer = Sealer(load_or_create_key(key_file(settings)))
-    store = Store.open(settings.store.url, sealer=sealer, clock=SystemClock())
-    try:
-        store.upgrade()
-    finally:
-        store.close()
+    Store.upgrade(load(config).store.url)
     return "the database has the schema of this version"
 
 

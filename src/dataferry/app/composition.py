@@ -127,7 +127,7 @@ def _operators(settings: Settings) -> Iterator[ApiKey]:
         yield ApiKey.of(name, key)
     for configured_key in settings.auth.api_keys:
         if configured_key.sha256 is not None:
-            yield ApiKey(name=configured_key.name, digest=bytes.fromhex(configured_key.sha256))
+            yield ApiKey.of_sha256(configured_key.name, configured_key.sha256)
 
 
 class Service:

@@ -210,11 +210,6 @@ class ScriptedControlPlane:
         """GET ``/dataflows/{id}/status``."""
         return self._call("GET", plane, f"/dataflows/{quote(flow_id, safe='')}/status", None)
 
-    def register_at(self, plane: PlaneAddress, control_plane_id: str) -> Reply:
-        """PUT ``/controlplanes``: tell a plane where callbacks go."""
-        body = {"controlplaneId": control_plane_id, "endpoint": self.endpoint_url}
-        return self._call("PUT", plane, "/controlplanes", body)
-
     def _post(self, plane: PlaneAddress, path: str, body: Mapping[str, Any] | None) -> Reply:
         return self._call("POST", plane, f"/dataflows/{path}", body)
 

@@ -46,11 +46,6 @@ class CatalogueRepository:
         """Add a dataset, or write it over the one with that ``match``."""
         self._put(datasets, dataset.match, settings=asdict(dataset))
 
-    def dataset(self, match: str) -> Dataset | None:
-        """Return the dataset with exactly that ``match``; None if there is none."""
-        row = self._get(datasets, match)
-        return None if row is None else _dataset(row["settings"])
-
     def datasets(self) -> list[Dataset]:
         """Return all datasets by ``match``."""
         return [_dataset(row["settings"]) for row in self._rows(datasets)]
@@ -62,11 +57,6 @@ class CatalogueRepository:
     def put_landing_zone(self, zone: LandingZone) -> None:
         """Add a landing zone, or write it over the one of that name."""
         self._put(landing_zones, zone.name, settings=asdict(zone))
-
-    def landing_zone(self, name: str) -> LandingZone | None:
-        """Return a landing zone; None if there is none of that name."""
-        row = self._get(landing_zones, name)
-        return None if row is None else _landing_zone(row["settings"])
 
     def landing_zones(self) -> list[LandingZone]:
         """Return all landing zones by name."""

@@ -89,16 +89,6 @@ class OutboxRepository:
         )
         return [_message(row) for row in self._connection.execute(query).mappings()]
 
-    def next_due_at(self) -> datetime | None:
-        """Return when the next pending message may be sent; None if there is none."""
-        query = (
-            select(outbox.c.next_at)
-            .where(outbox.c.state == OutboxState.PENDING.value)
-            .order_by(outbox.c.next_at)
-            .limit(1)
-        )
-        return self._connection.execute(query).scalar_one_or_none()
-
     def get(self, message_id: str) -> OutboxMessage:
         """Return one message.
 

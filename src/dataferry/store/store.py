@@ -78,25 +78,17 @@ class Store:
         return cls(database, sealer=sealer, clock=clock, secrets=secrets)
 
     @classmethod
-    def upgrade_url(cls, url: str) -> None:
-        """Bring the schema of a database up to date without opening the store: it would refuse an old one.
+    def upgrade(cls, url: str) -> None:
+        """Bring the schema of a database up to date; ``open`` would refuse an old one.
 
         Raises:
-            ConfigError: As of ``open``.
+            ConfigError: It can't be opened, is another database, or a newer version made its schema.
         """
         database = Database(url)
         try:
             upgrading.upgrade(database)
         finally:
             database.close()
-
-    def upgrade(self) -> None:
-        """Bring the schema up to date; for ``dataferry db upgrade``.
-
-        Raises:
-            ConfigError: A newer version of DataFerry made the schema.
-        """
-        upgrading.upgrade(self._database)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -62,8 +62,8 @@ def test_data_survives_opening_again(tmp_path: Path) -> None:
     with first.transaction() as transaction:
         transaction.flows.insert(made)
     first.close()
+    Store.upgrade(f"sqlite:///{tmp_path / 's.db'}")
     second = _open(tmp_path / "s.db")
-    second.upgrade()
     with second.snapshot() as transaction:
         assert transaction.flows.get(made.id) == made
     second.close()
