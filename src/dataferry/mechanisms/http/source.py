@@ -24,6 +24,7 @@ from dataferry.mechanisms.http.listing import objects
 from dataferry.net.bodies import ReplyBody
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
+from dataferry.net.ranges import AskedRange
 from dataferry.net.replies import PinnedResponse
 
 SOURCE_CAPABILITIES = frozenset({Capability.RANGES, Capability.VALIDATORS, Capability.ATTRIBUTES})
@@ -224,26 +225,10 @@ class HttpReader:
         self._client.drop()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A range as it was asked for: half-open ``(offset_bytes, end_bytes)``, to the end if that is None."""
+class _Asked(AskedRange):
+    """What was asked for, to compare the reply with."""
 
-    info: ObjectInfo
-    offset_bytes: int
-    end_bytes: int | None
-
-    @classmethod
-    def of(cls, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> _Asked:
-        """Turn offset and length into a range."""
-        end = info.size_bytes if length_bytes is None else offset_bytes + length_bytes
-        return cls(info=info, offset_bytes=offset_bytes, end_bytes=end)
-
-    @property
-    def range_header(self) -> str | None:
-        """The ``Range`` header; None for a whole object, which every server understands."""
-        if self.offset_bytes == 0 and self.end_bytes == self.info.size_bytes:
-            return None
-        return f"bytes={self.offset_bytes}-{'' if self.end_bytes is None else self.end_bytes - 1}"
+    __slots__ = ()
 
     @property
     def headers(self) -> dict[str, str]:

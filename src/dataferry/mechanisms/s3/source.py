@@ -35,6 +35,7 @@ from dataferry.mechanisms.s3.versions import Versions, version_query
 from dataferry.net.bodies import ReplyBody
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
+from dataferry.net.ranges import AskedRange
 from dataferry.net.replies import PinnedResponse
 
 SOURCE_CAPABILITIES = frozenset(
@@ -299,31 +300,10 @@ class S3Reader:
         self._aside.drop()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """A range as it was asked for: half-open ``(offset_bytes, end_bytes)``, to the end if that is None."""
+class _Asked(AskedRange):
+    """What was asked for, to compare the reply with."""
 
-    info: ObjectInfo
-    offset_bytes: int
-    end_bytes: int | None
-
-    @classmethod
-    def of(cls, info: ObjectInfo, offset_bytes: int, length_bytes: int | None) -> _Asked:
-        """Turn offset and length into a range."""
-        end = info.size_bytes if length_bytes is None else offset_bytes + length_bytes
-        return cls(info=info, offset_bytes=offset_bytes, end_bytes=end)
-
-    @property
-    def is_whole(self) -> bool:
-        """True if it is the whole object: then no range is asked for, which every server understands."""
-        return self.offset_bytes == 0 and self.end_bytes == self.info.size_bytes
-
-    @property
-    def range_header(self) -> str | None:
-        """The ``Range`` header, None for a whole object."""
-        if self.is_whole:
-            return None
-        return f"bytes={self.offset_bytes}-{'' if self.end_bytes is None else self.end_bytes - 1}"
+    __slots__ = ()
 
     def compare(self, where: str, response: PinnedResponse) -> tuple[ObjectInfo, int | None]:
         """Compare a reply with what was asked; return the object it describes and the body's length.
