@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.servers.acceptor import Acceptor, forward, shut
 
 _SIGNS = x509.KeyUsage(
     key_cert_sign=True,
@@ -88,7 +85,7 @@ def _dated(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
     )
 
 
-class TlsFront:
+class TlsFront(Acceptor):
     """TLS on a port of loopback, forwarded to a plain server.
 
     Args:
@@ -101,75 +98,25 @@ class TlsFront:
     """
 
     def __init__(self, target_port: int, certificate: Path, *, port: int = 0) -> None:
+        super().__init__(port)
         self._target_port = target_port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate)
         self._context.sni_callback = self._asked
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self.port: int = self._listener.getsockname()[1]
         self.names: list[str | None] = []
-
-    def __enter__(self) -> Self:
-        self._spawn(self._accept)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join(5)
-        for sock in self._sockets:
-            _close(sock)
-        for thread in self._threads:
-            thread.join(5)
 
     def _asked(self, _: ssl.SSLObject | ssl.SSLSocket, name: str | None, __: ssl.SSLContext) -> None:
         self.names.append(name)
 
-    def _spawn(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._spawn(self._serve, client)
-
-    def _serve(self, plain: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection: a handshake, then bytes both ways."""
         try:
-            client = self._context.wrap_socket(plain, server_side=True)
+            inner = self._context.wrap_socket(client, server_side=True)
             server = socket.create_connection(("127.0.0.1", self._target_port), timeout=10)
         except OSError:
-            _close(plain)
+            shut(client)
             return
         server.settimeout(None)
-        self._sockets += [client, server]
-        self._spawn(forward, server, client)
-        forward(client, server)
-
-
-def forward(source: socket.socket, target: socket.socket) -> None:
-    """Carry bytes one way until either side ends; then end both."""
-    try:
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    except (OSError, ValueError):
-        pass
-    finally:
-        _close(source)
-        _close(target)
-
-
-def _close(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    with contextlib.suppress(OSError):
-        sock.close()
+        self.keep(inner, server)
+        self.spawn(forward, server, inner)
+        forward(inner, server)

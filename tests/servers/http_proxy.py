@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
-from tests.servers.authority import forward
+from tests.servers.acceptor import Acceptor, forward
 
 MAX_HEAD_BYTES = 65536
 
 
-class HttpProxy:
+class HttpProxy(Acceptor):
     """The proxy, as a context manager.
 
     Args:
@@ -35,13 +32,10 @@ class HttpProxy:
         authorization: str | None = None,
         refused: tuple[str, ...] = (),
     ) -> None:
+        super().__init__()
         self._ports = ports
         self._authorization = authorization
         self._refused = refused
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
-        self.port: int = self._listener.getsockname()[1]
         self.asked: list[str] = []
         self.heads: list[str] = []
 
@@ -50,38 +44,7 @@ class HttpProxy:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> Self:
-        self._spawn(self._accept)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join(5)
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-
-    def _spawn(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._sockets.append(client)
-            self._spawn(self._serve, client)
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         """Serve one connection: one tunnel, or one request that closes it."""
         with contextlib.suppress(OSError):
             head, rest = self._head(client)
@@ -117,7 +80,7 @@ class HttpProxy:
         else:
             server = socket.create_connection(("127.0.0.1", self._ports[host]), timeout=10)
             server.settimeout(None)
-            self._sockets.append(server)
+            self.keep(server)
             if tunnels:
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
@@ -127,7 +90,7 @@ class HttpProxy:
                 lines = [f"{method} {path} {version}", *kept, "Connection: close", "", ""]
                 server.sendall("\r\n".join(lines).encode("latin-1"))
             server.sendall(rest)
-            self._spawn(forward, server, client)
+            self.spawn(forward, server, client)
             forward(client, server)
 
 
