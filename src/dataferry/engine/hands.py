@@ -22,6 +22,7 @@ from dataferry.engine.course import Course
 from dataferry.engine.pump import BUFFER_BYTES, Meter, paced, pump
 from dataferry.engine.spool import Spool
 from dataferry.mechanisms.base import ByteStream, PartWrite
+from dataferry.mechanisms.checksum import crc64nvme
 
 T = TypeVar("T")
 
@@ -141,8 +142,6 @@ class Hands:
         Raises:
             ShortBodyError: The stream ended early.
         """
-        from awscrt.checksums import crc64nvme
-
         meter, total, left = self.meter, 0, length_bytes
         bandwidth = self.course.bandwidth
         while left:

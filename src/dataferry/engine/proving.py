@@ -12,6 +12,7 @@ from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.etags import md5_of
 from dataferry.engine.verification import compare_with_source
 from dataferry.mechanisms.base import PartWrite
+from dataferry.mechanisms.checksum import crc64nvme
 
 
 class ProvedBody:
@@ -28,8 +29,6 @@ class ProvedBody:
     def __init__(
         self, body: PartWrite, source: ObjectInfo, length_bytes: int, *, wants_md5: bool, trusts_etag: bool
     ) -> None:
-        from awscrt.checksums import crc64nvme
-
         self._body = body
         self._source = source
         self._left = length_bytes

@@ -17,6 +17,7 @@ from typing import Self
 from dataferry.domain.errors import ConfigError, IntegrityError, NoSpaceError, TooLargeError
 from dataferry.domain.objects import ObjectInfo
 from dataferry.engine.transfer import EngineLimits
+from dataferry.mechanisms.checksum import crc64nvme
 
 # Below this no file is made.
 MEMORY_BYTES = 1024 * 1024
@@ -80,8 +81,6 @@ class Spool:
     """
 
     def __init__(self, directory: str | None) -> None:
-        from awscrt.checksums import crc64nvme
-
         self.size_bytes = 0
         self.crc64nvme = 0
         self._sum = crc64nvme
@@ -134,8 +133,6 @@ class HeldStream:
     """What a spool holds, as a stream of a source; its last byte comes only if all are as they went in."""
 
     def __init__(self, spool: Spool, info: ObjectInfo) -> None:
-        from awscrt.checksums import crc64nvme
-
         self._spool = spool
         self._info = info
         self._sum = crc64nvme

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from dataferry.domain.errors import IntegrityError
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
+from dataferry.mechanisms.checksum import followed_by
 
 # A pattern, since small objects are looked at several times each.
 _MD5 = re.compile("[0-9a-fA-F]{32}")
@@ -15,13 +16,11 @@ _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 def combined_crc64nvme(parts: Iterable[PartReceipt]) -> int | None:
     """Return the CRC-64/NVME of the whole from those of its parts, in order; None if one is not known."""
-    from awscrt.checksums import combine_crc64nvme
-
     combined = 0
     for part in parts:
         if part.crc64nvme is None:
             return None
-        combined = combine_crc64nvme(combined, part.crc64nvme, part.size_bytes)
+        combined = followed_by(combined, part.crc64nvme, part.size_bytes)
     return combined
 
 

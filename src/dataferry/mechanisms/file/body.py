@@ -73,7 +73,7 @@ class _Body:
         self._sent = 0
         self._crc = 0
         self._aborted = False
-        self._checksum = crc64nvme()
+        self._checksum = crc64nvme
 
     def send(self, data: memoryview) -> None:
         """Write the next bytes.

@@ -213,7 +213,7 @@ class HttpPartWrite:
         self._sent = 0
         self._crc = 0
         self._begun = False
-        self._checksum = crc64nvme()
+        self._checksum = crc64nvme
 
     def send(self, data: memoryview) -> None:
         """Send the next bytes."""

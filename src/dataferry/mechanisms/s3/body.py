@@ -68,7 +68,7 @@ class S3PartWrite:
         self._crc = 0
         self._begun = False
         self._held: list[bytes] | None = [] if client.place.payload_signing else None
-        self._checksum = crc64nvme()
+        self._checksum = crc64nvme
 
     def send(self, data: memoryview) -> None:
         """Send the next bytes."""
