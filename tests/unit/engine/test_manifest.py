@@ -11,7 +11,13 @@ import pytest
 from awscrt.checksums import crc64nvme
 from tests.unit.engine.attempts import LIMITS, ONE, PART, Rig, content, times
 
-from dataferry.domain.errors import AccessDeniedError, AddressError, ConflictError, ThrottledError
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    AddressError,
+    ConflictError,
+    FencedError,
+    ThrottledError,
+)
 from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import Overwrite
 
@@ -136,6 +142,30 @@ def test_an_object_that_came_meanwhile_is_not_overwritten_by_the_manifest() -> N
     with pytest.raises(ConflictError):
         rig.go(manifest=True)
     assert rig.sink.objects[KEY] == b"x"
+
+
+def test_an_object_that_becomes_the_manifest_by_the_sinks_names_is_refused_before_it_moves() -> None:
+    """Its own name is another: only its key at the destination is the manifest's."""
+    rig = Rig({"Objects.jsonl": b"x"})
+    rig.sink.folds_case = True
+
+    with pytest.raises(ConflictError, match="leave it out"):
+        rig.go(manifest=True)
+    assert rig.sink.objects == {}
+
+
+def test_a_fenced_attempt_writes_no_manifest() -> None:
+    """A newer attempt began once the last object was written down: it is its own to write (rule 6)."""
+    rig = Rig({"a": b"a"})
+
+    def fault(operation: str, _key: str, _number: int) -> None:
+        if operation == "finish committed":
+            rig.ledger.begin("t")
+
+    rig.ledger.fault = fault
+    with pytest.raises(FencedError):
+        rig.go(manifest=True, limits=ONE)
+    assert set(rig.sink.objects) == {"in/a"}
 
 
 def test_keys_are_checked_together_with_the_manifests() -> None:
