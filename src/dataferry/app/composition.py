@@ -54,6 +54,7 @@ from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.sweep import Sweep
 from dataferry.mechanisms.registry import Registry
+from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.store import Store
@@ -89,7 +90,6 @@ def flow_policy(settings: Settings) -> FlowPolicy:
     engine = settings.engine
     return FlowPolicy(
         prepare_wait_s=engine.prepare_wait_s,
-        grant_ttl_s=engine.grant_ttl_s,
         run_retries=engine.flow_retries,
         sweep_interval_s=engine.sweep_interval_s,
         bandwidth=total_bandwidth(settings),
@@ -163,18 +163,9 @@ class Service:
         self._open.callback(store.close)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
-        door = GatewayDoor(
-            base_url=base_url(settings, port), may_be_plain=settings.server.may_serve_plain_http
-        )
-        preparations = Preparations(resolver, Grants(resolver, door, ttl_s=policy.grant_ttl_s), network)
-        self._preparations = preparations
+        self._preparations = preparations = Preparations(resolver, _grants(settings, port, resolver), network)
         self._open.callback(preparations.close)
-        client = HttpControlPlaneClient(
-            network,
-            data_plane_id=settings.server.dataplane_id,
-            endpoint=_endpoint(settings, port),
-            profiles=lambda: registry.profile_names,
-        )
+        client = _client(settings, port, network, registry)
         self._open.callback(client.close)
         shared = Shared(
             store=store,
@@ -291,9 +282,20 @@ def base_url(settings: Settings, port: int) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _endpoint(settings: Settings, port: int) -> str:
-    """The base of the signaling API as control planes are told it."""
-    return base_url(settings, port) + settings.server.signaling_path
+def _client(settings: Settings, port: int, network: Network, registry: Registry) -> HttpControlPlaneClient:
+    """What tells control planes: of flows, and of this plane by the base of its signaling API."""
+    return HttpControlPlaneClient(
+        network,
+        data_plane_id=settings.server.dataplane_id,
+        endpoint=base_url(settings, port) + settings.server.signaling_path,
+        profiles=lambda: registry.profile_names,
+    )
+
+
+def _grants(settings: Settings, port: int, resolver: Resolver) -> Grants:
+    """What hands out addresses, those of the gateway included."""
+    door = GatewayDoor(base_url=base_url(settings, port), may_be_plain=settings.server.may_serve_plain_http)
+    return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
 
 
 def _anonymous(given: Configured) -> str | None:

@@ -27,11 +27,6 @@ class Verify(StrEnum):
     BEST = "best"  # the best that the pair can give without moving bytes again
     READBACK = "readback"  # what was written is read from the destination and compared
 
-    @classmethod
-    def strictest(cls, *asked: Verify) -> Verify:
-        """Return what satisfies all who ask: a message may ask for more than the settings, never for less."""
-        return cls.READBACK if cls.READBACK in asked else cls.BEST
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:

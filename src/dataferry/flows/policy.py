@@ -30,7 +30,6 @@ class FlowPolicy:
         duplicate_wait_s: How long a repeated message waits for the first one that is still in flight.
         stop_wait_s: How long suspend and pause wait until no byte moves; sockets are shut, so it is quick.
         terminate_wait_s: As above for terminate, which promises less: clean-up is a task of its own.
-        grant_ttl_s: How long a granted address is good for, where the mechanism can bound it.
         run_retries: How often a whole attempt that failed for a passing reason is tried again.
         run_backoff: Between those tries: 5 tries make about ten minutes.
         callback_backoff: Between tries of a callback.
@@ -49,7 +48,6 @@ class FlowPolicy:
     duplicate_wait_s: float = 30.0
     stop_wait_s: float = 10.0
     terminate_wait_s: float = 1.0
-    grant_ttl_s: int = 3600
     run_retries: int = 5
     run_backoff: Backoff = field(default_factory=lambda: Backoff(first_s=20.0, most_s=300.0))
     callback_backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, most_s=60.0))
