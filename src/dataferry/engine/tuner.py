@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 # What an object is worth beside its bytes: the time of its requests, in bytes that could flow meanwhile.
 OBJECT_WORTH_BYTES = 256 * 1024
+# Some of many small objects fail on any bad line, with fewer workers as often: only more than these tell.
+FAILED_SHARE = 0.1
 # Of what more workers could bring at best, the part that they must bring to be kept.
 GAIN_UP = 0.25
 # Fewer workers must bring this much, and then they also cost less.
@@ -104,7 +106,7 @@ def tuned(tuning: Tuning, seen: Observation) -> tuple[Tuning, str | None]:
     Returns:
         The next state, and one sentence why, if the number of workers is another.
     """
-    if seen.throttled or seen.failed >= max(2, tuning.active // 2):
+    if seen.throttled or seen.failed >= max(2, tuning.active // 2, seen.objects * FAILED_SHARE):
         return _slower(tuning, seen)
     if seen.busy < BUSY:
         return tuning, None

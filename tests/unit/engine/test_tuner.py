@@ -160,6 +160,14 @@ def test_many_failures_count_as_too_many_workers() -> None:
     assert reason == "8 workers instead of 16: 9 requests failed"
 
 
+@pytest.mark.parametrize(("failed", "slower"), [(29, False), (30, True)])
+def test_some_failures_of_many_objects_are_no_reason_for_fewer_workers(failed: int, *, slower: bool) -> None:
+    """On a bad line as many fail with one worker: it is their share that tells."""
+    seen = Observation(seconds=1, bytes=MIB, objects=300, failed=failed)
+    after, _ = tuned(Tuning(most=8, active=8), seen)
+    assert (after.active < 8) == slower
+
+
 def test_a_number_that_was_not_borne_is_taken_back() -> None:
     """Throttled while more were tried, it goes back to what was borne, not below."""
     trying = Tuning(most=MOST, active=16, before=12, before_rate=1e6, careful=True)
