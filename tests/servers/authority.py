@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from tests.servers.acceptor import Acceptor, forward, shut
 
@@ -49,6 +50,14 @@ class Authority:
         self.ca_file = directory / "authority.pem"
         certificate = builder.sign(self._key, hashes.SHA256())
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self._certificate = certificate
+
+    def java_trust_store(self) -> Path:
+        """Write its own certificate as a JVM wants it: PKCS #12, with nothing secret in it."""
+        path = self._directory / "authority.p12"
+        trusted = [pkcs12.PKCS12Certificate(self._certificate, b"authority")]
+        path.write_bytes(pkcs12.serialize_java_truststore(trusted, serialization.NoEncryption()))
+        return path
 
     def certificate(self, *names: str) -> Path:
         """Write a key and a certificate for some names, ``*.example`` among them, into one file."""

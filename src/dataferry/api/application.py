@@ -11,6 +11,7 @@ from dataferry.api.access import AccessLog
 from dataferry.api.admission import Admission
 from dataferry.api.bodies import JsonBodies
 from dataferry.api.gateway import routes as gateway
+from dataferry.api.gateway import tokens
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.services import Services
@@ -70,4 +71,5 @@ def create_application(services: Services) -> FastAPI:
     application.include_router(signaling.registrations, prefix=services.signaling_path)
     application.include_router(management.router, prefix="/management")
     application.include_router(gateway.router)
+    application.include_router(tokens.router)
     return application

@@ -14,6 +14,7 @@ from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.store.store import Store
@@ -27,6 +28,7 @@ class Services:
         signaling: The control planes' verbs.
         management: The operators' verbs.
         gateway: Who may have which data.
+        renewals: New tokens for it.
         catalogue: Locations, datasets, landing zones and control planes.
         registry: The mechanisms.
         store: For readiness, and for what needs no use case: a row of the outbox.
@@ -52,6 +54,7 @@ class Services:
     signaling: Signaling
     management: Management
     gateway: GatewayAccess
+    renewals: TokenRenewals
     catalogue: Catalogue
     registry: Registry
     store: Store

@@ -11,6 +11,7 @@ from dataferry.app.section import Bandwidth, LocationName, Name, Section, Window
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
 from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
+from dataferry.secrets.did import MAX_DID_CHARS, is_web_did
 
 _FOR = (
     "Control planes that it is there for, patterns of their ids with `*`; for others it is as if it did not"
@@ -22,6 +23,40 @@ class ParticipantSettings(Section):
     """``[[participants]]``: a participant whose data this plane moves."""
 
     id: Name = Field(description="Id of the participant context, as control planes name it.")
+    did: str | None = Field(
+        default=None,
+        max_length=MAX_DID_CHARS,
+        description="Its DID, `did:web:...`. With it, addresses of the gateway for partners that have one too"
+        " carry a token that is short-lived and renewed (Token Renewal). None: a token for the flow's life.",
+    )
+    signing_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Private key of its DID document in PEM (P-256, P-384, Ed25519 or RSA), by which this"
+        " plane renews tokens at partners: a value, `env:NAME` or `file:PATH`. None: it renews none.",
+    )
+    kid: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_DID_CHARS,
+        description="What the DID document calls that key, `#key-1` or in full; needed with `signing_key`."
+        " None: there is no key.",
+    )
+
+    @field_validator("did")
+    @classmethod
+    def _did(cls, value: str | None) -> str | None:
+        if value is not None and not is_web_did(value):
+            raise ValueError("must be did:web:HOST, with %3A before a port")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.signing_key is None) != (self.kid is None):
+            raise ValueError("`signing_key` and `kid` need each other")
+        if self.signing_key is not None and self.did is None:
+            raise ValueError("`signing_key` needs `did`")
+        return self
 
 
 class ControlPlaneSettings(Section):
@@ -245,6 +280,12 @@ class LandingZoneSettings(Section):
         description="Whether flows that this side fetches write `objects.jsonl` there: what has arrived, and"
         " how it is proved. `sink` must then be a prefix or directory. Off: nothing is written that was not"
         " sent.",
+    )
+    require_token_renewal: bool = Field(
+        default=False,
+        description="Whether `started` is refused when its address brings a token that can't be renewed"
+        " (Token Renewal), where the mechanism knows renewal (`http`). A key of the landing zone, as that may"
+        " be of some profiles or datasets only. Off: the profile leaves renewal open.",
     )
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -28,18 +28,21 @@ from dataferry.app.wiring import (
     key_file,
     landing_zones,
     network_of,
+    participants,
     proxy_password,
     total_bandwidth,
 )
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import ConfigError, InputError
 from dataferry.domain.location import ControlPlane
+from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
+from dataferry.flows.identities import Identities
 from dataferry.flows.journal import Journal
 from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
@@ -47,12 +50,14 @@ from dataferry.flows.outbox import OutboxSender
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
+from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retention import Retention
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.sweep import Sweep
+from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
@@ -163,16 +168,25 @@ class Service:
         self._open.callback(store.close)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
-        self._preparations = preparations = Preparations(resolver, _grants(settings, port, resolver), network)
+        ours = {participant.id: participant for participant in participants(settings)}
+        self.secrets.add(*(participant.signing_key for participant in ours.values()))
+        identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
+        self._open.callback(identities.close)
+        lifetime_s = settings.server.access_token_ttl_s
+        grants = _grants(settings, port, resolver, ours)
+        self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry)
         self._open.callback(client.close)
+        renewals = Renewals(store, network, ours, clock, may_be_plain=settings.server.may_ask_plain_http)
+        self._open.callback(renewals.close)
         shared = Shared(
             store=store,
             catalogue=catalogue,
             resolver=resolver,
             preparations=preparations,
             network=network,
+            renewals=renewals,
             schedule=RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff),
             bandwidths=Bandwidths(clock),
             policy=policy,
@@ -196,7 +210,8 @@ class Service:
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
-                gateway=GatewayAccess(store, resolver),
+                gateway=GatewayAccess(store, resolver, clock),
+                renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,
                 registry=registry,
                 store=store,
@@ -292,9 +307,14 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
     )
 
 
-def _grants(settings: Settings, port: int, resolver: Resolver) -> Grants:
+def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str, Participant]) -> Grants:
     """What hands out addresses, those of the gateway included."""
-    door = GatewayDoor(base_url=base_url(settings, port), may_be_plain=settings.server.may_serve_plain_http)
+    door = GatewayDoor(
+        base_url=base_url(settings, port),
+        may_be_plain=settings.server.may_serve_plain_http,
+        participants=ours,
+        token_lifetime_s=settings.server.access_token_ttl_s,
+    )
     return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
 
 

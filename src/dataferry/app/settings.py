@@ -87,8 +87,8 @@ class ServerSettings(Section):
     allow_http_on_loopback: bool = Field(
         default=False,
         description="Whether the gateway may hand out tokens for plain http while this plane listens on"
-        " loopback and has no `public_url`: for development. Elsewhere addresses are https, as the profile"
-        " wants it.",
+        " loopback and has no `public_url`, and whether DID documents and refresh endpoints on this machine"
+        " are asked by plain http: for development. Elsewhere they are https, as the profiles want it.",
     )
     gateway_threads: int = Field(
         default=32,
@@ -96,6 +96,13 @@ class ServerSettings(Section):
         le=1024,
         description="Pieces of `/data` that are read from their stores at once; further ones wait. Each"
         " takes a thread and a quarter of a MiB, and no thread while it is sent.",
+    )
+    access_token_ttl_s: int = Field(
+        default=300,
+        ge=1,
+        le=86_400,
+        description="How long an access token of the gateway is good for, seconds, where it can be renewed"
+        " (`participants.did`). Five minutes: what got into a log or a proxy is soon worth nothing.",
     )
 
     @field_validator("public_url")
@@ -125,9 +132,14 @@ class ServerSettings(Section):
             return False
 
     @property
+    def may_ask_plain_http(self) -> bool:
+        """True if this machine may be asked without TLS."""
+        return self.allow_http_on_loopback and self.is_loopback
+
+    @property
     def may_serve_plain_http(self) -> bool:
         """True if tokens may travel without TLS: nobody but this machine can see them."""
-        return self.allow_http_on_loopback and self.is_loopback and self.public_url is None
+        return self.may_ask_plain_http and self.public_url is None
 
 
 class StoreSettings(Section):

@@ -7,16 +7,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from dataferry.app.catalogue import ControlPlaneSettings
+from dataferry.app.catalogue import ControlPlaneSettings, ParticipantSettings
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.domain.participant import Participant
 from dataferry.domain.schedule import Schedule
 from dataferry.engine.transfer import EngineLimits
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
 from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
+from dataferry.secrets.client_tokens import Signer
+from dataferry.secrets.did import absolute
 from dataferry.secrets.references import resolve
 
 SQLITE = "sqlite:///"
@@ -183,6 +186,7 @@ def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
             prepare_wait_s=zone.prepare_wait_s,
             bandwidth_bytes_per_s=zone.bandwidth_bytes_per_s,
             manifest=zone.manifest,
+            require_token_renewal=zone.require_token_renewal,
             control_planes=zone.control_planes,
         )
         for zone in settings.landing_zones
@@ -224,6 +228,28 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
         metadata_location=plane.metadata_location,
         participant_context_id=plane.participant_context_id,
     )
+
+
+def participants(settings: Settings) -> tuple[Participant, ...]:
+    """Configured participants, with their keys resolved.
+
+    Raises:
+        ConfigError: A reference leads nowhere, or to no key that can sign.
+    """
+    return tuple(_participant(participant) for participant in settings.participants)
+
+
+def _participant(settings: ParticipantSettings) -> Participant:
+    where = f"participants {settings.id!r}: signing_key"
+    key: str | None = _resolved(settings.signing_key, where)
+    if key is None or settings.did is None or settings.kid is None:
+        return Participant(id=settings.id, did=settings.did)
+    kid = absolute(settings.did, settings.kid)
+    try:
+        Signer(settings.did, kid, key)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}") from None
+    return Participant(id=settings.id, did=settings.did, signing_key=key, kid=kid)
 
 
 def api_keys(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -56,6 +56,7 @@ class PlaneProcess:
         directory: For its configuration, database, key and log; made if missing.
         settings: Sections of ``dataferry.toml``; ``server``, ``store`` and ``auth`` are completed.
         environment: Variables that it gets beside ``PATH`` and ``HOME``.
+        port: Where it listens; None takes a free one.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class PlaneProcess:
         settings: Mapping[str, Any],
         *,
         environment: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
         self.name = name
         self.directory = directory
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         self.api_key = secrets.token_urlsafe(24)
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "dataferry.toml"

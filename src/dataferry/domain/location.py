@@ -95,6 +95,7 @@ class LandingZone:
         prepare_wait_s: As of a dataset.
         bandwidth_bytes_per_s: As of a dataset.
         manifest: Have the flows that it receives write what has arrived, where this side moves the bytes.
+        require_token_renewal: Refuse addresses whose token can't be renewed, where that is known.
         control_planes: As of a dataset.
     """
 
@@ -107,6 +108,7 @@ class LandingZone:
     prepare_wait_s: float | None = None
     bandwidth_bytes_per_s: int | None = None
     manifest: bool = False
+    require_token_renewal: bool = False
     control_planes: tuple[str, ...] = ()
 
 

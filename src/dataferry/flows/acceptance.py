@@ -16,6 +16,7 @@ from dataferry.domain.errors import DataFerryError, DuplicateProcessError, Input
 from dataferry.domain.execution import Executor
 from dataferry.domain.location import ControlPlane, Retries
 from dataferry.domain.profile import Direction
+from dataferry.flows import gateway_tokens
 from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Own
@@ -162,6 +163,7 @@ class Acceptance:
             )
             named = replace(flow, data_flow_id=str(uuid4())) if taken else flow
             tx.flows.insert(named)
+            gateway_tokens.record(tx, named, self._shared.clock.now())
             verb = "prepare" if flow.role is Role.CONSUMER else "start"
             tx.events.add(
                 flow.id, flow.state.value, why_later or f"{verb} was accepted", actor=flow.control_plane_id

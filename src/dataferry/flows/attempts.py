@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from dataferry.engine.bandwidth import Bandwidth, WindowClosedError, refuse_clos
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
+from dataferry.flows import gateway_tokens
 from dataferry.flows.observing import FlowObserver, ProgressWriter
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Ends, Place
@@ -39,6 +41,7 @@ from dataferry.flows.retries import Destinations
 from dataferry.flows.shared import Shared
 from dataferry.flows.transfer_options import AskedOptions, TransferOptions, least, located
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
+from dataferry.mechanisms.base import Endpoint, RenewableEndpoints
 from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
 
@@ -192,7 +195,7 @@ class Attempts:
         """Do what prepare or start left for later."""
         prepared = self._shared.preparations.run(flow)
         self._shared.schedule.forget(flow.id)
-        self._record(flow, lambda tx, row: _ready(tx, row, prepared))
+        self._record(flow, lambda tx, row: _ready(tx, row, prepared, self._shared.clock.now()))
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""
@@ -211,7 +214,7 @@ class Attempts:
         sink_place = _known(ends.sink, flow, "where the data goes")
         shared = self._shared
         options = self._options(flow, ends)
-        source = source_place.mechanism.open_source(source_place.endpoint, shared.network)
+        source = source_place.mechanism.open_source(self._renewing(flow, source_place), shared.network)
         try:
             sink = sink_place.mechanism.open_sink(sink_place.endpoint, shared.network)
             try:
@@ -238,6 +241,14 @@ class Attempts:
                 sink.close()
         finally:
             source.close()
+
+    def _renewing(self, flow: DataFlow, place: Place) -> Endpoint:
+        """Return where the data is, with tokens that are renewed if its address says how."""
+        from_address = place.location is None and flow.role is Role.CONSUMER
+        tokens = self._shared.renewals.of(flow) if from_address else None
+        if tokens is None or not isinstance(place.mechanism, RenewableEndpoints):
+            return place.endpoint
+        return place.mechanism.with_tokens(place.endpoint, tokens)
 
     def _options(self, flow: DataFlow, ends: Ends) -> TransferOptions:
         """How a flow's bytes are to move: as configured, within that as its message asks."""
@@ -295,7 +306,7 @@ class Attempts:
             self._shared.store.ledger.abandon_all(str(flow_id))
 
 
-def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:
+def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared, now: datetime) -> DataFlow:
     """Asynchronous preparation is done: the state, the address and the callback, in one transaction.
 
     Source: Data Plane Signaling, "Asynchronous Transitions".
@@ -308,6 +319,7 @@ def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared) -> DataFlow:
         error_kind=None,
     )
     after = replace(after, run=Run.QUEUED if wants_run(after) else Run.IDLE)
+    gateway_tokens.record(tx, after, now)
     tx.outbox.add(
         after, "prepared" if consumer else "started", with_address=after.outgoing_address is not None
     )

@@ -1,19 +1,21 @@
 """What the gateway may serve: a pull's data, to who shows the token of its flow, while the flow is STARTED.
 
-The token stands in the address that was handed out, sealed in the flow's row, and nowhere else: so it is
-worth nothing while the flow is suspended, and ends with it. A resume hands out the same one again: not every
-control plane brings the consumer the address of a resume's answer.
+A token is worth nothing while the flow is suspended, and ends with it. Between participants that have DIDs it
+is short-lived and renewed (``gateway_tokens``, ``token_renewal``). Else it stands in the address that was
+handed out, sealed in the flow's row, and nowhere else, for the flow's life: a resume hands out the same one
+again, as not every control plane brings the consumer the address of a resume's answer.
 """
 
 from __future__ import annotations
 
 import hmac
-import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from dataferry.domain.address import DataAddress
+from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import FINAL_STATES, DataFlow, Role, State
 from dataferry.domain.errors import (
     ConfigError,
@@ -23,15 +25,18 @@ from dataferry.domain.errors import (
     UnauthorizedError,
     UnsupportedError,
 )
+from dataferry.domain.participant import Participant
 from dataferry.domain.profile import Direction
 from dataferry.engine.selection import Selection
+from dataferry.flows import gateway_tokens
 from dataferry.flows.resolution import Place, Resolver
 from dataferry.flows.transfer_options import AskedOptions
 from dataferry.mechanisms.base import GatewayAddresses
+from dataferry.secrets.did import is_web_did
 from dataferry.store.store import Store
 
-TOKEN_BYTES = 32
 DATA_PATH = "/data"
+TOKEN_PATH = "/token"  # noqa: S105 - a path
 # Within this time of a suspend or an end no byte flows any more; each look is one short read of the store.
 LOOK_INTERVAL_S = 0.25
 
@@ -43,13 +48,17 @@ class GatewayDoor:
     Attributes:
         base_url: As control planes and their partners reach this plane, without a last slash.
         may_be_plain: Whether tokens may travel over plain http: for development on loopback.
+        participants: Ours, by their context: whose tokens are short-lived.
+        token_lifetime_s: How long those are good for.
     """
 
     base_url: str
     may_be_plain: bool = False
+    participants: Mapping[str, Participant] = field(default_factory=dict)
+    token_lifetime_s: int = 300
 
     def address(self, flow: DataFlow, place: Place, resolver: Resolver) -> DataAddress:
-        """Return the address of a flow's data, with a token of its own; the same one for the flow's life.
+        """Return the address of a flow's data: with a fresh token to be renewed, else with the flow's own.
 
         Raises:
             UnsupportedError: The profile's mechanism has no use for a gateway, or data is to be received.
@@ -63,12 +72,25 @@ class GatewayDoor:
                 "the gateway would hand out tokens for plain http: set server.public_url to the https URL"
                 " that leads here, or, for development on loopback, server.allow_http_on_loopback"
             )
-        return mechanism.gateway_address(
+        renews = self._renews(flow)
+        url = f"{self.base_url}{DATA_PATH}/{flow.id}"
+        kept = None if renews or gateway_tokens.is_renewable(flow.outgoing_address) else _token(flow)
+        address = mechanism.gateway_address(
             profile,
-            url=f"{self.base_url}{DATA_PATH}/{flow.id}",
-            token=_token(flow) or secrets.token_urlsafe(TOKEN_BYTES),
+            url=url,
+            token=kept or gateway_tokens.new_token(),
             is_single=place.endpoint.is_single,
         )
+        if not renews:
+            return address
+        return gateway_tokens.renewable(
+            address, endpoint=f"{url}{TOKEN_PATH}", lifetime_s=self.token_lifetime_s
+        )
+
+    def _renews(self, flow: DataFlow) -> bool:
+        """Return whether both sides can prove who they are: else nobody could renew a token."""
+        us = self.participants.get(flow.participant_context_id)
+        return us is not None and us.did is not None and is_web_did(flow.counter_party_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +105,6 @@ class Served:
 
     flow_id: UUID
     place: Place
-    token: str = field(repr=False)
     selection: Selection = field(default_factory=Selection)
 
 
@@ -93,11 +114,13 @@ class GatewayAccess:
     Args:
         store: Has the flows.
         resolver: Finds their places.
+        clock: Time.
     """
 
-    def __init__(self, store: Store, resolver: Resolver) -> None:
+    def __init__(self, store: Store, resolver: Resolver, clock: Clock) -> None:
         self._store = store
         self._resolver = resolver
+        self._clock = clock
 
     def open(self, flow_id: str, token: str | None) -> Served:
         """Let somebody in who shows the flow's token.
@@ -115,29 +138,35 @@ class GatewayAccess:
         return Served(
             flow_id=flow.id,
             place=ends.source,
-            token=token or "",
             selection=AskedOptions.of(flow.metadata).selection,
         )
 
     def _flow(self, flow_id: str, token: str | None) -> DataFlow:
         refused = UnauthorizedError("send the bearer token of this flow's data address")
+        now = self._clock.now()
+        pair = None
         try:
             number = UUID(flow_id)
             if str(number) != flow_id:
                 raise refused  # one flow has one address: requests are counted by it
             with self._store.snapshot() as tx:
                 flow = tx.flows.get(number)
+                pairs = tx.gateway_tokens.of(flow.id)
         except (ValueError, NotFoundError):
             raise refused from None
-        expected = _token(flow)
-        if token is None or expected is None or not _is_same(token, expected):
+        if token is None:
             raise refused
-        if flow.state in FINAL_STATES:
-            raise GoneError(f"the transfer is over: {flow.state.value}")
-        if flow.state is not State.STARTED or flow.role is not Role.PROVIDER:
-            raise ForbiddenError(
-                f"the transfer is {flow.state.value}: its data is served while it is STARTED"
-            )
+        if gateway_tokens.is_renewable(flow.outgoing_address):
+            pair = gateway_tokens.by_access_token(pairs, token, now)
+            is_good = pair is not None
+        else:
+            is_good = _is_same(token, _token(flow))
+        if not is_good:
+            raise refused
+        refuse_closed(flow)
+        if pair is not None and not pair.is_used:
+            with self._store.transaction() as tx:
+                gateway_tokens.use(tx, pair, now)
         return flow
 
     def watch(self, served: Served) -> Watch:
@@ -145,12 +174,26 @@ class GatewayAccess:
         return Watch(self, served)
 
     def check(self, served: Served) -> None:
-        """Return if the same token would still be let in.
+        """Return if the flow's data is still served; a token that was good when it was shown need not be.
 
         Raises:
-            UnauthorizedError, ForbiddenError, GoneError: It would not.
+            ForbiddenError, GoneError: It is not.
         """
-        self._flow(str(served.flow_id), served.token)
+        with self._store.snapshot() as tx:
+            refuse_closed(tx.flows.get(served.flow_id))
+
+
+def refuse_closed(flow: DataFlow) -> None:
+    """Return if a flow's data is served now.
+
+    Raises:
+        ForbiddenError: The flow is not STARTED now.
+        GoneError: It is over.
+    """
+    if flow.state in FINAL_STATES:
+        raise GoneError(f"the transfer is over: {flow.state.value}")
+    if flow.state is not State.STARTED or flow.role is not Role.PROVIDER:
+        raise ForbiddenError(f"the transfer is {flow.state.value}: its data is served while it is STARTED")
 
 
 class Watch:
@@ -184,6 +227,8 @@ def _token(flow: DataFlow) -> str | None:
     return None if flow.outgoing_address is None else flow.outgoing_address.get("authorization")
 
 
-def _is_same(one: str, other: str) -> bool:
+def _is_same(one: str, other: str | None) -> bool:
     """Compare without telling by the time how much agrees."""
+    if other is None:
+        return False
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

@@ -20,7 +20,7 @@ from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.messages import FlowRequest
-from dataferry.mechanisms.base import Endpoint, GatewayAddresses, Mechanism
+from dataferry.mechanisms.base import Endpoint, GatewayAddresses, Mechanism, RenewableEndpoints
 from dataferry.mechanisms.registry import Registry
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -278,6 +278,18 @@ class Resolver:
             return self._zone(plane_id, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
+
+    def wants_renewal(self, flow: DataFlow) -> bool:
+        """Return whether the flow's landing zone takes only addresses whose token can be renewed."""
+        if flow.role is Role.PROVIDER or not isinstance(
+            self._registry.get(flow.mechanism), RenewableEndpoints
+        ):
+            return False
+        try:
+            zone = self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id)
+        except NotFoundError:
+            return False
+        return zone.require_token_renewal
 
     def _manifest(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone wants a manifest now; no if it is gone."""

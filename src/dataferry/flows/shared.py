@@ -9,6 +9,7 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
+from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.net.connections import Network
@@ -25,6 +26,7 @@ class Shared:
         resolver: Finds places.
         preparations: Does what prepare and start need to find out.
         network: How stores are reached.
+        renewals: How tokens of addresses are renewed.
         schedule: When failed attempts are tried again.
         bandwidths: What transfers share.
         policy: Bounds.
@@ -36,6 +38,7 @@ class Shared:
     resolver: Resolver
     preparations: Preparations
     network: Network
+    renewals: Renewals
     schedule: RetrySchedule
     bandwidths: Bandwidths
     policy: FlowPolicy

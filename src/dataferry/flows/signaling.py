@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, State
-from dataferry.domain.errors import ConflictError, TransitionError
+from dataferry.domain.errors import AddressError, ConflictError, TransitionError
 from dataferry.domain.execution import Executor
+from dataferry.flows import gateway_tokens
 from dataferry.flows.acceptance import Acceptance, first_answer
 from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.shared import Shared
@@ -77,9 +78,18 @@ class Signaling:
         return self._answer(self._changed(caller, any_id, decide))
 
     def _check_address(self, flow: DataFlow, address: DataAddress | None) -> None:
-        """Refuse a malformed address before anything is written."""
-        if address is not None:
-            self._shared.resolver.at_address(flow.profile, address)
+        """Refuse an address that is malformed, or not what the landing zone takes.
+
+        Source: Data Plane Signaling, "HTTP Transfer Profile", section "Token Renewal": it may be there.
+        """
+        if address is None:
+            return
+        self._shared.resolver.at_address(flow.profile, address)
+        if self._shared.resolver.wants_renewal(flow) and self._shared.renewals.offer(address) is None:
+            raise AddressError(
+                "this landing zone takes only addresses whose token can be renewed: refreshToken,"
+                " expiresIn in seconds, and an https refreshEndpoint"
+            )
 
     @staticmethod
     def _with_address(tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:
@@ -135,6 +145,7 @@ class Signaling:
                 incoming_address=address or flow.incoming_address,
                 outgoing_address=fresh or flow.outgoing_address,
             )
+            gateway_tokens.record(tx, known, self._shared.clock.now())
             if flow.state in SATISFIED[Event.RESUME]:
                 again = _queued_if_it_should_run(known)
                 return flow if again == flow else again

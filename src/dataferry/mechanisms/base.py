@@ -444,6 +444,35 @@ class GatewayAddresses(Protocol):
         ...
 
 
+class AccessTokens(Protocol):
+    """The bearer token of an endpoint, while somebody renews it. Any thread."""
+
+    def current(self) -> str:
+        """Return a token that is good now.
+
+        Raises:
+            DataFerryError: There is none.
+        """
+        ...
+
+    def after(self, refused: str) -> str:
+        """Return the token that follows one that was refused; ask once, and take a second refusal as it is.
+
+        Raises:
+            DataFerryError: There is none.
+        """
+        ...
+
+
+@runtime_checkable
+class RenewableEndpoints(Protocol):
+    """A mechanism whose endpoints may take another token for each request than their address brought."""
+
+    def with_tokens(self, endpoint: Endpoint, tokens: AccessTokens) -> Endpoint:
+        """Return the endpoint with the tokens that requests to it carry, and nobody else gets."""
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 

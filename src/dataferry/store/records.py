@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -91,3 +91,42 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     participant_context_id: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPair:
+    """An access token of the gateway with the refresh token beside it; of both only digests are kept.
+
+    Attributes:
+        number: Its place among those of its flow, from 1.
+        chain: The number of the first pair of its line: each address that is handed out begins one.
+        refresh_digest: None once a later pair of its line was used: then it renews nothing any more.
+        expires_at: When the access token ends.
+        is_used: Whether either was ever shown.
+    """
+
+    flow_id: UUID
+    number: int
+    chain: int
+    access_digest: str
+    refresh_digest: str | None
+    expires_at: datetime
+    is_used: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewedTokens:
+    """What another plane's refresh endpoint gave for a flow, in place of what its address says.
+
+    Attributes:
+        base_digest: Of the address that it began with: another address makes this void.
+        expires_at: When the access token ends.
+        lifetime_s: How long it was good for when it came.
+    """
+
+    flow_id: UUID
+    base_digest: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_at: datetime
+    lifetime_s: float

@@ -157,6 +157,33 @@ progress = Table(
     Column("at", Time, nullable=False),
 )
 
+# What the gateway let somebody have; the base of it, sealed, is in the flow's address.
+gateway_tokens = Table(
+    "gateway_tokens",
+    metadata,
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("chain", Integer, nullable=False),
+    Column("access_digest", String(64), nullable=False),
+    Column("refresh_digest", String(64)),
+    Column("expires_at", Time, nullable=False),
+    Column("is_used", Boolean, nullable=False),
+)
+
+client_tokens = Table(
+    "client_tokens",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("expires_at", Time, nullable=False, index=True),
+)
+
+renewed_tokens = Table(
+    "renewed_tokens",
+    metadata,
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
+    Column("tokens_sealed", Text, nullable=False),
+)
+
 locations = Table(
     "locations",
     metadata,

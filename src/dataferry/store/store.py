@@ -23,6 +23,7 @@ from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
 from dataferry.store.retention import RetentionRepository
 from dataferry.store.service_ledger import service_ledger
+from dataferry.store.tokens import ClientTokenRepository, GatewayTokenRepository, RenewedTokenRepository
 
 
 class Transaction:
@@ -37,6 +38,9 @@ class Transaction:
         self.control_planes = ControlPlaneRepository(connection, sealer, clock, secrets)
         self.api_keys = ApiKeyRepository(connection)
         self.retention = RetentionRepository(connection)
+        self.gateway_tokens = GatewayTokenRepository(connection)
+        self.client_tokens = ClientTokenRepository(connection)
+        self.renewed_tokens = RenewedTokenRepository(connection, sealer, secrets)
 
 
 class Store:

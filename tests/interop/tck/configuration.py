@@ -49,15 +49,22 @@ TESTS = (
 S3_TESTS = {"dp_c_pull": S3_PULL, "dp_p_pull": S3_PULL, "dp_c_push": S3_PUSH}
 
 
-def settings(provider: S3Server, consumer: S3Server, callbacks_url: str) -> dict[str, Any]:
+def settings(
+    provider: S3Server, consumer: S3Server, callbacks_url: str, *, public_url: str, did: str
+) -> dict[str, Any]:
     """Return the plane's configuration.
 
     Args:
         provider: Has the data.
         consumer: Where data lands.
         callbacks_url: The kit's signaling API.
+        public_url: Where the plane is reached by https: its data, and its refresh endpoints.
+        did: Of the plane's participant; the kit is a partner with a DID too, whose document it serves by
+            plain http.
     """
     return {
+        "server": {"public_url": public_url, "allow_http_on_loopback": True},
+        "participants": [{"id": "default", "did": did}],
         "control_planes": [
             {
                 "id": "conformance-kit",
@@ -78,7 +85,7 @@ def settings(provider: S3Server, consumer: S3Server, callbacks_url: str) -> dict
             {"id": MISSING, "source": f"source:{SOURCE_BUCKET}/missing.bin", "prepare_wait_s": 0},
         ],
         "landing_zones": [
-            _zone(READY),
+            _zone(READY, require_token_renewal=True),
             _zone(SHORT, source=f"source:{SOURCE_BUCKET}/data.bin", bandwidth_bytes_per_s=BYTES_PER_S),
             _zone(DEFERRED, prepare_wait_s=0),
         ],

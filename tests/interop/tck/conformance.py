@@ -21,6 +21,7 @@ from tests.interop.tck.forwarding_sink import ForwardingSink
 from tests.interop.tck.kit import Kit, KitError, Outcome
 from tests.interop.tck.relay import Exchange, Relay
 from tests.interop.tck.schemas import MessageSchemas
+from tests.servers.authority import Authority, TlsFront
 from tests.servers.plane import TOKEN
 from tests.servers.s3_client import s3_client
 
@@ -51,24 +52,36 @@ def run(directory: Path, kit: Kit) -> tuple[list[Outcome], list[Exchange]]:
         provider = stack.enter_context(JuiceFs(directory / "provider"))
         consumer = stack.enter_context(JuiceFs(directory / "consumer"))
         _fill(provider, consumer)
-        kit_port = free_port()
+        kit_port, plane_port = free_port(), free_port()
         sink = stack.enter_context(ForwardingSink(kit_port))
-        plane = stack.enter_context(
-            PlaneProcess("plane", directory / "plane", configuration.settings(provider, consumer, sink.url))
+        # The profile has addresses of the gateway be https, and the kit follows them there.
+        authority = Authority(directory)
+        front = stack.enter_context(TlsFront(plane_port, authority.certificate("localhost")))
+        provider_did = f"did:web:localhost%3A{front.port}"
+        settings = configuration.settings(
+            provider,
+            consumer,
+            sink.url,
+            public_url=f"https://localhost:{front.port}",
+            did=provider_did,
         )
+        plane = stack.enter_context(PlaneProcess("plane", directory / "plane", settings, port=plane_port))
         relay = stack.enter_context(Relay(plane.port))
         found = kit.run(
             {
                 "dataspacetck.dps.dataplane.url": f"{relay.url}/api/v1",
                 "dataspacetck.dps.dataplane.authorization": f"Bearer {TOKEN}",
                 "dataspacetck.dps.default.wait": str(WAIT_S),
+                "dataspacetck.dps.dataplane.provider.id": provider_did,
+                "dataspacetck.dps.dataplane.counterparty.id": f"did:web:localhost%3A{sink.port}",
                 "dataspacetck.callback.address": sink.url,
                 "dataspacetck.host": "127.0.0.1",
                 "dataspacetck.port": str(kit_port),
                 "dataspacetck.debug": "true",
                 "dataspacetck.ansi": "false",
                 **configuration.choices(),
-            }
+            },
+            trust=authority.java_trust_store(),
         )
         if set(sink.received) != {configuration.OBJECT_BYTES}:
             raise KitError(f"not the dataset arrived at the sink, but objects of {set(sink.received)} bytes")

@@ -110,11 +110,12 @@ class Kit:
             ]
             raise KitError("Maven could not get the kit: " + (errors or [done.stdout[-500:]])[0])
 
-    def run(self, properties: Mapping[str, str]) -> list[Outcome]:
+    def run(self, properties: Mapping[str, str], *, trust: Path) -> list[Outcome]:
         """Run every data plane test, and return what became of each, in the order of their names.
 
         Args:
             properties: The kit's settings.
+            trust: A store, in PKCS #12, of the authorities that it trusts; without a password.
 
         Raises:
             KitError: It did not end well, or wrote down nothing.
@@ -125,11 +126,12 @@ class Kit:
         settings.touch(mode=0o600)
         lines = {**properties, "dataferry.outcomes": str(outcomes)}.items()
         settings.write_text("".join(f"{name}={value}\n" for name, value in lines))
+        trusted = [f"-Djavax.net.ssl.trustStore={trust}", "-Djavax.net.ssl.trustStoreType=PKCS12"]
         classpath = os.pathsep.join([str(self._directory / "classes"), *self._classpath()])
         with self.output.open("wb") as output:
             try:
                 done = subprocess.run(
-                    [_program("java"), "-cp", classpath, MAIN_CLASS, str(settings)],
+                    [_program("java"), *trusted, "-cp", classpath, MAIN_CLASS, str(settings)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

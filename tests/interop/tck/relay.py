@@ -62,7 +62,12 @@ class Relay:
     @property
     def url(self) -> str:
         """Where it listens, as ``http://localhost:PORT``."""
-        return f"http://localhost:{self._server.server_address[1]}"
+        return f"http://localhost:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
 
     @property
     def exchanges(self) -> list[Exchange]:

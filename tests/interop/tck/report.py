@@ -8,14 +8,6 @@ from collections.abc import Iterable, Sequence
 from tests.interop.tck.kit import Outcome, version
 from tests.interop.tck.schemas import Checked
 
-# Why a test fails that is known to: what the product does not have yet. It is run all the same.
-NOT_YET = {
-    "dp_c_http_pull_02_01": "There is no setting yet that requires token renewal of a data address.",
-    "dp_p_http_pull_01_01": "There is no gateway yet: http-pull can't be granted, nor its token renewed.",
-    "dp_p_http_pull_02_01": "As DP_P_HTTP_PULL:01-01.",
-    "dp_p_http_pull_02_02": "As DP_P_HTTP_PULL:01-01.",
-}
-
 _HEAD = """# Conformance
 
 What the conformance kit of Data Plane Signaling finds wrong with DataFerry. Written by `make conformance`,
@@ -99,7 +91,7 @@ def _messages(checked: Sequence[Checked]) -> str:
 
 def _row(one: Outcome) -> str:
     name = one.title.partition(": ")[0]
-    why = "" if one.passed else NOT_YET.get(one.test, one.reason[:300])
+    why = "" if one.passed else one.reason[:300]
     about = one.title.partition(": ")[2]
     return f"| {name} | {_cell(about)} | {one.status} | {_cell(why)} |\n"
 

@@ -25,13 +25,16 @@ from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
+from dataferry.flows.identities import Identities
 from dataferry.flows.management import Management
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
+from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.secrets.sealing import Sealer
@@ -157,12 +160,17 @@ def plane(
         preparations = Preparations(resolver, Grants(resolver, DOOR, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
+        renewals = Renewals(store, network, {}, clock)
+        cleanup.callback(renewals.close)
+        identities = Identities(network)
+        cleanup.callback(identities.close)
         shared = Shared(
             store=store,
             catalogue=catalogue,
             resolver=resolver,
             preparations=preparations,
             network=network,
+            renewals=renewals,
             schedule=schedule,
             bandwidths=Bandwidths(clock),
             policy=policy,
@@ -172,7 +180,8 @@ def plane(
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
-            gateway=GatewayAccess(store, resolver),
+            gateway=GatewayAccess(store, resolver, clock),
+            renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             catalogue=catalogue,
             registry=registry,
             store=store,

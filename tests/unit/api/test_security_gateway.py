@@ -63,7 +63,7 @@ def stalled() -> Iterator[str]:
 def test_giving_up_an_object_waits_for_no_store(stalled: str) -> None:
     """A body of which little is left is dropped, not read to its end: that is done where verbs are served."""
     place = Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url(stalled))
-    served = Served(flow_id=uuid4(), place=place, token="")
+    served = Served(flow_id=uuid4(), place=place)
     opened = OpenedObject(served, "", Network(stall_timeout_s=60))
     info = opened.look_up()
     opened.read(info, cast("Watch", None), offset_bytes=0, length_bytes=SIZE)

@@ -33,6 +33,7 @@ from dataferry.flows.outbox import OutboxSender
 from dataferry.flows.policy import Backoff, FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
+from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
@@ -165,6 +166,7 @@ class World:
         self.catalogue = Catalogue(self.store, self.registry, self.configured)
         self.resolver = Resolver(self.catalogue, self.registry)
         self.preparations = Preparations(self.resolver, Grants(self.resolver, DOOR, ttl_s=60), self.network)
+        self.renewals = Renewals(self.store, self.network, {}, self.clock)
         self.schedule = RetrySchedule(self.clock, most=policy.run_retries, backoff=policy.run_backoff)
         self.shared = Shared(
             store=self.store,
@@ -172,6 +174,7 @@ class World:
             resolver=self.resolver,
             preparations=self.preparations,
             network=self.network,
+            renewals=self.renewals,
             schedule=self.schedule,
             bandwidths=Bandwidths(self.clock),
             policy=policy,
@@ -199,6 +202,7 @@ class World:
         assert self.embedded.close()
         self.outbox.close()
         self.preparations.close()
+        self.renewals.close()
         self.store.close()
 
     def message(self, process: str = "p1", profile: str = PUSH, **changes: Any) -> FlowRequest:

@@ -70,6 +70,9 @@ class LandingZoneBody(Body):
     prepare_wait_s: float | None = Field(default=None, ge=0)
     bandwidth_bytes_per_s: int | None = Field(default=None, gt=0)
     manifest: bool = Field(default=False, description="Whether what is fetched is listed in `objects.jsonl`.")
+    require_token_renewal: bool = Field(
+        default=False, description="Whether addresses whose token can't be renewed are refused."
+    )
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
+from dataferry.mechanisms.base import AccessTokens
 from dataferry.net.connections import DEFAULT_PORTS
 from dataferry.net.routes import USUAL, Route
 
@@ -78,6 +79,7 @@ class Place:
         method: What an address asks for; None is GET to read and PUT to write.
         is_listing: As a source it is a listing, with the objects below it; else one object.
         route: What the operator says about the way to this host.
+        tokens: Renewed ones, in place of the ``Authorization`` among ``headers``.
     """
 
     url: Url
@@ -86,6 +88,7 @@ class Place:
     method: str | None = None
     is_listing: bool = False
     route: Route = field(default=USUAL, compare=False)
+    tokens: AccessTokens | None = field(default=None, repr=False, compare=False)
     exclusive: bool = field(default=False, init=False)
     mechanism: str = field(default="http", init=False)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import urljoin
@@ -25,7 +25,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Origin, Place, Url, parse_url
 from dataferry.mechanisms.http.errors import error_of
-from dataferry.mechanisms.http.headers import retry_after
+from dataferry.mechanisms.http.headers import bearer, retry_after
 from dataferry.net.connections import Network, PinnedConnection
 from dataferry.net.replies import MAX_DRAIN_BYTES, REPLY_STALLS, PinnedResponse
 
@@ -43,6 +43,8 @@ class _Hop:
     url: Url
     provenance: Provenance
     headers: Headers = field(default=(), repr=False)
+    # Of the headers, what may be replaced if it is refused.
+    token: str | None = field(default=None, repr=False)
 
 
 class Client:
@@ -76,12 +78,17 @@ class Client:
         Raises:
             StorageError: There is no reply, or the redirects are too many or lead where they must not.
         """
-        place = self.place
-        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        hop = self._first(key)
         operation = f"http.{method}"
-        for _ in range(MAX_REDIRECTS + 1):
+        redirects = 0
+        while redirects <= MAX_REDIRECTS:
             connection = self._to(hop)
             response = self._exchange(connection, operation, method, hop, headers)
+            if response.status == HTTPStatus.UNAUTHORIZED and not redirects and hop.token is not None:
+                self.discard(response, connection)
+                hop = self._again(hop)
+                continue
+            redirects += 1
             if not follow or response.status not in _REDIRECTS:
                 return response
             location = response.headers.get("Location")
@@ -103,8 +110,7 @@ class Client:
 
     def begin(self, method: str, key: str, *, length_bytes: int, headers: Mapping[str, str]) -> None:
         """Send the head of a write; the body follows by ``send`` and the reply by ``answer``."""
-        place = self.place
-        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        hop = self._first(key)
         try:
             self._head(self._home, method, hop, {**headers, "Content-Length": str(length_bytes)})
         except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -167,6 +173,18 @@ class Client:
         self._home.shut()
         if away is not None:
             away.shut()
+
+    def _first(self, key: str) -> _Hop:
+        """Return the request that every chain begins with, with a token that is good now."""
+        place = self.place
+        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        return hop if place.tokens is None else _carrying(hop, place.tokens.current())
+
+    def _again(self, hop: _Hop) -> _Hop:
+        """Return a request whose token was refused with the one that follows it; that one is the last."""
+        if self.place.tokens is None or hop.token is None:
+            raise AssertionError(hop)
+        return replace(_carrying(hop, self.place.tokens.after(hop.token)), token=None)
 
     def _connection(self, origin: Origin, provenance: Provenance) -> PinnedConnection:
         return self._network.connect(
@@ -291,3 +309,9 @@ class Client:
         if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
             raise ProtocolError(f"{server}: the answer is no HTTP/1.1", operation=operation) from None
         raise ConnectionFailedError(f"{server}: {type(exc).__name__}", operation=operation) from exc
+
+
+def _carrying(hop: _Hop, token: str) -> _Hop:
+    """Return a request with another bearer token."""
+    others = tuple(header for header in hop.headers if header[0].lower() != "authorization")
+    return replace(hop, headers=(*others, bearer(token)), token=token)

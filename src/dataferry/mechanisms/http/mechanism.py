@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dataferry.domain.address import DataAddress
@@ -10,7 +11,7 @@ from dataferry.domain.errors import AddressError, ConfigError
 from dataferry.domain.location import Location, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
-from dataferry.mechanisms.base import Endpoint, GrantMode
+from dataferry.mechanisms.base import AccessTokens, Endpoint, GrantMode
 from dataferry.mechanisms.http import schemas
 from dataferry.mechanisms.http.address import Headers, Place, below, parse_url
 from dataferry.mechanisms.http.data_address import PROFILE, place_of
@@ -115,6 +116,10 @@ class HttpMechanism:
     def gateway_address(self, profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
         """Return the address of this plane's own gateway, as the published profile writes it."""
         return gateway_address(profile, url=url, token=token, is_single=is_single)
+
+    def with_tokens(self, endpoint: Endpoint, tokens: AccessTokens) -> Place:
+        """Return the place with tokens that are renewed."""
+        return replace(_own(endpoint), tokens=tokens)
 
     def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
         """Return False: nothing was granted."""

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _operators()
     _flows()
     _what_flows_have()
+    _tokens()
     _ledger()
 
 
@@ -204,6 +205,40 @@ def _what_flows_have() -> None:
             ["flow_id"], ["flows.id"], name="fk_progress_flow_id_flows", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("flow_id", name="pk_progress"),
+    )
+
+
+def _tokens() -> None:
+    """What was handed out for a flow, which clients' tokens were seen, and what we renewed elsewhere."""
+    op.create_table(
+        "gateway_tokens",
+        sa.Column("flow_id", sa.String(length=36), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("chain", sa.Integer(), nullable=False),
+        sa.Column("access_digest", sa.String(length=64), nullable=False),
+        sa.Column("refresh_digest", sa.String(length=64), nullable=True),
+        sa.Column("expires_at", sa.String(length=27), nullable=False),
+        sa.Column("is_used", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["flow_id"], ["flows.id"], name="fk_gateway_tokens_flow_id_flows", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("flow_id", "number", name="pk_gateway_tokens"),
+    )
+    op.create_table(
+        "client_tokens",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.String(length=27), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_client_tokens"),
+    )
+    op.create_index("ix_client_tokens_expires_at", "client_tokens", ["expires_at"], unique=False)
+    op.create_table(
+        "renewed_tokens",
+        sa.Column("flow_id", sa.String(length=36), nullable=False),
+        sa.Column("tokens_sealed", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["flow_id"], ["flows.id"], name="fk_renewed_tokens_flow_id_flows", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("flow_id", name="pk_renewed_tokens"),
     )
 
 
