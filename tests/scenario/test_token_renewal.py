@@ -19,7 +19,7 @@ from dataferry.demo.control_plane import message
 
 PULL = "HttpData-PULL"
 SIZE_BYTES = 64 * MIB
-BYTES_PER_S = 16 * MIB
+BYTES_PER_S = 20 * MIB
 LIFETIME_S = 1
 
 

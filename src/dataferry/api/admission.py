@@ -60,7 +60,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         # A token is renewed (POST) with a request of a moment: it does not wait for bodies that are sent.
-        flow = None if scope["method"] == "POST" else _flow(scope["path"])
+        flow = None if scope.get("method") == "POST" else _flow(scope["path"])
         key = caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
         caller = self._callers.get(key) or _Caller(anyio.Semaphore(self._per_caller))
         if flow is not None and (
