@@ -32,6 +32,8 @@ MANY_OBJECTS = 2_000
 SMALL_BYTES = 256 * 1024
 # Beside this process, whatever runs in it: more would be memory for what no store near us takes.
 MAX_LANES = 3
+# One for this process, one for all that has to do with it: without a third a lane only costs.
+BUSY_PROCESSORS = 2
 BATCH_OBJECTS = 32
 # Run so, and not as a module: what it pickles must be of the same module here and there.
 PROGRAM = "from dataferry.engine.lane import main; main()"
@@ -126,7 +128,7 @@ class Lanes:
         if left < MANY_OBJECTS or left_bytes > left * SMALL_BYTES:
             return
         self._tried = True
-        count = min(MAX_LANES, processors() - 1, self._course.transfer.limits.workers - 1)
+        count = min(MAX_LANES, processors() - BUSY_PROCESSORS, self._course.transfer.limits.workers - 1)
         message = self._message() if count > 0 else None
         if message is None:
             return
