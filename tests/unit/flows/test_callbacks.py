@@ -100,7 +100,7 @@ def test_an_answer_that_is_no_use_becomes_a_dead_letter(still: World) -> None:
 
 def test_patience_ends(make_world: Callable[..., World]) -> None:
     """A control plane that stays down makes dead letters after the lifetime of a callback."""
-    world = make_world(working=False, policy=replace(QUICK, callback_lifetime_s=0.2))
+    world = make_world(working=False, policy=replace(QUICK, callback_lifetime_s=1.0))
     prepared(world)
     world.notebook.refusals = [ConnectionFailedError("down")] * 1000
     deliver(world, until_state="dead")
