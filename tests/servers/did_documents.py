@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from joserfc.jwk import ECKey
+from tests.servers.loopback_http import LoopbackHttp
 
 KEY = "#key-1"
 
@@ -39,7 +38,7 @@ class Partner:
         return {"id": self.did, "verificationMethod": [method], "authentication": [f"{self.did}{KEY}"]}
 
 
-class DidDocuments:
+class DidDocuments(LoopbackHttp):
     """Serves documents on a free port of loopback, by plain http; a context manager.
 
     Attributes:
@@ -49,23 +48,11 @@ class DidDocuments:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self._documents: dict[str, dict[str, Any]] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="did")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(partial(_Handler, self))
 
     def partner(self, name: str) -> Partner:
         """Make a participant whose document is served; one of that name gets another key."""
-        did = f"did:web:localhost%3A{self._server.server_address[1]}:{name}"
+        did = f"did:web:localhost%3A{self.port}:{name}"
         made = Partner(did, ECKey.generate_key("P-256"))
         self._documents[f"/{name}/did.json"] = made.document
         return made

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.servers.loopback_http import LoopbackHttp
 
 ANSWER_TIMEOUT_S = 30.0
 MAX_MESSAGE_BYTES = 1024 * 1024
@@ -33,7 +34,7 @@ class Exchange:
     location: str = ""
 
 
-class Relay:
+class Relay(LoopbackHttp):
     """Listens on a free port of loopback and forwards to another; a context manager.
 
     Args:
@@ -44,30 +45,12 @@ class Relay:
         self._target_port = target_port
         self._lock = threading.Lock()
         self._exchanges: list[Exchange] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(self.handler(), self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="relay")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(partial(self.handler(), self))
 
     @property
     def url(self) -> str:
         """Where it listens, as ``http://localhost:PORT``."""
         return f"http://localhost:{self.port}"
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._server.server_address[1])
 
     @property
     def exchanges(self) -> list[Exchange]:
