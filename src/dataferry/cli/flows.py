@@ -26,7 +26,8 @@ COLUMNS = ("flow", "state", "run", "role", "dataset", "done", "moved")
 WATCHED = ("flow", "state", "run", "done", "moved", "rate", "left")
 # What `show` tells of a flow, in this order, where there is something to tell.
 FACTS = (
-    "dataFlowId", "processId", "id", "state", "run", "waitingFor", "reason", "lastErrorKind", "lastError",
+    "dataFlowId", "processId", "id", "correlationId", "state", "run", "landing", "waitingFor", "reason",
+    "lastErrorKind", "lastError",
     "source", "sink", "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId",
     "participantId", "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels",
     "verification", "attempt", "createdAt", "updatedAt",
@@ -168,6 +169,33 @@ def show(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
         ([as_time(e.get("at")), e.get("actor"), e.get("kind"), e.get("reason")] for e in events[-20:]),
         empty="no events",
     )
+
+
+@group.command("data-address")
+def data_address(
+    flow: FlowId,
+    *,
+    control_plane: Annotated[
+        str | None, typer.Option("--control-plane", metavar="ID", help="Only its flows are meant.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Print where and how a flow's data can be read now: credentials included."""
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client:
+        found: dict[str, Any] = client.get("dataflows", flow, "data-address", control_plane=control_plane)
+    if as_json:
+        print_json(found)
+        return
+    address = found["dataAddress"]
+    told = [(name, address[name]) for name in ("endpointType", "endpoint")]
+    told += [(entry["name"], entry["value"]) for entry in address["endpointProperties"]]
+    for name, value in [*told, ("expiresAt", as_time(found["expiresAt"]))]:
+        # On one line each, so that a token can be copied.
+        sys.stdout.write(printable(f"{name}: {value}") + "\n")
 
 
 @group.command()

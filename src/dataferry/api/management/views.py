@@ -1,6 +1,7 @@
 """What operators are shown of flows, objects, events and callbacks.
 
-Never in them: credentials of ``metadata``, ``claims``, and the properties of a DataAddress.
+Never in them: credentials of ``metadata``, ``claims``, and the properties of a DataAddress, but for the one
+view that is there to hand an address out.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dataferry.domain.address import DataAddress
-from dataferry.domain.dataflow import DataFlow, Run, State
+from dataferry.domain.dataflow import DataFlow, Role, Run, State
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.progress import Progress
+from dataferry.flows.data_addresses import CurrentAddress
 from dataferry.flows.management import FlowView
 from dataferry.store.records import FlowEvent, OutboxMessage
 
@@ -34,6 +36,8 @@ def flow_view(view: FlowView) -> dict[str, Any]:
         "mechanism": flow.mechanism,
         "state": flow.state.value,
         "run": flow.run.value,
+        "landing": flow.landing.value if flow.role is Role.CONSUMER else None,
+        "correlationId": flow.correlation_id,
         "reason": flow.reason,
         "participantId": flow.participant_id,
         "counterPartyId": flow.counter_party_id,
@@ -51,7 +55,7 @@ def flow_view(view: FlowView) -> dict[str, Any]:
 
 
 def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
-    """Show how far a flow is; what counts bytes is null on the side that moves none."""
+    """Show how far a flow is; what counts bytes is null where this plane moves none."""
     counted = (progress or Progress()) if flow.moves_bytes else None
     return {
         "bytesTotal": None if counted is None or counted.objects_unsized else counted.bytes_total,
@@ -80,8 +84,10 @@ def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
 def places(flow: DataFlow) -> dict[str, str | None]:
     """Show both ends: ``location:path`` where it is ours, else the bare endpoint of the address."""
     theirs = _place(flow.incoming_address)
-    if not flow.moves_bytes:
+    if not flow.takes_address:
         return {"source": flow.source_ref, "sink": flow.sink_ref}
+    if not flow.moves_bytes:
+        return {"source": theirs, "sink": None}
     return {"source": flow.source_ref or theirs, "sink": flow.sink_ref or theirs}
 
 
@@ -96,6 +102,19 @@ def _place(address: DataAddress | None) -> str | None:
     except ValueError:
         shown = ""
     return shown or address.get("bucketName", "container") or address.endpoint_type or None
+
+
+def data_address_view(current: CurrentAddress) -> dict[str, Any]:
+    """Show where and how a flow's data can be read now: credentials included, for who may have them."""
+    flow = current.flow
+    return {
+        "dataFlowId": flow.data_flow_id,
+        "processId": flow.process_id,
+        "controlPlaneId": flow.control_plane_id,
+        "state": flow.state.value,
+        "dataAddress": current.address.to_wire(),
+        "expiresAt": current.expires_at and current.expires_at.isoformat(),
+    }
 
 
 def object_view(row: ObjectRow) -> dict[str, Any]:
