@@ -235,19 +235,23 @@ def test_an_endpoint_that_is_not_there_is_a_passing_fault(renewing: Renewing, en
 def test_a_renewal_that_a_new_address_overtook_is_not_kept(renewing: Renewing, endpoint: Endpoint) -> None:
     """It would stand in the way of the new address's own tokens."""
     other = with_root(address(endpoint.url, authorization="new", refreshToken="new-r"), renewing.world)
+    newest: list[str | None] = []
 
     def overtaken(form: dict[str, list[str]]) -> tuple[int, bytes]:
         endpoint.answer = endpoint.issue
         renewing.signaling.started(renewing.world.caller, "p1", other)
+        renewing.clock.forward += timedelta(seconds=280)
+        newest.append(renewing.token())
         return endpoint.issue(form)
 
     endpoint.answer = overtaken
     renewing.started(with_root(address(endpoint.url), renewing.world))
     renewing.clock.forward = timedelta(seconds=280)
-    assert renewing.token() == "new"
+    assert renewing.token() == newest[0] == "access-2"
     renewing.restarted()
 
-    assert renewing.token() == "new"
+    assert renewing.token() == "access-2"
+    assert [form["refresh_token"] for form in endpoint.asked] == [["refresh-0"], ["new-r"]]
 
 
 def test_a_flow_that_is_suspended_meanwhile_is_not_read(renewing: Renewing, endpoint: Endpoint) -> None:
