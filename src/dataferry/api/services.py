@@ -10,6 +10,7 @@ from fastapi import Request
 
 from dataferry.api.authorization import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
+from dataferry.flows.agreements import Agreements
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.management import Management
@@ -27,6 +28,7 @@ class Services:
     Attributes:
         signaling: The control planes' verbs.
         management: The operators' verbs.
+        agreements: The contracts that flows are under.
         gateway: Who may have which data.
         renewals: New tokens for it.
         catalogue: Locations, datasets, landing zones and control planes.
@@ -53,6 +55,7 @@ class Services:
 
     signaling: Signaling
     management: Management
+    agreements: Agreements
     gateway: GatewayAccess
     renewals: TokenRenewals
     catalogue: Catalogue

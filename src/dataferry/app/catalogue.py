@@ -103,7 +103,9 @@ class ControlPlaneSettings(Section):
         " retry` (the default, since nothing is lost by it), `terminate`, or `terminate-via-management-api`.",
     )
     management_url: str | None = Field(
-        default=None, description="Its Management API, for `terminate-via-management-api`. None: not used."
+        default=None,
+        description="Its Management API: flows show their contract agreement, and"
+        " `terminate-via-management-api` works. None: not used.",
     )
     management_key: str | None = Field(
         default=None,

@@ -38,6 +38,7 @@ from dataferry.domain.location import ControlPlane
 from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
+from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
@@ -210,6 +211,7 @@ class Service:
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
+                agreements=Agreements(shared, client),
                 gateway=GatewayAccess(store, resolver, clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,

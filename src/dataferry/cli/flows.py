@@ -81,7 +81,22 @@ def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
         of = "" if total is None else f" of {as_size(total)} ({_percent(flow)})"
         told.append(("bytes", f"{as_size(flow['bytesTransferred'])}{of}"))
     told += [(name, as_size(flow[name])) for name in COUNTS if flow.get(name)]
+    told += _agreement(flow.get("agreement"))
     return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
+
+
+def _agreement(agreement: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What `show` tells of a contract agreement; the policy is for `--json`."""
+    if agreement is None:
+        return []
+    parties = [agreement[name] for name in ("providerId", "consumerId") if agreement[name]]
+    said = [("agreement", agreement["standing"])]
+    said += [("agreed by", " and ".join(parties))] if parties else []
+    said += [
+        (f"agreement {name}", agreement[f"{name}At"]) for name in ("signed", "ends") if agreement[f"{name}At"]
+    ]
+    said = [(name, as_time(value) if name[-4:] in {"gned", "ends"} else value) for name, value in said]
+    return [*said, *([("agreement error", agreement["error"])] if agreement["error"] else [])]
 
 
 def failed(flow: dict[str, Any], objects: list[dict[str, Any]], url: str) -> list[str]:

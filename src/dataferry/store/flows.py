@@ -71,6 +71,10 @@ class FlowRepository:
         """
         return self._one(flows.c.id == id, named=str(id))
 
+    def exists(self, id: UUID) -> bool:
+        """Return whether there is a flow with this internal id."""
+        return self._connection.execute(select(flows.c.id).where(flows.c.id == id)).first() is not None
+
     def find(self, control_plane_id: str, participant_context_id: str, any_id: str) -> DataFlow:
         """Return the flow that a control plane calls ``any_id``: its dataFlowId, or else its processId.
 

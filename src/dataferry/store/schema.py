@@ -111,12 +111,11 @@ flows = Table(
     Index("ix_flows_correlation", "correlation_id", "created_at"),
 )
 
-# Contract agreements as control planes' Management APIs tell them; those that could not be had too.
+# Flows' contract agreements as control planes' Management APIs tell them; those that could not be had too.
 agreements = Table(
     "agreements",
     metadata,
-    Column("control_plane_id", String(300), primary_key=True),
-    Column("agreement_id", Text, primary_key=True),
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
     Column("standing", String(16), nullable=False),
     Column("content", Json, nullable=False),
     Column("error", Text),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataferry.api.management.authorization import Operator
 from dataferry.api.management.views import (
+    agreement_view,
     callback_view,
     data_address_view,
     event_view,
@@ -171,8 +173,11 @@ def terminate(
 
 @router.get("/{id:path}", summary="Show a data flow")
 def show(request: Request, id: FlowId) -> dict[str, Any]:
-    """Return one flow with its progress."""
-    return flow_view(services_of(request).management.view(id))
+    """Return one flow with its progress and its contract agreement, where its control plane can be asked."""
+    services = services_of(request)
+    view = services.management.view(id)
+    agreement = services.agreements.of(view.flow)
+    return {**flow_view(view), "agreement": agreement_view(agreement, datetime.now(UTC))}
 
 
 @callbacks.get("", summary="List callbacks, newest first")

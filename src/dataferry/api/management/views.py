@@ -6,10 +6,12 @@ view that is there to hand an address out.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dataferry.domain.address import DataAddress
+from dataferry.domain.agreement import Agreement, told
 from dataferry.domain.dataflow import DataFlow, Role, Run, State
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.progress import Progress
@@ -51,6 +53,25 @@ def flow_view(view: FlowView) -> dict[str, Any]:
         "attempt": flow.epoch,
         "createdAt": flow.created_at.isoformat(),
         "updatedAt": flow.updated_at.isoformat(),
+    }
+
+
+def agreement_view(agreement: Agreement | None, now: datetime) -> dict[str, Any] | None:
+    """Show a flow's contract agreement; null if its control plane was not asked."""
+    if agreement is None:
+        return None
+    content, ends_at = agreement.content, agreement.ends_at
+    is_over = ends_at is not None and ends_at <= now
+    return {
+        "standing": "expired" if is_over else agreement.standing.value,
+        "providerId": told(content, "providerId"),
+        "consumerId": told(content, "consumerId"),
+        "assetId": told(content, "assetId"),
+        "signedAt": agreement.signed_at and agreement.signed_at.isoformat(),
+        "endsAt": ends_at and ends_at.isoformat(),
+        "policy": next((value for key, value in content.items() if key.endswith("policy")), None),
+        "error": agreement.error,
+        "askedAt": agreement.asked_at.isoformat(),
     }
 
 

@@ -18,11 +18,13 @@ def upgrade() -> None:
     op.create_index("ix_flows_correlation", "flows", ["correlation_id", "created_at"], unique=False)
     op.create_table(
         "agreements",
-        sa.Column("control_plane_id", sa.String(length=300), nullable=False),
-        sa.Column("agreement_id", sa.Text(), nullable=False),
+        sa.Column("flow_id", sa.String(length=36), nullable=False),
         sa.Column("standing", sa.String(length=16), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("asked_at", sa.String(length=27), nullable=False),
-        sa.PrimaryKeyConstraint("control_plane_id", "agreement_id", name="pk_agreements"),
+        sa.ForeignKeyConstraint(
+            ["flow_id"], ["flows.id"], name="fk_agreements_flow_id_flows", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("flow_id", name="pk_agreements"),
     )
