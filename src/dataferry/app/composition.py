@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
+from dataferry.api.api_keys import ApiKey, ApiKeys
 from dataferry.api.application import create_application
-from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
@@ -126,13 +126,14 @@ def secret_values(settings: Settings, given: Configured, registry: Registry) -> 
     return values
 
 
-def _operators(settings: Settings) -> Iterator[ApiKey]:
-    """The operators' keys, those of which only the hash is known included."""
+def operators(settings: Settings) -> Iterator[ApiKey]:
+    """The operators' keys that are configured, those of which only the hash is known included."""
+    known = {key.name: key for key in settings.auth.api_keys}
     for name, key in api_keys(settings):
-        yield ApiKey.of(name, key)
-    for configured_key in settings.auth.api_keys:
-        if configured_key.sha256 is not None:
-            yield ApiKey.of_sha256(configured_key.name, configured_key.sha256)
+        yield ApiKey.of(name, key, scopes=known[name].granted, purview=known[name].purview)
+    for hashed in settings.auth.api_keys:
+        if hashed.sha256 is not None:
+            yield ApiKey.of_sha256(hashed.name, hashed.sha256, scopes=hashed.granted, purview=hashed.purview)
 
 
 class Service:
@@ -221,7 +222,7 @@ class Service:
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
-                api_keys=ApiKeys(_operators(settings)),
+                api_keys=ApiKeys(operators(settings)),
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),

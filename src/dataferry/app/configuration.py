@@ -248,6 +248,9 @@ def _authorization(settings: Settings) -> Iterable[str]:
     for plane in planes:
         if contexts and plane.participant_context_id not in contexts:
             yield f"control plane {plane.id!r}: participant_context_id is none of [[participants]]"
+    for key in keys:
+        for name in sorted(set(key.participants) - contexts if contexts else ()):
+            yield f"auth.api_keys {key.name!r}: participants: {name!r} is none of [[participants]]"
     open_planes = [plane.id for plane in planes if plane.token is None]
     if open_planes and len(planes) > 1:
         yield (

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from dataferry.api.authorization import caller_key
 from dataferry.api.management.views import event_view, progress_view
+from dataferry.api.operators import MayRead
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
@@ -106,9 +107,7 @@ class News:
         return "".join((*self._events(), *self._progress()))
 
     def _events(self) -> list[str]:
-        events = self._management.events_since(self._after, MAX_EVENTS)
-        if events:
-            self._after = events[-1].id
+        events, self._after = self._management.events_since(self._after, MAX_EVENTS)
         return [_frame("flow", event_view(event), id=event.id) for event in events]
 
     def _progress(self) -> list[str]:
@@ -138,6 +137,7 @@ class News:
 )
 async def follow(
     request: Request,
+    operator: MayRead,
     last_event_id: Annotated[str | None, Header(description="Where a broken stream goes on.")] = None,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="As `Last-Event-ID`.")] = None,
 ) -> Response:
@@ -158,7 +158,9 @@ async def follow(
     except BaseException:
         streams.leave(caller)
         raise
-    return EventStream(streams, caller, _frames(services, News(services.management, start)))
+    return EventStream(
+        streams, caller, _frames(services, News(services.management.within(operator.purview), start))
+    )
 
 
 async def _start(services: Services, last_event_id: str | None, after: int | None) -> int:

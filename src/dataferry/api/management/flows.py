@@ -8,11 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataferry.api.management.authorization import Operator
 from dataferry.api.management.views import callback_view, event_view, flow_view, object_view
+from dataferry.api.operators import MayOperate, MayRead
 from dataferry.api.services import services_of
 from dataferry.domain.dataflow import Run, State
 from dataferry.domain.ledger import ObjectState
+from dataferry.domain.purview import Operator
+from dataferry.flows.management import Management
 from dataferry.store.records import OutboxState
 
 MAX_LIMIT = 1000
@@ -41,9 +43,15 @@ class ReasonBody(BaseModel):
     reason: Annotated[str | None, Field(max_length=4000)] = None
 
 
+def management_of(request: Request, operator: Operator) -> Management:
+    """Return what an operator may see and do, within its purview."""
+    return services_of(request).management.within(operator.purview)
+
+
 @router.get("", summary="List data flows, newest first")
 def list_flows(
     request: Request,
+    operator: MayRead,
     state: State | None = None,
     run: Run | None = None,
     control_plane_id: Annotated[str | None, Query(alias="controlPlaneId", max_length=1024)] = None,
@@ -51,7 +59,7 @@ def list_flows(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Return a page of flows: ``{items, next}``."""
-    views, following = services_of(request).management.list(
+    views, following = management_of(request, operator).list(
         after=cursor, limit=limit, state=state, run=run, control_plane_id=control_plane_id
     )
     return {"items": [flow_view(view) for view in views], "next": following}
@@ -60,13 +68,14 @@ def list_flows(
 @router.get("/{id:path}/objects", summary="List the objects of a data flow")
 def list_objects(
     request: Request,
+    operator: MayRead,
     id: FlowId,
     state: Annotated[ObjectState | None, Query(description="Only objects in this state.")] = None,
     limit: Limit = 100,
     cursor: After = 0,
 ) -> dict[str, Any]:
     """Return a page of objects, by their place in the plan: ``{items, next}``."""
-    rows = services_of(request).management.objects(id, after=cursor, limit=limit, state=state)
+    rows = management_of(request, operator).objects(id, after=cursor, limit=limit, state=state)
     return {
         "items": [object_view(row) for row in rows],
         "next": rows[-1].ordinal if len(rows) == limit else None,
@@ -74,9 +83,11 @@ def list_objects(
 
 
 @router.get("/{id:path}/events", summary="List what happened to a data flow")
-def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After = 0) -> dict[str, Any]:
+def list_events(
+    request: Request, operator: MayRead, id: FlowId, limit: Limit = 100, cursor: After = 0
+) -> dict[str, Any]:
     """Return a page of events with reasons, oldest first: ``{items, next}``."""
-    events = services_of(request).management.events(id, after=cursor, limit=limit)
+    events = management_of(request, operator).events(id, after=cursor, limit=limit)
     return {
         "items": [event_view(event) for event in events],
         "next": events[-1].id if len(events) == limit else None,
@@ -84,61 +95,59 @@ def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After 
 
 
 @router.post("/{id:path}/pause", summary="Hold a data flow")
-def pause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def pause(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Stop moving bytes; the control plane's state stays as it is."""
-    management = services_of(request).management
-    management.pause(id, actor=operator)
+    management = management_of(request, operator)
+    management.pause(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/unpause", summary="Go on with a held data flow")
-def unpause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def unpause(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Go on where it was held."""
-    management = services_of(request).management
-    management.unpause(id, actor=operator)
+    management = management_of(request, operator)
+    management.unpause(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/retry", summary="Try a failed data flow again")
-def retry(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def retry(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Go on from the ledger: what has arrived is not moved again."""
-    management = services_of(request).management
-    management.retry(id, actor=operator)
+    management = management_of(request, operator)
+    management.retry(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/terminate", summary="End a data flow for good")
 def terminate(
-    request: Request, operator: Operator, id: FlowId, body: ReasonBody | None = None
+    request: Request, operator: MayOperate, id: FlowId, body: ReasonBody | None = None
 ) -> dict[str, Any]:
     """End it, and tell its control plane with ``errored``."""
-    management = services_of(request).management
-    management.terminate(id, body.reason if body else None, actor=operator)
+    management = management_of(request, operator)
+    management.terminate(id, body.reason if body else None, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.get("/{id:path}", summary="Show a data flow")
-def show(request: Request, id: FlowId) -> dict[str, Any]:
+def show(request: Request, operator: MayRead, id: FlowId) -> dict[str, Any]:
     """Return one flow with its progress."""
-    return flow_view(services_of(request).management.view(id))
+    return flow_view(management_of(request, operator).view(id))
 
 
 @callbacks.get("", summary="List callbacks, newest first")
 def list_callbacks(
     request: Request,
+    operator: MayRead,
     flow: Annotated[str | None, Query(max_length=1024, description="Only this flow's.")] = None,
     state: OutboxState | None = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Return what was, is or could not be told to control planes: ``{items, next}``."""
-    messages = services_of(request).management.outbox(any_id=flow, state=state, limit=limit)
+    messages = management_of(request, operator).outbox(any_id=flow, state=state, limit=limit)
     return {"items": [callback_view(message) for message in messages], "next": None}
 
 
 @callbacks.post("/{message_id}/retry", summary="Send a dead callback again")
-def retry_callback(request: Request, message_id: UUID) -> dict[str, Any]:
+def retry_callback(request: Request, operator: MayOperate, message_id: UUID) -> dict[str, Any]:
     """Make a callback that was given up due again."""
-    services = services_of(request)
-    services.management.retry_callback(str(message_id))
-    with services.store.snapshot() as tx:
-        return callback_view(tx.outbox.get(str(message_id)))
+    return callback_view(management_of(request, operator).retry_callback(str(message_id)))
