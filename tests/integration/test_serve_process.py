@@ -181,7 +181,7 @@ def test_it_does_not_open_without_authorization(host: Host, address: str) -> Non
     """Beyond loopback it wants keys and tokens, and says so before anything is made."""
     code, _, err = host.run("serve", "--host", address, "--port", "0")
     assert code == 1
-    assert "without authorization; add an [[auth.api_keys]] entry" in err
+    assert "without authorization; add an API key" in err
     assert list(host.path.iterdir()) == []
 
 

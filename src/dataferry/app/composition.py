@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from dataferry.api.api_keys import ApiKey, ApiKeys
+from dataferry.api.api_keys import ApiKey, ApiKeys, StoredKeys
 from dataferry.api.application import create_application
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
 from dataferry.app.settings import Settings
@@ -167,6 +168,8 @@ class Service:
             secrets=self.secrets,
         )
         self._open.callback(store.close)
+        keys = ApiKeys(operators(settings), StoredKeys(store, clock))
+        _refuse_without_keys(settings, keys)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
@@ -222,7 +225,7 @@ class Service:
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
-                api_keys=ApiKeys(operators(settings)),
+                api_keys=keys,
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),
@@ -317,6 +320,16 @@ def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str
         token_lifetime_s=settings.server.access_token_ttl_s,
     )
     return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
+
+
+def _refuse_without_keys(settings: Settings, keys: ApiKeys) -> None:
+    """Refuse to listen beyond loopback where nobody has a key: nobody elsewhere could come in anyway.
+
+    Raises:
+        ConfigError: That is so.
+    """
+    if not settings.server.is_loopback and not keys.are_configured:
+        raise ConfigError(without_authorization(settings.server.host, ["an API key"]))
 
 
 def _anonymous(given: Configured) -> str | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -21,6 +22,8 @@ from dataferry.app.engine_settings import EngineSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
 from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
 from dataferry.secrets.references import is_reference
+
+SQLITE = "sqlite:///"
 
 
 class ServerSettings(Section):
@@ -161,6 +164,13 @@ class StoreSettings(Section):
         " questions in. 0: for ever.",
     )
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite database's file; None for another kind of database."""
+        if not self.url.startswith(SQLITE) or self.url == SQLITE:
+            return None
+        return Path(self.url.removeprefix(SQLITE).partition("?")[0])
+
 
 class SecretsSettings(Section):
     """``[secrets]``: what seals credentials in the database."""
@@ -234,7 +244,9 @@ class AuthSettings(Section):
     """``[auth]``: who may use the management API."""
 
     api_keys: tuple[ApiKeySettings, ...] = Field(
-        default=(), description="Keys for the management API. None at all: open, and then on loopback only."
+        default=(),
+        description="Keys for the management API, beside those of `dataferry api-keys`. None of either, ever:"
+        " open, and then for this machine only.",
     )
 
 

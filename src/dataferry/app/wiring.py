@@ -22,8 +22,6 @@ from dataferry.secrets.client_tokens import Signer
 from dataferry.secrets.did import absolute
 from dataferry.secrets.references import resolve
 
-SQLITE = "sqlite:///"
-
 
 def network_of(
     settings: Settings, guard: type[EgressGuard] = EgressGuard, *, otherwise: Proxies = NO_PROXIES
@@ -279,10 +277,7 @@ def key_file(settings: Settings) -> Path:
 
 def database_file(settings: Settings) -> Path | None:
     """The SQLite database's file; None for another kind of database."""
-    url = settings.store.url
-    if not url.startswith(SQLITE) or url == SQLITE:
-        return None
-    return Path(url.removeprefix(SQLITE).partition("?")[0])
+    return settings.store.file
 
 
 def _resolved(value: Any, where: str) -> Any:

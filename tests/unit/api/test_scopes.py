@@ -66,3 +66,12 @@ def test_registering_a_control_plane_is_configuring(api: Plane) -> None:
     ]
     assert [answer.status_code for answer in answers] == [403, 200]
     assert "'configure'" in answers[0].json()["detail"]
+
+
+def test_a_key_is_looked_up_once_a_request(api: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the router's guard and the route's own together."""
+    keys, seen = api.services.api_keys, []
+    identify = keys.identify
+    monkeypatch.setattr(keys, "identify", lambda connection: seen.append(0) or identify(connection))
+    assert api.manage("GET", "/dataflows").status_code == 200
+    assert len(seen) == 1

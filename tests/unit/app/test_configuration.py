@@ -174,7 +174,9 @@ def test_a_callback_token_needs_a_configured_endpoint(tmp_path: Path) -> None:
 def test_an_open_address_needs_authorization(tmp_path: Path, host: str) -> None:
     """Beyond loopback nothing is served without keys and tokens; the message says what to add."""
     message = refusal(tmp_path, f"[server]\nhost = '{host}'")
-    assert "add an [[auth.api_keys]] entry and a [[control_planes]] entry with a token" in message
+    assert (
+        "add an API key and a [[control_planes]] entry with a token (`dataferry api-keys create`" in message
+    )
     assert "or listen on 127.0.0.1" in message
     with_keys = "[auth]\napi_keys = [{ name = 'a', key = 'env:SOME_KEY' }]\n"
     assert "a token for control plane 'a'" in refusal(

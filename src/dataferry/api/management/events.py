@@ -26,6 +26,8 @@ from dataferry.api.operators import MayRead
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
+from dataferry.domain.errors import ForbiddenError, UnauthorizedError
+from dataferry.domain.purview import Scope as OperatorScope
 from dataferry.flows.management import Management
 
 router = APIRouter(tags=["data flows"])
@@ -158,9 +160,8 @@ async def follow(
     except BaseException:
         streams.leave(caller)
         raise
-    return EventStream(
-        streams, caller, _frames(services, News(services.management.within(operator.purview), start))
-    )
+    news = News(services.management.within(operator.purview), start)
+    return EventStream(streams, caller, _frames(services, news, request))
 
 
 async def _start(services: Services, last_event_id: str | None, after: int | None) -> int:
@@ -172,12 +173,22 @@ async def _start(services: Services, last_event_id: str | None, after: int | Non
     return await run_in_threadpool(services.management.last_event_id)
 
 
-async def _frames(services: Services, news: News) -> AsyncIterator[str]:
-    """Yield news, and a comment when there was none for a while, until the service ends."""
+async def _frames(services: Services, news: News, request: Request) -> AsyncIterator[str]:
+    """Yield news, and a comment when there was none for a while, until the service or the key ends."""
+
+    def look() -> str | None:
+        try:
+            services.api_keys.require(request, OperatorScope.READ)
+        except (UnauthorizedError, ForbiddenError):
+            return None
+        return news.look()
+
     yield "retry: 2000\n\n"
     spoke_at = time.monotonic()
     while not services.closing.is_set():
-        text = await run_in_threadpool(news.look)
+        text = await run_in_threadpool(look)
+        if text is None:
+            return
         if not text and time.monotonic() - spoke_at >= services.keep_alive_s:
             text = ": keep-alive\n\n"
         if text:
