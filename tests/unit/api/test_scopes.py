@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from starlette.requests import HTTPConnection
 from tests.unit.api.api_rig import Plane, key_for, message
 
-from dataferry.domain.purview import Scope
+from dataferry.domain.purview import Operator, Scope
 
 
 def operations(api: Plane) -> Iterator[tuple[str, str, Scope]]:
@@ -70,8 +71,14 @@ def test_registering_a_control_plane_is_configuring(api: Plane) -> None:
 
 def test_a_key_is_looked_up_once_a_request(api: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the router's guard and the route's own together."""
-    keys, seen = api.services.api_keys, []
+    keys = api.services.api_keys
     identify = keys.identify
-    monkeypatch.setattr(keys, "identify", lambda connection: seen.append(0) or identify(connection))
+    seen: list[HTTPConnection] = []
+
+    def counted(connection: HTTPConnection) -> Operator:
+        seen.append(connection)
+        return identify(connection)
+
+    monkeypatch.setattr(keys, "identify", counted)
     assert api.manage("GET", "/dataflows").status_code == 200
     assert len(seen) == 1
