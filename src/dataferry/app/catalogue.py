@@ -17,6 +17,10 @@ _FOR = (
     "Control planes that it is there for, patterns of their ids with `*`; for others it is as if it did not"
     " exist. Empty: all."
 )
+_PARTICIPANTS = (
+    "Participants that it is there for, `id` of `[[participants]]`; for others it is as if it did not exist."
+    " Empty: all."
+)
 
 
 class ParticipantSettings(Section):
@@ -182,6 +186,7 @@ class LocationSettings(BaseModel):
         description="Times of the week in which another bound than `bandwidth_bytes_per_s` holds; at most"
         " 50. Empty: always that one.",
     )
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @property
     def limits(self) -> LocationLimits:
@@ -234,6 +239,7 @@ class DatasetSettings(Section):
     )
     labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @field_validator("source")
     @classmethod
@@ -253,7 +259,8 @@ class LandingZoneSettings(Section):
     name: Name = Field(description="Its name.")
     sink: str = Field(
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
-        " `{counterPartyId}`."
+        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be in it"
+        " if it is for several participants."
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
@@ -288,6 +295,7 @@ class LandingZoneSettings(Section):
         " be of some profiles or datasets only. Off: the profile leaves renewal open.",
     )
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @field_validator("sink", "source")
     @classmethod

@@ -171,6 +171,8 @@ class Service:
         keys = ApiKeys(operators(settings), StoredKeys(store, clock))
         _refuse_without_keys(settings, keys)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
+        for zone in given.landing_zones:
+            catalogue.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
         self.secrets.add(*(participant.signing_key for participant in ours.values()))

@@ -210,6 +210,7 @@ def _cross_check(settings: Settings, origin: str, *, may_lack_keys: bool = False
     """
     wrong = [
         *_unknown_locations(settings),
+        *_participants(settings),
         *_repeated(settings),
         *_authorization(settings, may_lack_keys=may_lack_keys),
     ]
@@ -234,6 +235,27 @@ def _unknown_locations(settings: Settings) -> Iterable[str]:
             yield f"{key}: there is no location {name!r}; {hint}"
 
 
+def _participants(settings: Settings) -> Iterable[str]:
+    """Whoever something is for must be there, and a place for metadata must be its control plane's own."""
+    known = {participant.id for participant in settings.participants}
+    named: list[tuple[str, Sequence[str]]] = [
+        *((f"locations.{name}", location.participants) for name, location in settings.locations.items()),
+        *((f"datasets[{n}]", dataset.participants) for n, dataset in enumerate(settings.datasets)),
+        *((f"landing_zones[{n}]", zone.participants) for n, zone in enumerate(settings.landing_zones)),
+        *((f"auth.api_keys {key.name!r}", key.participants) for key in settings.auth.api_keys),
+    ]
+    for where, participants in named:
+        for name in sorted(set(participants) - known if known else ()):
+            yield f"{where}.participants: {name!r} is none of [[participants]]"
+    for plane in settings.control_planes:
+        location = settings.locations.get(plane.metadata_location or "")
+        allowed = location.participants if location is not None else ()
+        if known and plane.participant_context_id not in known:
+            yield f"control plane {plane.id!r}: participant_context_id is none of [[participants]]"
+        if allowed and plane.participant_context_id not in allowed:
+            yield f"control plane {plane.id!r}: metadata_location is a location of other participants"
+
+
 def _repeated(settings: Settings) -> Iterable[str]:
     """Names must be unique."""
     groups: dict[str, list[str]] = {
@@ -251,13 +273,6 @@ def _repeated(settings: Settings) -> Iterable[str]:
 def _authorization(settings: Settings, *, may_lack_keys: bool) -> Iterable[str]:
     """Without tokens control planes can't be told apart; without any, only loopback is safe."""
     planes, keys = settings.control_planes, settings.auth.api_keys
-    contexts = {participant.id for participant in settings.participants}
-    for plane in planes:
-        if contexts and plane.participant_context_id not in contexts:
-            yield f"control plane {plane.id!r}: participant_context_id is none of [[participants]]"
-    for key in keys:
-        for name in sorted(set(key.participants) - contexts if contexts else ()):
-            yield f"auth.api_keys {key.name!r}: participants: {name!r} is none of [[participants]]"
     open_planes = [plane.id for plane in planes if plane.token is None]
     if open_planes and len(planes) > 1:
         yield (

@@ -136,7 +136,13 @@ class Locations:
                 raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
             resolved = _resolved(value, f"locations.{name}.{key}")
             settings[key] = _typed(resolved, properties.get(key, {}))
-        return Location(name=name, mechanism=location.type, settings=settings, limits=location.limits)
+        return Location(
+            name=name,
+            mechanism=location.type,
+            settings=settings,
+            limits=location.limits,
+            participants=location.participants,
+        )
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -166,6 +172,7 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
             bandwidth_bytes_per_s=dataset.bandwidth_bytes_per_s,
             labels=dataset.labels,
             control_planes=dataset.control_planes,
+            participants=dataset.participants,
         )
         for dataset in settings.datasets
     )
@@ -186,6 +193,7 @@ def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
             manifest=zone.manifest,
             require_token_renewal=zone.require_token_renewal,
             control_planes=zone.control_planes,
+            participants=zone.participants,
         )
         for zone in settings.landing_zones
     )

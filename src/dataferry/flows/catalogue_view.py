@@ -9,7 +9,8 @@ from typing import TypeVar
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.flows.catalogue import Catalogue, Entry
-from dataferry.flows.matching import is_for, matches
+from dataferry.flows.matching import matches
+from dataferry.flows.messages import Caller
 
 T = TypeVar("T", Dataset, LandingZone)
 
@@ -50,15 +51,17 @@ class CatalogueView:
         """Leave out what is for others, and whom else the rest is for."""
         if not self._purview.is_bound:
             return list(entries)
-        ours = [entry.value for entry in self.control_planes()]
+        ours = [Caller.for_plane(entry.value) for entry in self.control_planes()]
         return [
             Entry(value=_narrowed(entry.value, ours), configured=entry.configured)
             for entry in entries
-            if any(is_for(entry.value.control_planes, plane.id) for plane in ours)
+            if any(self._catalogue.serves(entry.value, owner) for owner in ours)
         ]
 
 
-def _narrowed(value: T, ours: Sequence[ControlPlane]) -> T:
-    """Return an entry without the patterns that say whom else it is for."""
-    patterns = (p for p in value.control_planes if any(matches(p, plane.id) for plane in ours))
-    return replace(value, control_planes=tuple(patterns))
+def _narrowed(value: T, ours: Sequence[Caller]) -> T:
+    """Return an entry without the words that say whom else it is for."""
+    patterns = (p for p in value.control_planes if any(matches(p, one.control_plane_id) for one in ours))
+    known = {one.participant_context_id for one in ours}
+    participants = (name for name in value.participants if name in known)
+    return replace(value, control_planes=tuple(patterns), participants=tuple(participants))

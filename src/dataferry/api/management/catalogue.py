@@ -36,6 +36,8 @@ MAX_NAME_CHARS = 1024
 Name = Annotated[str, Path(max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 T = TypeVar("T")
+PARTICIPANTS = "Ids of participants; empty: for all."
+_LISTS_OF_ZONES = ("profiles", "labels", "datasets", "control_planes", "participants")
 
 
 class Body(BaseModel):
@@ -58,6 +60,7 @@ class DatasetBody(Body):
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
+    participants: list[Text] = Field(default_factory=list, max_length=1000, description=PARTICIPANTS)
 
 
 class LandingZoneBody(Body):
@@ -79,6 +82,7 @@ class LandingZoneBody(Body):
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
+    participants: list[Text] = Field(default_factory=list, max_length=1000, description=PARTICIPANTS)
 
 
 class LocationBody(BaseModel):
@@ -104,6 +108,9 @@ class LocationBody(BaseModel):
     )
 
     type: Annotated[str, Field(strict=True, min_length=1, max_length=100, description="The mechanism.")]
+    participants: Annotated[list[Text], Field(max_length=1000, description=PARTICIPANTS)] = Field(
+        default_factory=list
+    )
 
 
 class PathBody(Body):
@@ -195,7 +202,9 @@ def put_location(request: Request, operator: MayConfigure, name: Name, body: Loc
         key: value for key, value in (body.model_extra or {}).items() if key not in {"name", "configured"}
     }
     limits, own = split_settings(name, settings)
-    location = Location(name=name, mechanism=body.type, settings=own, limits=limits)
+    location = Location(
+        name=name, mechanism=body.type, settings=own, limits=limits, participants=tuple(body.participants)
+    )
     services_of(request).catalogue.put_location(location)
     return show_location(request, operator, name)
 
@@ -246,7 +255,7 @@ def show_dataset(request: Request, operator: MayRead, match: Name) -> dict[str, 
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
 def put_dataset(request: Request, operator: MayConfigure, match: Name, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
-    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes")}
+    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes", "participants")}
     services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
     return show_dataset(request, operator, match)
 
@@ -278,7 +287,7 @@ def put_landing_zone(
     request: Request, operator: MayConfigure, name: Name, body: LandingZoneBody
 ) -> dict[str, Any]:
     """Write a landing zone."""
-    lists = {key: tuple(getattr(body, key)) for key in ("profiles", "labels", "datasets", "control_planes")}
+    lists = {key: tuple(getattr(body, key)) for key in _LISTS_OF_ZONES}
     services_of(request).catalogue.put_landing_zone(LandingZone(name=name, **(body.model_dump() | lists)))
     return show_landing_zone(request, operator, name)
 
