@@ -217,8 +217,10 @@ def test_a_refresh_token_renews_its_own_flow(anna: Tenant, bert: Tenant) -> None
 def test_a_bound_key_sees_its_own_only(anna: Tenant, bert: Tenant) -> None:
     """Lists of flows, callbacks and the catalogue hold nothing of the other, not even a name."""
     theirs, mine = anna.offer(), bert.offer()
-    anna.receive("anna-data", f"anna-{uuid.uuid4().hex[:8]}")
-    bert.receive("bert-data", f"bert-{uuid.uuid4().hex[:8]}")
+    for tenant in (anna, bert):
+        process_id = f"{tenant.name}-{uuid.uuid4().hex[:8]}"
+        tenant.receive(f"{tenant.name}-data", process_id)
+        tenant.control_plane.wait_for("completed", process_id)
     lists = [
         "/dataflows?limit=1000",
         "/callbacks",
@@ -233,7 +235,10 @@ def test_a_bound_key_sees_its_own_only(anna: Tenant, bert: Tenant) -> None:
     for path, answer in shown.items():
         assert "anna" not in answer.text, path
     items = {path: answer.json()["items"] for path, answer in shown.items()}
-    assert mine.process_id in {flow["processId"] for flow in items["/dataflows?limit=1000"]}
+    flows = items["/dataflows?limit=1000"]
+    assert mine.process_id in {flow["processId"] for flow in flows}
+    assert items["/callbacks"]
+    assert {callback["flowId"] for callback in items["/callbacks"]} <= {flow["id"] for flow in flows}
     assert [entry["match"] for entry in items["/datasets"]] == ["bert-*"]
     assert [entry["name"] for entry in items["/landing-zones"]] == ["slow-zone-of-bert", "zone-of-bert"]
     assert [entry["id"] for entry in items["/control-planes"]] == ["cp-of-bert"]

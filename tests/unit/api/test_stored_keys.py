@@ -107,6 +107,15 @@ def test_use_is_written_once_a_minute(store: Store, clock: StillClock) -> None:
         assert used_at(store) == NOON + timedelta(seconds=noted), second
 
 
+def test_use_that_another_process_has_written_is_not_written_again(store: Store, clock: StillClock) -> None:
+    """Processes on one database read it in the row."""
+    put(store, ROW)
+    for second in (0, 30):
+        clock.moment = NOON + timedelta(seconds=second)
+        ApiKeys(stored=StoredKeys(store, clock)).identify(FROM_ELSEWHERE)
+        assert used_at(store) == NOON
+
+
 def test_a_disk_that_takes_nothing_keeps_nobody_out(
     store: Store, clock: StillClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
