@@ -54,6 +54,12 @@ class Crew:
         self._grow()
         self._begin_measuring(0.0)
 
+    @property
+    def thread_ids(self) -> tuple[int, ...]:
+        """The system's numbers of the workers' threads, those that have ended left out."""
+        threads = [worker.thread for worker in tuple(self._workers)]
+        return tuple(thread.native_id for thread in threads if thread.is_alive() and thread.native_id)
+
     def watch(self) -> None:
         """Called by the monitor at each tick: end calls that stall, and tune."""
         now = self._course.clock.monotonic()

@@ -8,7 +8,7 @@ from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
-from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, rows_of
+from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, OwnWriter, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule
 from dataferry.engine.bandwidth import Bandwidth, Share
@@ -16,6 +16,7 @@ from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
+from dataferry.engine.gathering import Gathering
 from dataferry.engine.lanes import Lanes
 from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
 from dataferry.engine.pause import Pause
@@ -126,6 +127,16 @@ def _move(course: Course) -> None:
     crew = Crew(course, feed)
     planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
     threads: list[Thread] = []
+    gathering = Gathering(
+        course.tally,
+        course.clock,
+        lambda: _thread_ids(course, crew, planner),
+        lambda reason: course.observer.noted("gathered", reason),
+    )
+
+    def watch() -> None:
+        crew.watch()
+        gathering.watch()
 
     def let_go() -> None:
         feed.end()
@@ -135,7 +146,7 @@ def _move(course: Course) -> None:
         if course.halt.is_set:
             let_go()
 
-    monitor = Monitor(course.tally, course.observer, crew.watch, course.doom)
+    monitor = Monitor(course.tally, course.observer, watch, course.doom)
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
@@ -157,6 +168,17 @@ def _move(course: Course) -> None:
         lanes.close()
         unregister()
         monitor.close()
+        gathering.close()
+
+
+def _thread_ids(course: Course, crew: Crew, planner: Thread) -> Iterator[int]:
+    """Return the system's numbers of the threads that wait for each other: who sends, lists, writes down."""
+    yield from crew.thread_ids
+    if planner.is_alive() and planner.native_id:
+        yield planner.native_id
+    writer = course.ledger.writer_id if isinstance(course.ledger, OwnWriter) else None
+    if writer is not None:
+        yield writer
 
 
 def _let_go(course: Course, crew: Crew) -> None:
