@@ -136,6 +136,7 @@ def _move(course: Course) -> None:
 
     def watch() -> None:
         crew.watch()
+        lanes.watch()
         gathering.watch()
 
     def let_go() -> None:
