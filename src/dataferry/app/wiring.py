@@ -88,6 +88,7 @@ def engine_limits(settings: Settings) -> EngineLimits:
         max_unknown_length_bytes=engine.max_unknown_length_bytes,
         spool_bytes=engine.spool_bytes,
         spool_directory=engine.spool_directory,
+        max_objects=engine.max_objects,
     )
 
 
