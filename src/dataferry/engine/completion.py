@@ -12,7 +12,6 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
-from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import (
@@ -22,6 +21,7 @@ from dataferry.engine.verification import (
     level,
     stored_level,
 )
+from dataferry.engine.work import Arrival, MultipartObject
 
 
 def complete(hands: Hands, owner: MultipartObject) -> Arrival:

@@ -18,9 +18,9 @@ from dataferry.domain.errors import (
     WrongRangeError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo, PartPlan
-from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Transfer, Verify
+from dataferry.engine.work import Arrival, MultipartObject
 
 _OPERATION = "read back"
 # A byte may change on its way back too: a second look is cheaper than sending it all again.
