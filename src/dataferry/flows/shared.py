@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import NotFoundError
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
@@ -43,3 +46,14 @@ class Shared:
     bandwidths: Bandwidths
     policy: FlowPolicy
     clock: Clock
+
+    def revoke(self, flow: DataFlow) -> None:
+        """Take back what was granted for a flow, without making the caller wait; what stays good is noted."""
+        if not flow.owns_address or flow.outgoing_address is None:
+            return
+
+        def note(sentence: str) -> None:
+            with contextlib.suppress(NotFoundError), self.store.transaction() as tx:
+                tx.events.add(flow.id, "grant", sentence)
+
+        self.preparations.begin_revoke(flow, note)
