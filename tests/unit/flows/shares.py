@@ -61,8 +61,8 @@ def _open() -> Event:
 class Share:
     """Directories that can be granted.
 
-    ``fault`` is raised when a place is opened, ``gate`` holds it up until it is set; ``refusals`` are raised by
-    grants, one each; ``ends_at`` is when grants end; those that are ``lasting`` can't be taken back.
+    ``fault`` is raised when a place is opened, ``gate`` holds it up until it is set; ``refusals`` are raised
+    by grants, one each; ``ends_at`` is when grants end; those that are ``lasting`` can't be taken back.
     """
 
     fault: DataFerryError | None = None

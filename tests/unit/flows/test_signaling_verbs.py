@@ -238,7 +238,7 @@ def test_a_grant_that_can_not_be_taken_back_is_said_to_stay(still: World) -> Non
 
 
 def test_a_resume_without_a_suspend_grants_anew_only_what_has_ended(still: World) -> None:
-    """The mover's run failed as its credentials ended: the owner's next resume helps, repeated ones do not."""
+    """The mover's credentials have ended: the owner's next resume brings others, repeated ones do not."""
     still.write("out/data")
     first = still.signaling.start(still.caller, still.message("p1", PULL)).data_address
     assert still.signaling.resume(still.caller, "p1").data_address == first

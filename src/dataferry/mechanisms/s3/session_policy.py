@@ -66,15 +66,18 @@ def _reading(place: Place) -> list[dict[str, Any]]:
 
 
 def _writing(place: Place) -> list[dict[str, Any]]:
-    """Objects, their parts and open uploads; nothing that is there can be read, listed or deleted."""
+    """Objects and their parts; nothing that is there can be read, listed or deleted.
+
+    Open uploads can't be listed below a prefix only: Amazon knows no such condition, MinIO refuses it. So
+    only who is granted the whole bucket may list them; the names of others' uploads are none of theirs.
+    """
     actions = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     if place.tags:
         actions.append("s3:PutObjectTagging")
-    return [
-        _objects(place, actions),
-        _bucket(place, "s3:ListBucketMultipartUploads"),
-        *_key(place, ["kms:GenerateDataKey", "kms:Decrypt"]),
-    ]
+    statements = [_objects(place, actions)]
+    if not place.path:
+        statements.append(_bucket(place, "s3:ListBucketMultipartUploads"))
+    return statements + _key(place, ["kms:GenerateDataKey", "kms:Decrypt"])
 
 
 def _objects(place: Place, actions: list[str]) -> dict[str, Any]:
@@ -83,10 +86,7 @@ def _objects(place: Place, actions: list[str]) -> dict[str, Any]:
 
 
 def _bucket(place: Place, action: str) -> dict[str, Any]:
-    """Something that is asked of the bucket: only for keys that begin like the place's.
-
-    A store that does not tell which prefix was asked for refuses, as the condition is not met.
-    """
+    """Something that is asked of the bucket: only for keys that begin like the place's."""
     statement = {"Effect": "Allow", "Action": [action], "Resource": [_arn(place)]}
     if not place.path:
         return statement
