@@ -82,6 +82,7 @@ _ADVICE = {
     "InvalidObjectState": "it is archived (Glacier, Deep Archive or an archive tier): restore it with"
     " `aws s3api restore-object`, wait until that is done, then retry",
     "InvalidAccessKeyId": "the access key is not known there",
+    "InvalidClientTokenId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret access key or the region is not right",
     "AuthorizationHeaderMalformed": "the region is not right",
     "ExpiredToken": EXPIRED,

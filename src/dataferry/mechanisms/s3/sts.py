@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
 
 from dataferry.domain.errors import (
+    AccessDeniedError,
     ConfigError,
     ConnectionFailedError,
     DataFerryError,
@@ -28,17 +29,21 @@ from dataferry.mechanisms.s3.attributes import iso_date
 from dataferry.mechanisms.s3.errors import error_of
 from dataferry.mechanisms.s3.signing import Credentials, Signer
 from dataferry.net.connections import Network, PinnedConnection
-from dataferry.net.replies import REPLY_STALLS
 
 MIN_DURATION_S = 900
 MAX_DURATION_S = 12 * 3600
 MAX_REPLY_BYTES = 64 * 1024
 MAX_CREDENTIAL_CHARS = 8192  # sessionToken travels in a header of each request
 TIMEOUT_S = 10.0
+REPLY_STALLS = 2  # within as many of them the whole reply must be there
 OPERATION = "sts.AssumeRole"
 _API_VERSION = "2011-06-15"
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9_=,.@-]")
 _MAX_NAME_CHARS = 64
+_DENIED_ADVICE = (
+    "the location's credentials may not assume its role: look at the role's trust policy, at sts_role_arn and"
+    " sts_external_id, and whether they may call sts:AssumeRole"
+)
 _DURATION_ADVICE = (
     "set engine.grant_ttl_s to no more than the role's maximum session duration: an hour unless the role says"
     " otherwise, and always where the location's own credentials are those of a role"
@@ -227,7 +232,10 @@ def _refusal(service: TokenService, status: int, body: bytes, asking: Credential
         return ConfigError(f"{where}: {code} ({text})", operation=OPERATION)
     if code == "RegionDisabledException":
         return ConfigError(f"{where}: {code}: activate the service in that region", operation=OPERATION)
-    return error_of(operation=OPERATION, where=where, status=status, code=code, message=message)
+    if code in {"AccessDenied", "AccessDeniedException"}:
+        return AccessDeniedError(f"{where}: {code} ({_DENIED_ADVICE})", operation=OPERATION)
+    # Its words name accounts and users, and this is told to callers: only its code is passed on.
+    return error_of(operation=OPERATION, where=where, status=status, code=code)
 
 
 def _error_in(body: bytes) -> tuple[str, str]:
