@@ -182,7 +182,7 @@ class Client:
             is_delete_marker=response.headers.get("x-amz-delete-marker") == "true",
         )
         # Not every store says that this is why it does not know credentials, and no HEAD can say it.
-        if status in _REFUSED and self.place.has_expired(datetime.now(UTC)):
+        if status in _REFUSED and self.place.has_expired(datetime.now(UTC) + self.clock_skew):
             raise CredentialsExpiredError(f"{self.where(key)}: {EXPIRED}", operation=operation) from error
         raise error
 
