@@ -333,14 +333,14 @@ def test_a_grant_never_gives_more_than_who_asks_may(shop: Shop, juicefs: JuiceFs
         ],
     }
     poor = GatewayUser(juicefs, f"poor{shop.bucket[-8:]}", may)
-    keys = {"access_key_id": poor.access_key_id, "secret_access_key": poor.secret_access_key}
+    keys: dict[str, Any] = {"access_key_id": poor.access_key_id, "secret_access_key": poor.secret_access_key}
     holder = shop.holder(shop.grant("in/", **keys))
     assert refused(lambda: holder.get_object(Bucket=shop.bucket, Key="in/a")) == "AccessDenied"
 
 
 def test_refusals_of_the_token_service_are_told_without_secrets(shop: Shop, juicefs: JuiceFs) -> None:
     """A wrong secret, a root that may not assume, and a duration that is not allowed."""
-    cases: list[tuple[dict[str, str], type[Exception]]] = [
+    cases: list[tuple[dict[str, Any], type[Exception]]] = [
         ({"secret_access_key": "wrong-secret-0123456789"}, AccessDeniedError),
         ({"access_key_id": "AKIANOBODY0000000001"}, AccessDeniedError),
         (
@@ -360,8 +360,11 @@ def test_refusals_of_the_token_service_are_told_without_secrets(shop: Shop, juic
 
 def test_the_token_service_comes_before_credentials_for_sharing(shop: Shop) -> None:
     """Order: temporary credentials, else the named ones, else a refusal with advice."""
-    named = {"share_access_key_id": "AKIANAMED00000000001", "share_secret_access_key": "named-secret-0123456"}
-    outside = {"share_endpoint_url": "https://s3.example.org"}
+    named: dict[str, Any] = {
+        "share_access_key_id": "AKIANAMED00000000001",
+        "share_secret_access_key": "named-secret-0123456",
+    }
+    outside: dict[str, Any] = {"share_endpoint_url": "https://s3.example.org"}
     by_token = shop.grant("in/", **named, **outside)
     assert by_token.get("sessionToken")
     assert by_token.get("accessKeyId") not in {"AKIANAMED00000000001", shop.user.access_key_id}

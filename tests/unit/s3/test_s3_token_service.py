@@ -235,7 +235,7 @@ def test_silence_and_absence_are_passing(service: TokenService, monkeypatch: pyt
         ({"sts_endpoint_url": "https://minio.local:9000", "region": "here"}, "minio.local", "here"),
     ],
 )
-def test_where_the_token_service_is(settings: dict[str, str], host: str, region: str) -> None:
+def test_where_the_token_service_is(settings: dict[str, Any], host: str, region: str) -> None:
     """Amazon's endpoints say their region; others are signed for the location's."""
     place = MECHANISM.at_location(location(**settings), "data/in/")
     assert place.sts is not None
