@@ -71,7 +71,10 @@ def rig(directory: Path, store: Ageing, user: GatewayUser, **more: Any) -> Rig:
                 "sts_endpoint_url": store.endpoint_url,
             }
         },
-        datasets=[{"id": "data", "source": f"here:{BUCKET}/out/", "bandwidth_bytes_per_s": BYTES_PER_S}],
+        datasets=[
+            {"id": "data", "source": f"here:{BUCKET}/out/", "bandwidth_bytes_per_s": BYTES_PER_S},
+            {"match": "any-*", "source": f"here:{BUCKET}/{{datasetId}}/"},
+        ],
         more={
             "server": {"log_level": "debug"},
             "landing_zones": [
@@ -96,7 +99,7 @@ def stage(juicefs_pair: tuple[JuiceFs, JuiceFs], tmp_path_factory: pytest.TempPa
             s3_client(server).create_bucket(Bucket=BUCKET)
         owner = s3_client(juicefs_pair[0])
         owner.put_object(Bucket=BUCKET, Key="out/large", Body=random.Random(1).randbytes(SIZE_BYTES))
-        for name in ("a", "b/c"):
+        for name in ("a", "b/c", "odd *?${x}"):
             owner.put_object(Bucket=BUCKET, Key=f"out/{name}", Body=name.encode())
         owner.put_object(Bucket=BUCKET, Key="secret", Body=b"not offered")
         provider = rig(tmp_path_factory.mktemp("provider"), offered, users[0])
@@ -166,6 +169,17 @@ def test_a_push_goes_on_with_a_fresh_grant(stage: Stage, juicefs_pair: tuple[Jui
     assert arrived(juicefs_pair[1], "push") == sent(juicefs_pair[0])
     assert done["bytesResumed"] >= 5 * MIB
     consumer.notify("push", "completed")
+
+
+def test_a_dataset_id_that_is_a_pattern_opens_nothing(stage: Stage) -> None:
+    """It is refused before anything is asked or kept."""
+    asked = len(stage.offered.asked)
+    told = message("hostile", "any-*", PULL)
+    reply = stage.provider.control_plane.start_flow(stage.provider.address, told)
+    assert reply.status == 400
+    assert "pattern" in reply.body["detail"]
+    assert len(stage.offered.asked) == asked
+    assert stage.provider.control_plane.status(stage.provider.address, "hostile").status == 404
 
 
 def test_what_was_handed_out_shows_nowhere_else(stage: Stage) -> None:

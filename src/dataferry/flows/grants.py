@@ -11,6 +11,7 @@ from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.resolution import Resolver
 from dataferry.mechanisms.base import ExpiringGrants, GatewayAddresses, GrantMode
 from dataferry.net.connections import Network
+from dataferry.net.leash import Leash
 
 
 class Grants:
@@ -19,14 +20,14 @@ class Grants:
     Args:
         resolver: Finds the place.
         gateway: Where data is served for profiles whose mechanism hands nothing out itself.
-        network: How token services are reached.
+        network: How token services are reached; ``let_go`` ends the asking.
         ttl_s: How long a grant is good for, in seconds, where the mechanism can bound it.
     """
 
     def __init__(self, resolver: Resolver, gateway: GatewayDoor, network: Network, *, ttl_s: int) -> None:
         self._resolver = resolver
         self._gateway = gateway
-        self._network = network
+        self._network = Leash(network)
         self._ttl_s = ttl_s
 
     def make(self, flow: DataFlow) -> DataAddress:
@@ -45,6 +46,10 @@ class Grants:
         return place.mechanism.grant(
             place.endpoint, profile, mode, self._network, ttl_s=self._ttl_s, purpose=str(flow.id)
         )
+
+    def let_go(self) -> None:
+        """Ask no token service any more; who waits for one goes on at once. Never blocks."""
+        self._network.let_go()
 
     def until(self, flow: DataFlow) -> datetime | None:
         """Return when the flow's grant ends by itself, UTC; None if there is none, or nothing is known."""

@@ -28,6 +28,7 @@ THREADS = 8
 GRANT_TRIES = 3
 GRANT_PAUSE_S = 0.5
 MAX_GRANT_PAUSE_S = 5.0
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"
 _log = get_logger("flows.preparation")
 
 
@@ -67,10 +68,9 @@ class Preparations:
         """Begin to make a fresh grant for a flow; what may pass is tried again a few times."""
         return self._pool.submit(self._fresh, flow)
 
-    def has_ended(self, flow: DataFlow, now: datetime) -> bool:
-        """Return whether what was granted for a flow has ended by itself."""
-        until = self._grants.until(flow)
-        return until is not None and until <= now
+    def granted_until(self, flow: DataFlow) -> datetime | None:
+        """Return when what was granted for a flow ends by itself, UTC; None if nothing is known."""
+        return self._grants.until(flow)
 
     def begin_revoke(self, flow: DataFlow, told: Callable[[str], None]) -> None:
         """Begin to take a flow's grant back; nobody need wait for it.
@@ -104,7 +104,7 @@ class Preparations:
             _log.exception("revoke failed", flow_id=str(flow.id))
             why = f"taking it back failed ({type(exc).__name__}; see the log)"
         until = self._grants.until(flow)
-        when = f"until {until:%Y-%m-%d %H:%M:%S} UTC" if until else "as long as its credentials are"
+        when = f"until {until:{MOMENT}}" if until else "as long as its credentials are"
         told(f"the address that was handed out stays good {when}: {why}")
 
     def run(self, flow: DataFlow) -> Prepared:
@@ -152,6 +152,7 @@ class Preparations:
         To them it is a store that did not answer: what they prepare is done again later, durably.
         """
         self._stop.set()
+        self._grants.let_go()
         with self._lock:
             for end in self._asked:
                 _let_go(end)

@@ -11,12 +11,12 @@ from dataferry.domain.errors import NotFoundError
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
-from dataferry.flows.preparation import Preparations
+from dataferry.flows.preparation import MOMENT, Preparations
 from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.net.connections import Network
-from dataferry.store.store import Store
+from dataferry.store.store import Store, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,12 @@ class Shared:
     bandwidths: Bandwidths
     policy: FlowPolicy
     clock: Clock
+
+    def note_grant(self, tx: Transaction, flow: DataFlow) -> None:
+        """Write down until when the address that was just made for a flow is good, if that is known."""
+        until = self.preparations.granted_until(flow)
+        if until is not None:
+            tx.events.add(flow.id, "grant", f"an address was handed out that is good until {until:{MOMENT}}")
 
     def revoke(self, flow: DataFlow) -> None:
         """Take back what was granted for a flow, without making the caller wait; what stays good is noted."""

@@ -148,6 +148,8 @@ class Signaling:
                 outgoing_address=fresh or flow.outgoing_address,
             )
             gateway_tokens.record(tx, known, self._shared.clock.now())
+            if fresh is not None:
+                self._shared.note_grant(tx, known)
             if flow.state in SATISFIED[Event.RESUME]:
                 again = _queued_if_it_should_run(known)
                 return flow if again == flow else again
@@ -163,9 +165,8 @@ class Signaling:
 
         The other side's run may have failed of that: then a resume without a suspend is to help too.
         """
-        ended = flow.state is State.STARTED and self._shared.preparations.has_ended(
-            flow, self._shared.clock.now()
-        )
+        until = self._shared.preparations.granted_until(flow)
+        ended = flow.state is State.STARTED and until is not None and until <= self._shared.clock.now()
         if not flow.owns_address or not (flow.state is State.SUSPENDED or ended):
             return None
         work = self._shared.preparations.begin_grant(flow)

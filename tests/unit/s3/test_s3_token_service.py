@@ -6,7 +6,9 @@ import json
 import pickle
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +34,7 @@ from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.s3 import MECHANISM, sts
 from dataferry.mechanisms.s3.session_policy import session_policy
 from dataferry.net.connections import Network
+from dataferry.net.leash import Leash
 
 ROLE = "arn:aws:iam::123456789012:role/ferry"
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -338,3 +341,26 @@ def test_paths_that_can_not_be_policies(path: str, is_refused: bool) -> None:
             make()
     else:
         assert len(make()) <= 2048
+
+
+def test_who_waits_for_a_token_service_can_be_told_to_let_go(service: TokenService) -> None:
+    """A stop of the process does not wait for a service that says nothing."""
+    service.silent = True
+    leash = Leash(Network())
+    place = MECHANISM.at_location(location(service), "data/in/")
+
+    def ask() -> None:
+        MECHANISM.grant(place, MECHANISM.profiles[1], GrantMode.READ, leash, ttl_s=3600, purpose="x")
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        while not service.requests:
+            time.sleep(0.01)
+        began = time.monotonic()
+        leash.let_go()
+        with pytest.raises(ConnectionFailedError):
+            asking.result(timeout=20)
+        with pytest.raises(ConnectionFailedError):
+            ask()
+    assert time.monotonic() - began < 2
+    assert len(service.requests) == 1
