@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.location import Location
-from dataferry.domain.objects import Attributes
+from dataferry.domain.objects import Attributes, ObjectInfo, Upload
 from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.registry import Registry
 from dataferry.mechanisms.s3 import MECHANISM
@@ -295,12 +295,25 @@ def test_what_the_other_side_does_with_an_address_that_has_ended(shop: Shop) -> 
     shop.gateway.later = timedelta(hours=2)
     source = MECHANISM.open_source(MECHANISM.at_address(read), shop.network)
     sink = MECHANISM.open_sink(MECHANISM.at_address(write), shop.network)
-    with closing(source), closing(sink), closing(sink.writer()) as writer:
+    with ExitStack() as stack:
+        stack.enter_context(closing(source))
+        stack.enter_context(closing(sink))
+        writer, reader = (
+            stack.enter_context(closing(sink.writer())),
+            stack.enter_context(closing(source.reader())),
+        )
         calls: list[Callable[[], object]] = [
             source.probe,
             lambda: list(source.list()),
             sink.probe,
             lambda: writer.create_upload("in/x", size_bytes=1, attributes=Attributes()),
+            lambda: writer.list_parts(Upload(upload_id="1", key="in/x")),
+            lambda: writer.list_uploads("in/x", since=datetime.now(UTC)),
+            lambda: writer.stat("in/x"),
+            lambda: sink.find(["in/x"]),
+            lambda: sink.find([f"in/{number:02}" for number in range(20)]),
+            lambda: reader.stat(ObjectInfo(name="a", key="in/a", size_bytes=4)),
+            lambda: reader.open(ObjectInfo(name="a", key="in/a", size_bytes=4)),
         ]
         for call in calls:
             assert not expired(call).is_temporary
