@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from dataferry.domain.errors import (
     AccessDeniedError,
+    CredentialsExpiredError,
     DestinationExistsError,
     IntegrityError,
     UploadGoneError,
@@ -80,6 +81,8 @@ def refuse_existing(hands: Hands, key: str) -> None:
         return
     try:
         found = hands.trying(f"looking at {key}", lambda: hands.connections.writer.stat(key))
+    except CredentialsExpiredError:
+        raise
     except AccessDeniedError:
         return  # who may only write has but the condition
     if found is not None:
@@ -98,9 +101,14 @@ def find_gone(
     size = source.size_bytes or 0
     if sum(part.size_bytes for part in parts) != size:
         return None
-    found = hands.trying(
-        f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
-    )
+    try:
+        found = hands.trying(
+            f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
+        )
+    except CredentialsExpiredError:
+        raise
+    except AccessDeniedError:
+        return None  # who may only write can't look, and sends it again
     if found is None or found.size_bytes != size:
         return None
     streamed = combined_crc64nvme(parts)

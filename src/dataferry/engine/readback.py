@@ -12,6 +12,7 @@ from itertools import accumulate
 from dataferry.domain.errors import (
     AccessDeniedError,
     ConflictError,
+    CredentialsExpiredError,
     IntegrityError,
     SourceChangedError,
     UnsupportedError,
@@ -117,6 +118,8 @@ def _sum(hands: Hands, there: ObjectInfo, part: PartPlan) -> int:
         raise IntegrityError(
             f"{there.key} has another size when it is read back", operation=_OPERATION
         ) from error
+    except CredentialsExpiredError:
+        raise
     except AccessDeniedError as error:
         raise AccessDeniedError(
             f"{there.key} was written, and may not be read back: allow these credentials to read there, "
