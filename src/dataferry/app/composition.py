@@ -179,7 +179,7 @@ class Service:
         identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, ours)
+        grants = _grants(settings, port, resolver, network, ours)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry)
@@ -313,7 +313,9 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
     )
 
 
-def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str, Participant]) -> Grants:
+def _grants(
+    settings: Settings, port: int, resolver: Resolver, network: Network, ours: Mapping[str, Participant]
+) -> Grants:
     """What hands out addresses, those of the gateway included."""
     door = GatewayDoor(
         base_url=base_url(settings, port),
@@ -321,7 +323,7 @@ def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str
         participants=ours,
         token_lifetime_s=settings.server.access_token_ttl_s,
     )
-    return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
+    return Grants(resolver, door, network, ttl_s=settings.engine.grant_ttl_s)
 
 
 def _refuse_without_keys(settings: Settings, keys: ApiKeys) -> None:

@@ -18,8 +18,6 @@ from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
 from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
-from dataferry.secrets.client_tokens import Signer
-from dataferry.secrets.did import absolute
 from dataferry.secrets.references import resolve
 
 
@@ -88,6 +86,7 @@ def engine_limits(settings: Settings) -> EngineLimits:
         max_unknown_length_bytes=engine.max_unknown_length_bytes,
         spool_bytes=engine.spool_bytes,
         spool_directory=engine.spool_directory,
+        max_objects=engine.max_objects,
     )
 
 
@@ -246,6 +245,10 @@ def participants(settings: Settings) -> tuple[Participant, ...]:
 
 
 def _participant(settings: ParticipantSettings) -> Participant:
+    # JOSE and cryptography take a tenth of a second to load, and `copy` has no use for them.
+    from dataferry.secrets.client_tokens import Signer
+    from dataferry.secrets.did import absolute
+
     where = f"participants {settings.id!r}: signing_key"
     key: str | None = _resolved(settings.signing_key, where)
     if key is None or settings.did is None or settings.kid is None:
