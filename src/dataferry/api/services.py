@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from dataferry.api.authorization import ApiKeys
+from dataferry.api.api_keys import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.catalogue import Catalogue

@@ -14,6 +14,7 @@ from dataferry.domain.errors import (
     ConflictError,
     ConnectionFailedError,
     DataFerryError,
+    ForbiddenError,
     GoneError,
     InputError,
     NotFoundError,
@@ -27,6 +28,7 @@ MAX_PAGES = 10_000
 _ERRORS: dict[int, type[DataFerryError]] = {
     HTTPStatus.BAD_REQUEST: InputError,
     HTTPStatus.UNPROCESSABLE_ENTITY: InputError,
+    HTTPStatus.FORBIDDEN: ForbiddenError,
     HTTPStatus.NOT_FOUND: NotFoundError,
     HTTPStatus.CONFLICT: ConflictError,
     HTTPStatus.GONE: GoneError,
@@ -107,7 +109,7 @@ class ManagementClient:
             detail = str(problem.get("detail") or problem.get("title") or "")
         except (ValueError, AttributeError):
             detail = ""
-        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
             what = (
                 "does not take this API key: give another" if self._has_key else "wants an API key: give one"
             )
