@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,16 @@ def test_a_name_is_one_keys(host: Host) -> None:
     made(host, "ops", "--scope", "read")
     code, _, err = host.run("api-keys", "revoke", "nobody")
     assert (code, "no API key 'nobody'" in err) == (1, True)
+
+
+def test_of_many_who_take_a_name_at_once_one_gets_it(host: Host) -> None:
+    """While a service runs; the others are told, and there is one key."""
+    host.serve()
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(lambda _: host.run("api-keys", "create", "ops", "--all-scopes"), range(4)))
+    assert sorted(code for code, _, _ in ended) == [0, 1, 1, 1]
+    assert all("revoke it first" in err for code, _, err in ended if code)
+    assert len(listed(host, "--all")) == 1
 
 
 def test_an_expired_key_is_none(host: Host) -> None:

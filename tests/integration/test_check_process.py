@@ -45,7 +45,7 @@ def test_nothing_configured_is_fine_and_makes_nothing(tmp_path: Path) -> None:
     """A look changes nothing: no key, no database."""
     code, findings = checked(tmp_path, "check")
     assert code == 0
-    assert set(findings) == {"configuration", "key file", "store"}
+    assert set(findings) == {"configuration", "key file", "store", "API keys"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -55,6 +55,19 @@ def test_a_wrong_configuration_is_a_finding(tmp_path: Path) -> None:
     code, findings = checked(tmp_path, "check")
     assert code == 1
     assert "did you mean 'port'?" in findings["configuration"][1]
+
+
+def test_a_plane_that_is_open_needs_a_key(tmp_path: Path) -> None:
+    """Those of the configuration and of the database count; one that was revoked does not."""
+    text = (
+        '[server]\nhost = "0.0.0.0"\n[[control_planes]]\nid = "cp"\ntoken = "a-token-of-the-control-plane"\n'
+    )
+    (tmp_path / "dataferry.toml").write_text(text)
+    assert run(tmp_path, "api-keys", "create", "ops", "--scope", "read")[0] == 0
+    assert checked(tmp_path, "check")[1]["API keys"] == (True, "0 in the configuration, 1 in the database")
+    assert run(tmp_path, "api-keys", "revoke", "ops")[0] == 0
+    ok, detail = checked(tmp_path, "check")[1]["API keys"]
+    assert (ok, "dataferry api-keys create" in detail) == (False, True)
 
 
 def test_locations_and_control_planes_are_tried(juicefs: JuiceFs, bucket: str, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -35,7 +37,15 @@ def both(juicefs: JuiceFs, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         anna, bert = tenants(cleanup.enter_context(DidDocuments()))
         cleanup.enter_context(anna.control_plane)
         cleanup.enter_context(bert.control_plane)
-        plane = plane_of(tmp_path_factory.mktemp("tenants"), anna, bert, juicefs, bucket=BUCKET)
+        silent = cleanup.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+        plane = plane_of(
+            tmp_path_factory.mktemp("tenants"),
+            anna,
+            bert,
+            juicefs,
+            bucket=BUCKET,
+            silent_port=silent.getsockname()[1],
+        )
         anna.on(plane)
         bert.on(plane)
         cleanup.enter_context(plane)
@@ -355,6 +365,34 @@ def test_a_flood_of_flows_leaves_a_place(anna: Tenant, bert: Tenant) -> None:
     finally:
         for process_id in flood:
             anna.control_plane.notify(anna.address, process_id, "terminate")
+
+
+def test_a_store_that_does_not_answer_is_its_owners_trouble(anna: Tenant, bert: Tenant) -> None:
+    """Twenty starts of one wait for it; the other's verbs are answered at once, a resume with an address."""
+    process_id = f"bert-{uuid.uuid4().hex[:8]}"
+    assert bert.start("bert-data", process_id).status == 200
+    bert.control_plane.notify(bert.address, process_id, "suspend")
+    started = [f"anna-silent-{uuid.uuid4().hex[:8]}" for _ in range(20)]
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda name=name: answers.append(anna.start("silent-1", name).status))
+        for name in started
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1)
+        began = time.monotonic()
+        resumed = bert.control_plane.notify(bert.address, process_id, "resume")
+        assert (resumed.status, "dataAddress" in resumed.body) == (200, True)
+        assert bert.start("bert-data").status == 200
+        assert time.monotonic() - began < 3
+    finally:
+        for thread in threads:
+            thread.join()
+        for name in started:
+            anna.control_plane.notify(anna.address, name, "terminate")
+    assert set(answers) == {202}
 
 
 def test_one_who_follows_much_leaves_places(anna: Tenant, bert: Tenant) -> None:

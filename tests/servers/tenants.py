@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,17 +160,24 @@ def tenants(documents: DidDocuments) -> tuple[Tenant, Tenant]:
     return anna, bert
 
 
-def plane_of(directory: Path, anna: Tenant, bert: Tenant, store: S3Server, *, bucket: str) -> PlaneProcess:
-    """A plane for both; ``bucket`` of the S3 server is Anna's."""
+def plane_of(
+    directory: Path, anna: Tenant, bert: Tenant, store: S3Server, *, bucket: str, silent_port: int
+) -> PlaneProcess:
+    """A plane for both; ``bucket`` of the S3 server is Anna's, and so is a store that never answers."""
     for tenant in (anna, bert):
         root = directory / tenant.name
         root.mkdir(parents=True)
         (root / "data").write_text(f"secret of {tenant.name}")
         (root / "slow").write_bytes(bytes(SLOW_BYTES))
-    return PlaneProcess("shared", directory / "plane", _settings(directory, anna, bert, store, bucket))
+    settings = _settings(directory, anna, bert, store, bucket)
+    silent = s3_location(store, endpoint_url=f"http://127.0.0.1:{silent_port}", participants=["anna"])
+    settings["locations"]["silent-of-anna"] = silent
+    dataset = {"match": "silent-*", "source": "silent-of-anna:bucket/key", "participants": ["anna"]}
+    settings["datasets"].append(dataset)
+    return PlaneProcess("shared", directory / "plane", settings)
 
 
-def _settings(directory: Path, anna: Tenant, bert: Tenant, store: S3Server, bucket: str) -> Mapping[str, Any]:
+def _settings(directory: Path, anna: Tenant, bert: Tenant, store: S3Server, bucket: str) -> dict[str, Any]:
     both = (anna, bert)
     files = {
         f"place-of-{t.name}": {"type": "file", "root": str(directory / t.name), "participants": [t.name]}

@@ -126,6 +126,13 @@ def revoke(config: str | None, name: str) -> None:
     raise NotFoundError(f"there is no API key {name!r}; see `dataferry api-keys list`")
 
 
+def counts(settings: Settings) -> tuple[int, int]:
+    """Return how many keys in the database are in force, and how many ever were."""
+    with _store(settings) as store, store.snapshot() as tx:
+        rows = tx.api_keys.list()
+    return sum(row.is_in_force(datetime.now(UTC)) for row in rows), len(rows)
+
+
 def names(config: str | None) -> list[str]:
     """Return the names of the keys that can be revoked."""
     return [key["name"] for key in list_keys(config) if not key["configured"]]

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from dataferry.app.bandwidth_check import bandwidth_findings
-from dataferry.app.configuration import find, load
+from dataferry.app.configuration import find, load, without_authorization
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
 from dataferry.app.tls import days_left
@@ -57,6 +57,7 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     """Each in its turn; one that fails does not keep the others."""
     yield tried("key file", lambda: _key_file(settings))
     yield tried("store", lambda: _store(settings))
+    yield tried("API keys", lambda: _api_keys(settings))
     if settings.server.tls_cert is not None:
         yield tried("TLS certificate", lambda: _certificate(settings))
     network, registry = network_of(settings), Registry()
@@ -108,6 +109,24 @@ def _store(settings: Settings) -> str:
     finally:
         store.close()
     return "answers, and its schema is of this version"
+
+
+def _api_keys(settings: Settings) -> str:
+    """Who listens beyond loopback must have one; none is made here, nor a database to look in."""
+    database = database_file(settings)
+    stored = made = 0
+    if database is None or database.exists():
+        from dataferry.app.api_keys import counts
+
+        stored, made = counts(settings)
+    configured = len(settings.auth.api_keys)
+    if stored + configured:
+        return f"{configured} in the configuration, {stored} in the database"
+    if made:
+        raise ConfigError("none is in force, so that nobody is let in: `dataferry api-keys create` makes one")
+    if not settings.server.is_loopback:
+        raise ConfigError(without_authorization(settings.server.host, ["an API key"]))
+    return "none was ever made: only this machine may use the management API"
 
 
 def upgrade(config: str | None) -> str:

@@ -7,7 +7,7 @@ it may, and the flow then goes on asynchronously.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
@@ -16,13 +16,16 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.domain.errors import DataFerryError
 from dataferry.engine.stop import Stop
+from dataferry.flows.fair_pool import FairPool
 from dataferry.flows.grants import Grants
 from dataferry.flows.resolution import Place, Resolver
 from dataferry.mechanisms.base import Abortable, Sink, Source
 from dataferry.net.connections import Network
 from dataferry.telemetry.logs import get_logger
 
-THREADS = 8
+THREADS = 10
+# So that a store of one control plane that does not answer leaves threads to the others.
+THREADS_OF_ONE = 8
 # Many control planes take one refused resume for the end, so a fresh grant is asked for again; prepare and
 # start are done again later, durably.
 GRANT_TRIES = 3
@@ -46,27 +49,25 @@ class Preparations:
         resolver: Finds the places.
         grants: Makes the addresses.
         network: How stores are reached.
-        threads: How many preparations run at once; more than that wait, and their verbs answer 202.
     """
 
-    def __init__(
-        self, resolver: Resolver, grants: Grants, network: Network, *, threads: int = THREADS
-    ) -> None:
+    def __init__(self, resolver: Resolver, grants: Grants, network: Network) -> None:
         self._resolver = resolver
         self._grants = grants
         self._network = network
-        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="preparation")
+        # More than that wait, and their verbs answer 202.
+        self._pool = FairPool(THREADS, most_of_one=THREADS_OF_ONE, name="preparation")
         self._lock = Lock()
         self._asked: set[Source | Sink] = set()
         self._stop = Stop()
 
     def begin(self, flow: DataFlow) -> Future[Prepared]:
         """Begin to prepare a flow."""
-        return self._pool.submit(self.run, flow)
+        return self._pool.submit(flow.control_plane_id, lambda: self.run(flow))
 
     def begin_grant(self, flow: DataFlow) -> Future[DataAddress]:
         """Begin to make a fresh grant for a flow; what may pass is tried again a few times."""
-        return self._pool.submit(self._fresh, flow)
+        return self._pool.submit(flow.control_plane_id, lambda: self._fresh(flow))
 
     def granted_until(self, flow: DataFlow) -> datetime | None:
         """Return when what was granted for a flow ends by itself, UTC; None if nothing is known."""
@@ -79,7 +80,7 @@ class Preparations:
             flow: Whose.
             told: Called in a thread of ours with what became of it, if the grant stays good.
         """
-        self._pool.submit(self._revoke, flow, told)
+        self._pool.submit(flow.control_plane_id, lambda: self._revoke(flow, told))
 
     def _fresh(self, flow: DataFlow) -> DataAddress:
         for tries_left in reversed(range(GRANT_TRIES)):
@@ -160,7 +161,7 @@ class Preparations:
     def close(self) -> None:
         """Let go, drop what waits, and join the threads."""
         self.let_go()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
 
 def _let_go(end: Source | Sink) -> None:

@@ -89,6 +89,21 @@ def test_one_that_is_over_is_unknown(store: Store, clock: StillClock, over: str)
     assert said == {"send an API key in X-Api-Key"}
 
 
+def test_what_another_process_revokes_opens_nothing_at_once(store: Store, clock: StillClock) -> None:
+    """Nothing is remembered of a key: what holds is what the database says now, whoever wrote it."""
+    keys = ApiKeys(stored=StoredKeys(store, clock))
+    put(store, ROW)
+    assert keys.identify(FROM_ELSEWHERE).name == "ops"
+    other = Store.join(str(store._database.url.render_as_string()), sealer=Sealer(bytes(32)), clock=clock)
+    with other.transaction() as tx:
+        assert tx.api_keys.revoke("ops", NOON)
+    with pytest.raises(UnauthorizedError):
+        keys.identify(FROM_ELSEWHERE)
+    put(other, replace(ROW, id="k2", digest=hashlib.sha256(b"second").hexdigest()))
+    other.close()
+    assert keys.identify(connection("10.0.0.5", x_api_key="second")).name == "ops"
+
+
 def test_a_key_of_the_configuration_needs_no_database(store: Store, clock: StillClock) -> None:
     """It lets in whatever the database says: an operator can look why it does not answer."""
     keys = ApiKeys([ApiKey.of("boss", "key-of-the-boss")], StoredKeys(store, clock))
