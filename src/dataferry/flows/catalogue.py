@@ -308,8 +308,9 @@ class Catalogue:
                     return present
                 raise ForbiddenError(f"control plane {plane.id} has an endpoint by its operator's word")
             if row is not None:
-                # What the operator decided beyond the endpoint stays.
-                taken = _located(row, taken)
+                # What the operator decided beyond the endpoint stays; its own keys it may change.
+                kept = row if row.provenance is Provenance.OPERATOR and row.authorization else taken
+                taken = replace(_located(row, taken), authorization=kept.authorization)
             tx.control_planes.put(taken)
         return self.control_plane(plane.id)
 
@@ -380,6 +381,7 @@ def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPla
         plane,
         endpoint=registered.endpoint,
         callback_token=registered.callback_token,
+        callback_authorization=registered.callback_authorization,
         provenance=Provenance.EXTERNAL,
     )
 

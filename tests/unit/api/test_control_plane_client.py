@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.unit.token_rig import token_source
 
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.address import DataAddress
@@ -95,7 +96,9 @@ def client() -> Iterator[HttpControlPlaneClient]:
     made = HttpControlPlaneClient(
         Network(),
         data_plane_id="plane-1",
-        endpoint="https://dp.example/api/v1/",
+        base_url="https://dp.example/",
+        signaling_path="/api/v1",
+        tokens=token_source(Network()),
         profiles=lambda: ("https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"),
         timeout_s=5,
     )
@@ -158,7 +161,9 @@ def test_the_address_of_a_message_is_an_external_place(
     trusting = HttpControlPlaneClient(
         Network(EgressGuard(EgressPolicy(allow_private_networks=True))),
         data_plane_id="plane-1",
-        endpoint="https://dp.example",
+        base_url="https://dp.example",
+        signaling_path="",
+        tokens=token_source(Network()),
         profiles=tuple,
     )
     trusting.send(plane, callback(callback_address=server.url))
