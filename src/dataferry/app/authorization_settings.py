@@ -50,7 +50,7 @@ class CallerTokensSettings(Section):
     jwks_uri: str | None = Field(
         default=None,
         description="Where they are published. Kept for five minutes; a key that is not among them makes them"
-        " be fetched again, every five seconds at most.",
+        " be fetched again, five times at once and then every five seconds at most.",
     )
     issued_here: bool = Field(
         default=False,

@@ -31,6 +31,9 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 # As long as keys of DID documents are.
 KEPT_S = 300.0
 MOST_STALE_S = 3600.0
+# So often at once, and then once in so many seconds: a key that was changed right after the set was fetched is
+# found at once all the same.
+ASKED_AT_ONCE = 5
 ASKED_AGAIN_S = 5.0
 MAX_KEPT = 256
 Jwk = Mapping[str, Any]
@@ -39,13 +42,22 @@ _log = get_logger("flows.key_sets")
 
 
 class _Published:
-    """One publisher: what was fetched, and when it was tried last, in monotonic seconds."""
+    """One publisher: what was fetched, and when, in monotonic seconds."""
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
         self.set: KeySet | None = None
         self.fetched_at = 0.0
-        self.tried_at: float | None = None
+        # When all that was asked will be forgotten.
+        self.quiet_at = 0.0
+
+    def may_be_asked(self, now: float) -> bool:
+        """Return whether it may be asked now; counts as asked then."""
+        quiet_at = max(self.quiet_at, now) + ASKED_AGAIN_S
+        if quiet_at - now > ASKED_AT_ONCE * ASKED_AGAIN_S:
+            return False
+        self.quiet_at = quiet_at
+        return True
 
     def is_younger(self, age_s: float, now: float) -> bool:
         """Return whether there is a set that was fetched so recently."""
@@ -118,8 +130,7 @@ class KeySets:
         known = published.set is not None and published.set.named(kid, algorithm)
         if known and published.is_younger(KEPT_S, now):
             return
-        if published.tried_at is None or now - published.tried_at >= ASKED_AGAIN_S:
-            published.tried_at = now
+        if published.may_be_asked(now):
             try:
                 published.set = self._fetched(uri, provenance)
                 published.fetched_at = now

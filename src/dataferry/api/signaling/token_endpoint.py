@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Request, Security
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBasic
+from fastapi.security.http import HTTPBase
 
 from dataferry.api.services import services_of
 from dataferry.domain.errors import DataFerryError, RetryClass, ThrottledError
@@ -26,8 +26,12 @@ GRANT_TYPE = "client_credentials"
 _KEYS_KEPT_S = 300
 # Source: RFC 6749, section 5.1.
 _NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_BASIC = HTTPBasic(
-    scheme_name="Client", auto_error=False, description="A control plane's client id and secret."
+# For the OpenAPI document only: HTTPBasic would refuse in other words than OAuth's.
+_BASIC = HTTPBase(
+    scheme="basic",
+    scheme_name="Client",
+    auto_error=False,
+    description="A control plane's client id and secret.",
 )
 _FORM = {
     "content": {

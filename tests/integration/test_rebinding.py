@@ -1,0 +1,147 @@
+"""Names that answer differently a moment later: what was checked is what is dialled.
+
+Keys of control planes, DID documents, token endpoints, callbacks: the name of each resolves to an allowed
+address when it is looked at, and to this machine when it is looked at again. A server listens here, and must
+not be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from tests.servers.names import ChangingNames
+from tests.servers.recorder import Recorder
+from tests.unit.token_rig import token_source
+
+from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.domain.authorization import AuthorizationType, CallbackTokens
+from dataferry.domain.clock import SystemClock
+from dataferry.domain.dataflow import Dialect, State
+from dataferry.domain.errors import ConnectionFailedError, DataFerryError, EgressDeniedError
+from dataferry.domain.location import ControlPlane, Provenance
+from dataferry.flows.identities import Identities
+from dataferry.flows.key_sets import KeySets
+from dataferry.flows.messages import Callback
+from dataferry.net.connections import Network
+from dataferry.net.egress import EgressGuard, EgressPolicy
+
+NAME = "partner.example"
+# Source: RFC 5737 keeps it for documentation; the policy allows it here, and nothing answers there.
+CHECKED = "192.0.2.7"
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def listening() -> Iterator[Recorder]:
+    """What must not be reached."""
+    with Recorder() as recorder:
+        yield recorder
+
+
+def network(*answers: str) -> tuple[Network, ChangingNames]:
+    """A way out whose names have these addresses, one after the other."""
+    names = ChangingNames({NAME: answers})
+    guard = EgressGuard(EgressPolicy(allow=(f"{CHECKED}/32",)), resolve=names)
+    return Network(guard, connect_timeout_s=0.3), names
+
+
+def keys(way: Network, port: int) -> None:
+    """Fetch the keys that a registration named."""
+    with closing(KeySets(way, SystemClock())) as sets:
+        sets.keys(f"https://{NAME}:{port}/jwks.json", Provenance.EXTERNAL, None, "ES256")
+
+
+def did(way: Network, port: int) -> None:
+    """Fetch a partner's DID document."""
+    with closing(Identities(way)) as identities:
+        identities.key(f"did:web:{NAME}%3A{port}", "#key-1")
+
+
+def registered(port: int) -> ControlPlane:
+    """A control plane by its own word."""
+    return ControlPlane(
+        id="cp",
+        endpoint=f"https://{NAME}:{port}",
+        provenance=Provenance.EXTERNAL,
+        callback_authorization=CallbackTokens(
+            type=AuthorizationType.CLIENT_CREDENTIALS,
+            token_endpoint=f"https://{NAME}:{port}/token",
+            provenance=Provenance.EXTERNAL,
+            client_id="us",
+            client_secret="a-secret-that-goes-nowhere",
+        ),
+    )
+
+
+def token(way: Network, port: int) -> None:
+    """Get a token where a registration said."""
+    with closing(token_source(way)) as source:
+        source.token(registered(port))
+
+
+def callback(way: Network, port: int) -> None:
+    """Call back where a message said."""
+    client = HttpControlPlaneClient(
+        way,
+        data_plane_id="dp",
+        base_url="http://dp",
+        signaling_path="",
+        tokens=token_source(way),
+        profiles=tuple,
+    )
+    told = Callback(
+        message_id="m",
+        kind="completed",
+        process_id="p",
+        data_flow_id="p",
+        dialect=Dialect.HEAD,
+        state=State.COMPLETED,
+        callback_address=f"https://{NAME}:{port}",
+    )
+    with closing(client):
+        client.send(ControlPlane(id="cp"), told)
+
+
+EVERY = pytest.mark.parametrize("ask", [keys, did, token, callback], ids=lambda ask: str(ask.__name__))
+
+
+@EVERY
+def test_an_answer_that_changes_after_the_check_changes_nothing(
+    listening: Recorder, ask: Callable[[Network, int], Any]
+) -> None:
+    """The address that was checked is dialled, though the name means this machine by then."""
+    way, names = network(CHECKED, HERE)
+    with pytest.raises(DataFerryError) as failed:
+        ask(way, listening.port)
+    assert isinstance(failed.value, ConnectionFailedError)
+    assert names.asked == [NAME]
+    assert listening.requests == []
+
+
+@EVERY
+def test_an_answer_that_has_changed_before_the_check_is_refused(
+    listening: Recorder, ask: Callable[[Network, int], Any]
+) -> None:
+    """No look-up is trusted for later: the second time the name means this machine, and is refused."""
+    way, names = network(CHECKED, HERE)
+    for _ in range(2):
+        with pytest.raises((EgressDeniedError, DataFerryError)):
+            ask(way, listening.port)
+    assert names.asked == [NAME, NAME]
+    assert listening.requests == []
+
+
+@EVERY
+@pytest.mark.parametrize("address", [HERE, "169.254.169.254", "10.0.0.1", "::ffff:127.0.0.1", "::1"])
+def test_places_inside_are_refused(
+    listening: Recorder, ask: Callable[[Network, int], Any], address: str
+) -> None:
+    """Whatever name they have; and the refusal does not tell what the name resolves to."""
+    way, _ = network(address)
+    with pytest.raises(DataFerryError) as failed:
+        ask(way, listening.port)
+    assert listening.requests == []
+    assert "secret" not in str(failed.value)
