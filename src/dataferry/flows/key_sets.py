@@ -31,8 +31,8 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 # As long as keys of DID documents are.
 KEPT_S = 300.0
 MOST_STALE_S = 3600.0
-# So often at once, and then once in so many seconds: a key that was changed right after the set was fetched is
-# found at once all the same.
+# So often at once, and then once in so many seconds: a key that was changed right after the set was fetched
+# is found at once all the same.
 ASKED_AT_ONCE = 5
 ASKED_AGAIN_S = 5.0
 MAX_KEPT = 256
