@@ -20,6 +20,7 @@ PLANE = "[[control_planes]]\nid = 'a'\nendpoint = 'https://cp.example'\n"
 KEY_SET = {"keys": [{"kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "kid": "k"}]}
 SECRET = "a-secret-of-more-than-16"
 CREDENTIALS = "type = 'oauth2_client_credentials'"
+BROKER = "jwks_uri = 'https://b.example'\nissuer = 'x'\nsubject = 'y'\nscope = 'z'"
 EXCHANGE = "type = 'oauth2_token_exchange'"
 
 
@@ -55,10 +56,7 @@ def callback(text: str) -> str:
         (f"{EXCHANGE}\nissued_here = true", "needs `issuer`"),
         (f"{EXCHANGE}\njwks_uri = 'https://b.example'\nissuer = 'x'\nsubject = 'y'", "`scope`"),
         (f"{EXCHANGE}\naccept_unsigned = true\nissuer = 'x'\nsubject = 'y'\nscope = 'z'", "always checked"),
-        (
-            f"{EXCHANGE}\njwks_uri = 'https://b.example'\nissuer = 'x'\nsubject = 'y'\nscope = 'z'\n"
-            "relax = ['iss']",
-        ),
+        (f"{EXCHANGE}\n{BROKER}\nrelax = ['iss']", "can't be relaxed"),
     ],
 )
 def test_an_authorization_that_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -118,6 +116,7 @@ def test_keys_stand_in_the_file_or_where_it_says(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(json.dumps(KEY_SET))
     table = "[[control_planes.authorization.jwks.keys]]\nkty = 'EC'\ncrv = 'P-256'\n"
     table += "x = 'eA'\ny = 'eQ'\nkid = 'k'\n"
+    for text in (f"{CREDENTIALS}\njwks = 'file:{tmp_path}/keys.json'", f"{CREDENTIALS}\n{table}"):
         rules = control_planes(read(tmp_path, caller(text)))[0].authorization
         assert rules is not None
         assert rules.jwks == KEY_SET

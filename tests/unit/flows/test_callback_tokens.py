@@ -206,7 +206,12 @@ def test_opaque_tokens_live_as_long_as_the_endpoint_says(
     """And one of which nobody says so is not kept."""
     said: dict[str, Any] = {"access_token": "opaque", "token_type": "Bearer", "expires_in": "100"}
     asked: list[int] = []
-    monkeypatch.setattr(provider, "answer", lambda *_: (asked.append(1), (200, said))[1])
+
+    def answer(*_: Any) -> tuple[int, dict[str, Any]]:
+        asked.append(1)
+        return 200, said
+
+    monkeypatch.setattr(provider, "answer", answer)
     source, to = make(), plane(provider, reuses=True)
     for _ in range(3):
         assert source.token(to) == "opaque"
