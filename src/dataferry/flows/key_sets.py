@@ -114,6 +114,14 @@ class KeySets:
             raise UnauthorizedError("the token is signed with a key that is not among those published")
         return found
 
+    def fetch(self, uri: str) -> KeySet:
+        """Return what is published at a place that the operator named, now; for who only wants to see.
+
+        Raises:
+            DataFerryError: It can't be had, or is no key set.
+        """
+        return self._fetched(uri, Provenance.OPERATOR)
+
     def _published(self, uri: str, provenance: Provenance) -> _Published:
         with self._lock:
             published = self._kept.setdefault((uri, provenance), _Published())

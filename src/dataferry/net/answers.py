@@ -81,7 +81,11 @@ def ask(
         with client.stream(
             method,
             url,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})},
+            headers={
+                "Accept": "application/json, */*;q=0.1",
+                "Accept-Encoding": "identity",
+                **(headers or {}),
+            },
             data=form,
             json=document,
         ) as answer:
