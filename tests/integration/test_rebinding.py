@@ -1,8 +1,8 @@
 """Names that answer differently a moment later: what was checked is what is dialled.
 
-Keys of control planes, DID documents, token endpoints, callbacks: the name of each resolves to an allowed
-address when it is looked at, and to this machine when it is looked at again. A server listens here, and must
-not be reached.
+Keys of control planes, DID documents, token endpoints, callbacks, data, redirects: the name of each resolves
+to an allowed address when it is looked at, and to this machine when it is looked at again. A server listens
+here, and must not be reached.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from tests.servers.http_store import HttpStore
 from tests.servers.names import ChangingNames
 from tests.servers.recorder import Recorder
 from tests.unit.token_rig import token_source
 
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.domain.address import DataAddress
 from dataferry.domain.authorization import AuthorizationType, CallbackTokens
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.dataflow import Dialect, State
 from dataferry.domain.errors import ConnectionFailedError, DataFerryError, EgressDeniedError
-from dataferry.domain.location import ControlPlane, Provenance
+from dataferry.domain.location import ControlPlane, Location, Provenance
 from dataferry.flows.identities import Identities
 from dataferry.flows.key_sets import KeySets
 from dataferry.flows.messages import Callback
+from dataferry.mechanisms.base import Endpoint
+from dataferry.mechanisms.http import MECHANISM as HTTP
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
 
@@ -105,7 +109,28 @@ def callback(way: Network, port: int) -> None:
         client.send(ControlPlane(id="cp"), told)
 
 
-EVERY = pytest.mark.parametrize("ask", [keys, did, token, callback], ids=lambda ask: str(ask.__name__))
+def _read(way: Network, endpoint: Endpoint) -> None:
+    with closing(HTTP.open_source(endpoint, way)) as source:
+        list(source.list())
+
+
+def data(way: Network, port: int) -> None:
+    """Read from a data address."""
+    address = DataAddress(endpoint_type="HttpData", endpoint=f"https://{NAME}:{port}/x")
+    _read(way, HTTP.at_address(address))
+
+
+def redirect(way: Network, port: int) -> None:
+    """Read from the operator's own server, which leads elsewhere."""
+    with HttpStore() as own:
+        own.redirects["/x"] = (302, f"https://{NAME}:{port}/x")
+        settings = {"base_url": own.url, "bearer_token": "a-token-that-goes-nowhere"}
+        _read(way, HTTP.at_location(Location(name="own", mechanism="http", settings=settings), "x"))
+
+
+EVERY = pytest.mark.parametrize(
+    "ask", [keys, did, token, callback, data, redirect], ids=lambda ask: str(ask.__name__)
+)
 
 
 @EVERY
@@ -117,7 +142,7 @@ def test_an_answer_that_changes_after_the_check_changes_nothing(
     with pytest.raises(DataFerryError) as failed:
         ask(way, listening.port)
     assert isinstance(failed.value, ConnectionFailedError)
-    assert names.asked == [NAME]
+    assert [name for name in names.asked if name != HERE] == [NAME]
     assert listening.requests == []
 
 
@@ -130,7 +155,7 @@ def test_an_answer_that_has_changed_before_the_check_is_refused(
     for _ in range(2):
         with pytest.raises((EgressDeniedError, DataFerryError)):
             ask(way, listening.port)
-    assert names.asked == [NAME, NAME]
+    assert [name for name in names.asked if name != HERE] == [NAME, NAME]
     assert listening.requests == []
 
 

@@ -240,8 +240,9 @@ def test_what_is_no_token_at_all(api: Plane) -> None:
     """Nothing of it is an error of ours."""
     for text in ("..", "a.b.c", "a" * 9000, "e30.e30.e30", f"{_part({'alg': 'ES256'})}.{_part([1])}.AA"):
         assert asked(api, text)[0] == 401, text
-    deep = _part({"alg": "ES256", "x": json.loads("[" * 400 + "]" * 400)})
+    deep = base64.urlsafe_b64encode(b"[" * 2800).decode().rstrip("=")
     assert asked(api, f"{deep}.{deep}.AA")[0] == 401
+    assert asked(api, f"{_part({'alg': 'ES256'})}.{deep}.AA")[0] == 401
     raw = httpx.get(
         f"{api.url}/api/v1/dataflows/x/status",
         headers={b"Authorization": "Bearer \xff.\xff.\xff".encode("latin-1")},
@@ -303,6 +304,26 @@ def test_relaxed_claims_are_those_that_are_named(api: Plane, provider: IdentityP
     refused(api, provider.token("tolerant", exp=int(time.time()) - 60), "exp")
     stranger = ECKey.generate_key("P-256", {"kid": str(provider.signing.kid)})
     refused(api, provider.sign(provider.claims("tolerant"), key=stranger), "not signed")
+
+
+def test_without_a_subject_it_is_who_nobody_else_is(tmp_path: Path, provider: IdentityProvider) -> None:
+    """Any client of the issuer is it, but never one that another control plane is."""
+    anybody = ControlPlane(id="anybody", authorization=known_by(provider, relaxed=(Claim.SUBJECT,)))
+    with plane(tmp_path, control_planes=(anybody, *planes(provider))) as api:
+        started = api.signal("start", message(datasetId="slow-1"), token=provider.token("some-uuid"))
+        assert started.status_code == 202
+        assert asked(api, provider.token("another-uuid"), "tp-1")[0] == 200
+        assert asked(api, provider.token("x", sub=None), "tp-1")[0] == 200
+        assert asked(api, provider.token("cp-a"), "tp-1")[0] == 404
+        refused(api, provider.token("cp-a", aud="x"), "aud")
+
+
+def test_a_control_plane_may_have_both(tmp_path: Path, provider: IdentityProvider) -> None:
+    """A static token and JWTs, while it changes from one to the other: the same flows."""
+    both = ControlPlane(id="cp", token=STATIC, authorization=known_by(provider))
+    with plane(tmp_path, control_planes=(both,)) as api:
+        assert api.signal("start", message(datasetId="slow-1"), token=STATIC).status_code == 202
+        assert asked(api, provider.token("cp"), "tp-1")[0] == 200
 
 
 def test_unsigned_is_only_who_the_operator_says(api: Plane, provider: IdentityProvider) -> None:
