@@ -309,8 +309,10 @@ class Catalogue:
                 raise ForbiddenError(f"control plane {plane.id} has an endpoint by its operator's word")
             if row is not None:
                 # What the operator decided beyond the endpoint stays; its own keys it may change.
-                kept = row if row.provenance is Provenance.OPERATOR and row.authorization else taken
-                taken = replace(_located(row, taken), authorization=kept.authorization)
+                rules = row.authorization
+                is_operators = rules is not None and rules.provenance is Provenance.OPERATOR
+                kept = rules if is_operators else taken.authorization
+                taken = replace(_located(row, taken), authorization=kept)
             tx.control_planes.put(taken)
         return self.control_plane(plane.id)
 

@@ -308,7 +308,9 @@ def test_relaxed_claims_are_those_that_are_named(api: Plane, provider: IdentityP
 
 def test_without_a_subject_it_is_who_nobody_else_is(tmp_path: Path, provider: IdentityProvider) -> None:
     """Any client of the issuer is it, but never one that another control plane is."""
-    anybody = ControlPlane(id="anybody", authorization=known_by(provider, relaxed=(Claim.SUBJECT,)))
+    anybody = ControlPlane(
+        id="anybody", authorization=known_by(provider, relaxed=(Claim.SUBJECT, Claim.AUDIENCE))
+    )
     with plane(tmp_path, control_planes=(anybody, *planes(provider))) as api:
         started = api.signal("start", message(datasetId="slow-1"), token=provider.token("some-uuid"))
         assert started.status_code == 202

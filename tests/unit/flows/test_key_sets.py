@@ -20,6 +20,7 @@ from dataferry.flows.key_sets import (
     KeySets,
 )
 from dataferry.net.connections import Network
+from dataferry.net.egress import EgressGuard, EgressPolicy
 from dataferry.testing.ledger_suite import StillClock
 
 OPERATOR, EXTERNAL = Provenance.OPERATOR, Provenance.EXTERNAL
@@ -171,7 +172,9 @@ def test_places_of_messages_are_asked_by_https(
     provider: IdentityProvider, make: Callable[..., KeySets]
 ) -> None:
     """Plain http only where it is this machine, in development, and then still through the guard."""
-    for sets in (make(), make(may_be_plain=True)):
+    open_ = Network(EgressGuard(EgressPolicy(allow_private_networks=True)))
+    for sets in (make(), make(open_), make(may_be_plain=True)):
         with pytest.raises(ConnectionFailedError):
             sets.keys(provider.jwks_uri, EXTERNAL, None, "ES256")
     assert provider.asked == []
+    assert make(open_, may_be_plain=True).keys(provider.jwks_uri, EXTERNAL, None, "ES256")
