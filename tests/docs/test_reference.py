@@ -50,7 +50,9 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
         for key, inner in model.model_fields.items():
             nested = model_in(inner.annotation)
             if nested is not None:
-                yield f"[[{heading.strip('[]')}.{key}]]", nested
+                inner_name = f"{heading.strip('[]')}.{key}"
+                is_list = str(inner.annotation).startswith(("tuple", "typing.Annotated[tuple"))
+                yield f"[[{inner_name}]]" if is_list else f"[{inner_name}]", nested
 
 
 KEYS = [

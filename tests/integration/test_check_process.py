@@ -12,8 +12,10 @@ from typing import Any
 from tests.conftest import S3_DOMAIN
 from tests.servers.authority import Authority, TlsFront
 from tests.servers.http_proxy import HttpProxy
+from tests.servers.identity_provider import IdentityProvider
 from tests.servers.plane import s3_location
 from tests.servers.s3_client import keys, open_uploads, s3_client
+from tests.unit.token_rig import DID, KID, participant
 
 from dataferry.demo.planes import toml
 from dataferry.demo.servers import JuiceFs
@@ -68,6 +70,43 @@ def test_a_plane_that_is_open_needs_a_key(tmp_path: Path) -> None:
     assert run(tmp_path, "api-keys", "revoke", "ops")[0] == 0
     ok, detail = checked(tmp_path, "check")[1]["API keys"]
     assert (ok, "dataferry api-keys create" in detail) == (False, True)
+
+
+def test_proofs_are_tried(tmp_path: Path) -> None:
+    """Keys are fetched, a token is had, something is signed; a wrong secret and missing keys are found."""
+    with IdentityProvider() as provider:
+        provider.clients["us"] = "our-secret-at-the-provider"
+        (tmp_path / "key.pem").write_text(participant().signing_key or "")
+
+        def plane(id: str, keys: str, secret: str) -> dict[str, Any]:
+            return {
+                "id": id,
+                "endpoint": provider.issuer,
+                "authorization": {"type": "oauth2_client_credentials", "jwks_uri": keys},
+                "callback_authorization": {
+                    "type": "oauth2_client_credentials",
+                    "token_endpoint": provider.token_endpoint,
+                    "client_id": "us",
+                    "client_secret": secret,
+                },
+            }
+
+        settings = {
+            "participants": [{"id": "default", "did": DID, "kid": KID, "signing_key": "file:key.pem"}],
+            "control_planes": [
+                plane("good", provider.jwks_uri, "our-secret-at-the-provider"),
+                plane("bad", "http://127.0.0.1:9/keys", "another-secret-0123456789"),
+            ],
+        }
+        (tmp_path / "dataferry.toml").write_text(toml(settings))
+        code, findings = checked(tmp_path, "check")
+    assert code == 1
+    assert findings["signature of participant default"] == (True, f"signs as {KID}")
+    assert findings["keys of control plane good"] == (True, f"{provider.jwks_uri} has 1")
+    assert findings["token for control plane good"] == (True, "was had")
+    assert not findings["keys of control plane bad"][0]
+    assert not findings["token for control plane bad"][0]
+    assert "another-secret-0123456789" not in json.dumps(findings)
 
 
 def test_locations_and_control_planes_are_tried(juicefs: JuiceFs, bucket: str, tmp_path: Path) -> None:

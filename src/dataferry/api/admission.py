@@ -11,6 +11,8 @@ back: what waits holds a connection too.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -18,9 +20,11 @@ import anyio
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dataferry.api.authorization import caller_key
+from dataferry.api.authorization import bearer_token, caller_key
 from dataferry.api.problems import problem
+from dataferry.domain.errors import UnauthorizedError
 from dataferry.flows.gateway import DATA_PATH
+from dataferry.secrets.claims import unproved
 
 # Of one flow's requests for data, so many times those that are worked on may be there.
 _WAITING = 2
@@ -43,7 +47,8 @@ class Admission:
     Args:
         app: What is called.
         per_caller: Requests of one caller at once. Who it is, is told by its credentials, right or wrong, or
-            by its address if it shows none; of requests for data by the flow.
+            by its address if it shows none; of requests for data by the flow. A JWT is another one with each
+            call: there it is the address and whom the token claims to be of, since nothing is proved yet.
         most_data: Requests for data at once, of all flows together.
     """
 
@@ -61,7 +66,7 @@ class Admission:
             return
         # A token is renewed (POST) with a request of a moment: it does not wait for bodies that are sent.
         flow = None if scope.get("method") == "POST" else _flow(scope["path"])
-        key = caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
+        key = _caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
         caller = self._callers.get(key) or _Caller(anyio.Semaphore(self._per_caller))
         if flow is not None and (
             self._data >= self._most_data or caller.requests >= _WAITING * self._per_caller
@@ -79,6 +84,17 @@ class Admission:
             caller.requests -= 1
             if not caller.requests:
                 del self._callers[key]
+
+
+def _caller_key(connection: HTTPConnection) -> bytes:
+    """Name a caller to count by, also one whose token is another with each call."""
+    try:
+        _, claims = unproved(bearer_token(connection) or "")
+    except UnauthorizedError:
+        return caller_key(connection)
+    peer = connection.client.host if connection.client else ""
+    told = json.dumps([peer, claims.get("iss"), claims.get("sub")])
+    return b"token " + hashlib.sha256(told.encode()).digest()
 
 
 def _flow(path: str) -> str | None:

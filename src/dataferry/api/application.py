@@ -16,18 +16,20 @@ from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.services import Services
 from dataferry.api.signaling import routes as signaling
+from dataferry.api.signaling import token_endpoint
 
 _DESCRIPTION = """
 DataFerry is a data plane for dataspaces. A control plane drives *data flows* over the Eclipse Data Plane
 Signaling API (**signaling**, **registration**); operators watch and steer them under `/management`.
 
-Control planes send `Authorization: Bearer <token>`, operators `X-Api-Key`. Errors are
+Control planes send `Authorization: Bearer <token>`, a static one or a JWT, operators `X-Api-Key`. Errors are
 `application/problem+json` (RFC 9457).
 """
 
 _TAGS = [
     {"name": "signaling", "description": "Eclipse Data Plane Signaling: the verbs of a control plane."},
     {"name": "registration", "description": "Control planes introduce themselves."},
+    {"name": "tokens", "description": "For control planes that have no identity provider."},
     {"name": "data flows", "description": "Operators: flows, their objects, events and progress."},
     {"name": "catalogue", "description": "Operators: locations, datasets, landing zones, control planes."},
     {"name": "callbacks", "description": "Operators: what waits to be told to control planes."},
@@ -69,6 +71,7 @@ def create_application(services: Services) -> FastAPI:
     application.include_router(health.router)
     application.include_router(signaling.verbs, prefix=services.signaling_path)
     application.include_router(signaling.registrations, prefix=services.signaling_path)
+    application.include_router(token_endpoint.router)
     application.include_router(management.router, prefix="/management")
     application.include_router(gateway.router)
     application.include_router(tokens.router)

@@ -22,9 +22,9 @@ from dataferry.domain.errors import InputError
 MAX_BODY_BYTES = 1024 * 1024
 MAX_JSON_DEPTH = 32
 BODY_TIMEOUT_S = 30.0
-# The one door where OAuth wants a form (RFC 6749, section 6).
+# The doors where OAuth wants a form (RFC 6749, sections 4.4.2 and 6).
 FORM = "application/x-www-form-urlencoded"
-_FORM_PATH = re.compile(r"/data/[^/]{1,64}/token")
+_FORM_PATH = re.compile(r"/data/[^/]{1,64}/token|/oauth/token")
 _NOT_KEPT = re.compile("[\\x00\\ud800-\\udfff]")
 
 

@@ -11,10 +11,13 @@ from fastapi import Request
 from dataferry.api.api_keys import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
 from dataferry.flows.agreements import Agreements
+from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.signers import Signers
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -31,6 +34,9 @@ class Services:
         agreements: The contracts that flows are under.
         gateway: Who may have which data.
         renewals: New tokens for it.
+        callers: Which control plane calls with a JWT.
+        issuer: Our own token endpoint.
+        signers: Whose public keys are published.
         catalogue: Locations, datasets, landing zones and control planes.
         registry: The mechanisms.
         store: For readiness, and for what needs no use case: a row of the outbox.
@@ -40,8 +46,10 @@ class Services:
         signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
         public_path: What a proxy in front puts before every path, e.g. ``/ferry``; empty if nothing.
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
-            control plane has a token.
+            control plane has a token or another authorization.
         api_keys: Of operators; none configured: only this machine may call.
+        may_ask_plain_http: Whether places on this machine that a registration names may be plain http: for
+            development.
         max_body_bytes: Bound of a request's body.
         gateway_threads: How many pieces of data are read from their stores at once.
         max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
@@ -58,6 +66,9 @@ class Services:
     agreements: Agreements
     gateway: GatewayAccess
     renewals: TokenRenewals
+    callers: Callers
+    issuer: TokenIssuer
+    signers: Signers
     catalogue: Catalogue
     registry: Registry
     store: Store
@@ -68,6 +79,7 @@ class Services:
     public_path: str = ""
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
+    may_ask_plain_http: bool = False
     max_body_bytes: int = MAX_BODY_BYTES
     gateway_threads: int = 32
     max_requests_per_caller: int = 40

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dataferry.app.authorization_settings import CallbackTokensSettings, CallerTokensSettings
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, Windows, http_url
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
@@ -37,14 +38,30 @@ class ParticipantSettings(Section):
         default=None,
         repr=False,
         description="Private key of its DID document in PEM (P-256, P-384, Ed25519 or RSA), by which this"
-        " plane renews tokens at partners: a value, `env:NAME` or `file:PATH`. None: it renews none.",
+        " plane renews tokens at partners and signs tokens: a value, `env:NAME` or `file:PATH`. None: it has"
+        " none here.",
+    )
+    signer_url: str | None = Field(
+        default=None,
+        description="Where signatures are had instead, so that the key need not be on this machine: see"
+        " [a signer elsewhere](../howto/connect.md#a-signer-elsewhere). None: there is none.",
+    )
+    signer_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="Bearer token for `signer_url`: a value, `env:NAME` or `file:PATH`. None: none is sent.",
+    )
+    public_key: str | None = Field(
+        default=None,
+        description="Public half, in PEM, of the key that `signer_url` signs with, by which each signature is"
+        " checked: a value, `env:NAME` or `file:PATH`. None: only without `signer_url`.",
     )
     kid: str | None = Field(
         default=None,
         min_length=1,
         max_length=MAX_DID_CHARS,
-        description="What the DID document calls that key, `#key-1` or in full; needed with `signing_key`."
-        " None: there is no key.",
+        description="What the DID document calls that key, `#key-1` or in full; needed with `signing_key` and"
+        " `signer_url`. None: there is no key.",
     )
 
     @field_validator("did")
@@ -56,11 +73,27 @@ class ParticipantSettings(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.signing_key is None) != (self.kid is None):
-            raise ValueError("`signing_key` and `kid` need each other")
-        if self.signing_key is not None and self.did is None:
-            raise ValueError("`signing_key` needs `did`")
+        if self.signing_key is not None and self.signer_url is not None:
+            raise ValueError("give either `signing_key` or `signer_url`")
+        if self.has_key != (self.kid is not None):
+            raise ValueError("`signing_key` or `signer_url`, and `kid`, need each other")
+        if self.has_key and self.did is None:
+            raise ValueError("`signing_key` and `signer_url` need `did`")
+        if (self.signer_url is None) != (self.public_key is None):
+            raise ValueError("`signer_url` and `public_key` need each other")
+        if self.signer_token is not None and self.signer_url is None:
+            raise ValueError("`signer_token` needs `signer_url`")
         return self
+
+    @field_validator("signer_url")
+    @classmethod
+    def _urls(cls, value: str | None) -> str | None:
+        return None if value is None else http_url(value)
+
+    @property
+    def has_key(self) -> bool:
+        """True if it can sign."""
+        return self.signing_key is not None or self.signer_url is not None
 
 
 class ControlPlaneSettings(Section):
@@ -75,12 +108,23 @@ class ControlPlaneSettings(Section):
         default=None,
         repr=False,
         description="Bearer token that it calls us with: a value, `env:NAME` or `file:PATH`. None: no"
-        " authorization; then it must be the only control plane, and we listen on loopback only.",
+        " authorization, unless there is `authorization`; then it must be the only control plane, and we"
+        " listen on loopback only.",
     )
     callback_token: str | None = Field(
         default=None,
         repr=False,
         description="Bearer token that we call it with, written as `token`. None: none is sent.",
+    )
+    authorization: CallerTokensSettings | None = Field(
+        default=None,
+        description="The JWTs that it calls us with, beside or instead of `token`: a table of its own, below."
+        " None: none are taken.",
+    )
+    callback_authorization: CallbackTokensSettings | None = Field(
+        default=None,
+        description="How we get the token that we call it with, instead of `callback_token`: a table of its"
+        " own, below. None: that one.",
     )
     register_: bool = Field(
         default=False,
@@ -140,10 +184,11 @@ class ControlPlaneSettings(Section):
     def _complete(self) -> Self:
         if self.register_ and not (self.endpoint or self.registration_url):
             raise ValueError("`register = true` needs `endpoint`")
-        if self.callback_token and not self.endpoint:
-            raise ValueError(
-                "`callback_token` needs `endpoint`: it is never sent to a place that a message named"
-            )
+        for key in ("callback_token", "callback_authorization"):
+            if getattr(self, key) and not self.endpoint:
+                raise ValueError(f"`{key}` needs `endpoint`: it is never for a place that a message named")
+        if self.callback_token and self.callback_authorization:
+            raise ValueError("give either `callback_token` or `callback_authorization`")
         if self.on_failure is OnFailure.TERMINATE_VIA_MANAGEMENT_API and not self.management_url:
             raise ValueError('`on_failure = "terminate-via-management-api"` needs `management_url`')
         if self.metadata_location and not self.may_name_locations:

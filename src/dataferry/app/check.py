@@ -16,7 +16,15 @@ from dataferry.app.configuration import find, load, without_authorization
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
 from dataferry.app.tls import days_left
-from dataferry.app.wiring import Locations, control_planes, database_file, key_file, network_of, proxy_of
+from dataferry.app.wiring import (
+    Locations,
+    control_planes,
+    database_file,
+    key_file,
+    network_of,
+    participants,
+    proxy_of,
+)
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConfigError, DataFerryError
 from dataferry.domain.location import ControlPlane, Provenance
@@ -70,6 +78,7 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
         yield from _clock(locations, name, clocks, network)
     yield from bandwidth_findings(settings, datetime.now(UTC))
     yield from _control_planes(settings, network)
+    yield from _proofs(settings, network)
 
 
 def _key_file(settings: Settings) -> str:
@@ -221,6 +230,25 @@ def _control_planes(settings: Settings, network: Network) -> Iterator[Finding]:
         return
     for plane in planes:
         yield tried(f"control plane {plane.id}", lambda plane=plane: _reach(plane, network))  # type: ignore[misc]
+
+
+def _proofs(settings: Settings, network: Network) -> Iterator[Finding]:
+    """How each side proves itself to the other must work."""
+    try:
+        ours = participants(settings)
+    except ConfigError as error:
+        yield Finding(what="participants", ok=False, detail=str(error))
+        return
+    try:
+        planes = control_planes(settings)
+    except ConfigError:
+        return  # told by those that tried to reach them
+    if any(plane.authorization or plane.callback_authorization for plane in planes) or any(
+        one.kid for one in ours
+    ):
+        from dataferry.app.authorization_check import proof_findings
+
+        yield from proof_findings(settings, network, ours, planes)
 
 
 def _reach(plane: ControlPlane, network: Network) -> str:

@@ -15,6 +15,7 @@ from dataferry.api.api_keys import ApiKey, ApiKeys, StoredKeys
 from dataferry.api.application import create_application
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.app.authorization import tell_what_is_relaxed
 from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
@@ -41,11 +42,15 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
+from dataferry.flows.callback_tokens import CallbackTokenSource
+from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
+from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.journal import Journal
+from dataferry.flows.key_sets import KeySets
 from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
@@ -58,6 +63,7 @@ from dataferry.flows.retention import Retention
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.signers import Signers
 from dataferry.flows.sweep import Sweep
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
@@ -123,6 +129,8 @@ def secret_values(settings: Settings, given: Configured, registry: Registry) -> 
     values.add(proxy_password(settings))
     for plane in given.control_planes:
         values.add(plane.token, plane.callback_token, plane.management_key)
+        profiles = (plane.authorization, plane.callback_authorization)
+        values.add(*(profile.client_secret for profile in profiles if profile is not None))
     for location in given.locations:
         values.add(*secrets_of(location, registry.get(location.mechanism)))
     return values
@@ -176,16 +184,30 @@ class Service:
             catalogue.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
-        self.secrets.add(*(participant.signing_key for participant in ours.values()))
-        identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
+        self.secrets.add(*(key for one in ours.values() for key in (one.signing_key, one.signer_token)))
+        signers = Signers(ours.values(), network)
+        self._open.callback(signers.close)
+        may_be_plain = settings.server.may_ask_plain_http
+        key_sets = KeySets(network, clock, may_be_plain=may_be_plain)
+        self._open.callback(key_sets.close)
+        identities = Identities(network, may_be_plain=may_be_plain)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
         grants = _grants(settings, port, resolver, network, ours)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
-        client = _client(settings, port, network, registry)
+        tokens = CallbackTokenSource(
+            network,
+            signers,
+            data_plane_id=settings.server.dataplane_id,
+            clock=clock,
+            secrets=self.secrets,
+            may_be_plain=may_be_plain,
+        )
+        self._open.callback(tokens.close)
+        client = _client(settings, port, network, registry, tokens)
         self._open.callback(client.close)
-        renewals = Renewals(store, network, ours, clock, may_be_plain=settings.server.may_ask_plain_http)
+        renewals = Renewals(store, network, signers, clock, may_be_plain=may_be_plain)
         self._open.callback(renewals.close)
         shared = Shared(
             store=store,
@@ -208,6 +230,7 @@ class Service:
         )
         self._outbox = OutboxSender(shared, client)
         self._registrar = Registrar(shared, client)
+        self._configured = given
         self._journal = Journal(store)
         self._retention = Retention(store, clock, days=settings.store.retention_days)
         self._sweep = Sweep(shared, self._executor, attempts)
@@ -220,6 +243,18 @@ class Service:
                 agreements=Agreements(shared, client),
                 gateway=GatewayAccess(store, resolver, clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
+                callers=Callers(
+                    store, key_sets, signers, data_plane_id=settings.server.dataplane_id, clock=clock
+                ),
+                issuer=TokenIssuer(
+                    catalogue,
+                    signers,
+                    data_plane_id=settings.server.dataplane_id,
+                    lifetime_s=settings.auth.issued_token_ttl_s,
+                    clock=clock,
+                ),
+                signers=signers,
+                may_ask_plain_http=may_be_plain,
                 catalogue=catalogue,
                 registry=registry,
                 store=store,
@@ -255,6 +290,7 @@ class Service:
 
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
+        tell_what_is_relaxed(self._configured.control_planes)
         parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
         for part in parts:
             part.start()
@@ -305,12 +341,16 @@ def base_url(settings: Settings, port: int) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _client(settings: Settings, port: int, network: Network, registry: Registry) -> HttpControlPlaneClient:
+def _client(
+    settings: Settings, port: int, network: Network, registry: Registry, tokens: CallbackTokenSource
+) -> HttpControlPlaneClient:
     """What tells control planes: of flows, and of this plane by the base of its signaling API."""
     return HttpControlPlaneClient(
         network,
         data_plane_id=settings.server.dataplane_id,
-        endpoint=base_url(settings, port) + settings.server.signaling_path,
+        base_url=base_url(settings, port),
+        signaling_path=settings.server.signaling_path,
+        tokens=tokens,
         profiles=lambda: registry.profile_names,
     )
 
@@ -341,4 +381,4 @@ def _refuse_without_keys(settings: Settings, keys: ApiKeys) -> None:
 def _anonymous(given: Configured) -> str | None:
     """The one control plane that calls without a token; None if each has one."""
     planes = given.control_planes
-    return planes[0].id if len(planes) == 1 and planes[0].token is None else None
+    return planes[0].id if len(planes) == 1 and not planes[0].is_known else None

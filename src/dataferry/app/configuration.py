@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dataferry.app.settings import Settings
+from dataferry.domain.authorization import AuthorizationType, Claim
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import LocationRef
 
@@ -213,6 +214,7 @@ def _cross_check(settings: Settings, origin: str, *, may_lack_keys: bool = False
         *_participants(settings),
         *_repeated(settings),
         *_authorization(settings, may_lack_keys=may_lack_keys),
+        *_tokens(settings),
     ]
     if wrong:
         raise ConfigError("\n".join(f"{origin}: {line}" for line in wrong))
@@ -273,7 +275,7 @@ def _repeated(settings: Settings) -> Iterable[str]:
 def _authorization(settings: Settings, *, may_lack_keys: bool) -> Iterable[str]:
     """Without tokens control planes can't be told apart; without any, only loopback is safe."""
     planes, keys = settings.control_planes, settings.auth.api_keys
-    open_planes = [plane.id for plane in planes if plane.token is None]
+    open_planes = [plane.id for plane in planes if plane.token is None and plane.authorization is None]
     if open_planes and len(planes) > 1:
         yield (
             f"control plane {open_planes[0]!r} has no token: with several control planes each needs one,"
@@ -301,3 +303,35 @@ def _may_have_keys(settings: Settings) -> bool:
     """Return whether keys may be in the database: then `serve` looks there before it listens."""
     database = settings.store.file
     return database is None or database.exists()
+
+
+def _tokens(settings: Settings) -> Iterable[str]:
+    """What is signed here needs a key, and a token must never be two control planes'."""
+    signing = {participant.id for participant in settings.participants if participant.has_key}
+    named: dict[str, str] = {}
+    for plane in settings.control_planes:
+        callback = plane.callback_authorization
+        is_signed_here = (plane.authorization is not None and plane.authorization.issued_here) or (
+            callback is not None and callback.type is AuthorizationType.SELF_ISSUED
+        )
+        if is_signed_here and plane.participant_context_id not in signing:
+            yield (
+                f"control plane {plane.id!r}: tokens are signed here, so participant"
+                f" {plane.participant_context_id!r} needs a key ([[participants]] signing_key or signer_url)"
+            )
+        rules = plane.authorization
+        if rules is None or rules.issued_here:
+            continue
+        key = json.dumps(
+            [
+                None if Claim.ISSUER in rules.relax else rules.issuer,
+                None if Claim.SUBJECT in rules.relax else rules.subject or plane.id,
+                rules.jwks_uri or rules.jwks,
+            ],
+            sort_keys=True,
+        )
+        if named.setdefault(key, plane.id) != plane.id:
+            yield (
+                f"control planes {named[key]!r} and {plane.id!r} take tokens of the same keys and subject:"
+                " they can't be told apart"
+            )

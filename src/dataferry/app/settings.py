@@ -241,12 +241,19 @@ class ApiKeySettings(Section):
 
 
 class AuthSettings(Section):
-    """``[auth]``: who may use the management API."""
+    """``[auth]``: who may use the management API, and the tokens that this plane issues."""
 
     api_keys: tuple[ApiKeySettings, ...] = Field(
         default=(),
         description="Keys for the management API, beside those of `dataferry api-keys`. None of either, ever:"
         " open, and then for this machine only.",
+    )
+    issued_token_ttl_s: int = Field(
+        default=300,
+        ge=30,
+        le=3600,
+        description="How long a token of `/oauth/token` is good for, seconds, 30 to 3,600. Five minutes:"
+        " control planes ask for one when they need it.",
     )
 
 

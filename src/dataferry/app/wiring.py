@@ -7,7 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from dataferry.app.authorization import callback_tokens, caller_tokens
 from dataferry.app.catalogue import ControlPlaneSettings, ParticipantSettings
+from dataferry.app.resolving import resolved as _resolved
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
@@ -18,7 +20,7 @@ from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
 from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
-from dataferry.secrets.references import resolve
+from dataferry.secrets.did import absolute
 
 
 def network_of(
@@ -206,6 +208,10 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
         endpoint=plane.endpoint,
         token=_resolved(plane.token, f"{where}: token"),
         callback_token=_resolved(plane.callback_token, f"{where}: callback_token"),
+        authorization=caller_tokens(plane.authorization, f"{where}: authorization"),
+        callback_authorization=callback_tokens(
+            plane.callback_authorization, f"{where}: callback_authorization"
+        ),
         register=plane.register_,
         registration_url=plane.registration_url,
         registration=plane.registration,
@@ -230,19 +236,28 @@ def participants(settings: Settings) -> tuple[Participant, ...]:
 
 def _participant(settings: ParticipantSettings) -> Participant:
     # JOSE and cryptography take a tenth of a second to load, and `copy` has no use for them.
-    from dataferry.secrets.client_tokens import Signer
-    from dataferry.secrets.did import absolute
+    from dataferry.secrets.jwk import private_key, public_key
 
-    where = f"participants {settings.id!r}: signing_key"
-    key: str | None = _resolved(settings.signing_key, where)
-    if key is None or settings.did is None or settings.kid is None:
+    where = f"participants {settings.id!r}"
+    if not settings.has_key or settings.did is None or settings.kid is None:
         return Participant(id=settings.id, did=settings.did)
-    kid = absolute(settings.did, settings.kid)
-    try:
-        Signer(settings.did, kid, key)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error.message}") from None
-    return Participant(id=settings.id, did=settings.did, signing_key=key, kid=kid)
+    participant = Participant(
+        id=settings.id,
+        did=settings.did,
+        signing_key=_resolved(settings.signing_key, f"{where}: signing_key"),
+        kid=absolute(settings.did, settings.kid),
+        signer_url=settings.signer_url,
+        signer_token=_resolved(settings.signer_token, f"{where}: signer_token"),
+        public_key=_resolved(settings.public_key, f"{where}: public_key"),
+    )
+    for key, read in (("signing_key", private_key), ("public_key", public_key)):
+        try:
+            value: str | None = getattr(participant, key)
+            if value is not None:
+                read(value)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {key}: {error.message}") from None
+    return participant
 
 
 def api_keys(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -273,13 +288,3 @@ def key_file(settings: Settings) -> Path:
 def database_file(settings: Settings) -> Path | None:
     """The SQLite database's file; None for another kind of database."""
     return settings.store.file
-
-
-def _resolved(value: Any, where: str) -> Any:
-    """Resolve ``env:`` and ``file:`` in text; anything else is itself."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return resolve(value)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error.message}") from error

@@ -101,13 +101,19 @@ class ScriptedControlPlane:
 
     Args:
         callback_token: Bearer token that callbacks must carry; None takes any.
+        accepts: Says of the ``Authorization`` of a message whether it is taken; None takes any.
         answer: Chooses the status of each answer by kind and process id; 200 to everything if None.
     """
 
     def __init__(
-        self, *, callback_token: str | None = None, answer: Callable[[str, str], int] | None = None
+        self,
+        *,
+        callback_token: str | None = None,
+        accepts: Callable[[str], bool] | None = None,
+        answer: Callable[[str, str], int] | None = None,
     ) -> None:
         self.callback_token = callback_token
+        self.accepts = accepts
         self.answer = answer
         self.port = 0
         self._received: list[Received] = []
@@ -248,6 +254,8 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = self.headers.get("Authorization", "")
         status = 404 if not kind else plane.answer(kind, process_id) if plane.answer else 200
         if plane.callback_token is not None and authorization != f"Bearer {plane.callback_token}":
+            status = 401
+        if plane.accepts is not None and not plane.accepts(authorization):
             status = 401
         self.send_response(status)
         self.send_header("Content-Length", "0")

@@ -21,7 +21,7 @@ READY_TIMEOUT_S = 60.0
 
 
 def toml(settings: Mapping[str, Any]) -> str:
-    """Write settings as TOML: tables of values, tables of tables, and lists of tables."""
+    """Write settings as TOML: tables of values, tables of tables, and lists of tables; deeper ones inline."""
     return "\n".join(_table(name, value) for name, value in settings.items())
 
 
@@ -41,9 +41,17 @@ def _is_tables(value: Any) -> bool:
 
 
 def _section(head: str, entries: Mapping[str, Any]) -> str:
-    # JSON's strings, numbers, booleans and lists of them are TOML's too.
-    lines = [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
+    lines = [f"{key} = {_value(value)}" for key, value in entries.items()]
     return "\n".join([head, *lines, ""])
+
+
+def _value(value: Any) -> str:
+    """Write a value; JSON's strings, numbers and booleans are TOML's too."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(entry) for entry in value) + "]"
+    return json.dumps(value)
 
 
 class PlaneProcess:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import LocationLimits
+
+if TYPE_CHECKING:
+    from dataferry.domain.authorization import CallbackTokens, CallerTokens
 
 
 class Provenance(StrEnum):
@@ -175,8 +178,10 @@ class ControlPlane:
     Attributes:
         id: Its ``controlplaneId``.
         endpoint: Base URL of its signaling API, where callbacks go; None until it registers.
-        token: Bearer token it calls us with; None only on loopback.
+        token: Bearer token it calls us with; None without ``authorization`` only on loopback.
         callback_token: Bearer token we call it with; None sends none.
+        authorization: The JWTs it calls us with; None takes none.
+        callback_authorization: How we get the token we call it with; goes before ``callback_token``.
         provenance: Configured by the operator, or registered over the API.
         register: Whether we register ourselves there (``PUT {endpoint}/dataplanes``).
         registration: Which endpoint of ours it is told.
@@ -193,6 +198,8 @@ class ControlPlane:
     endpoint: str | None = None
     token: str | None = field(default=None, repr=False)
     callback_token: str | None = field(default=None, repr=False)
+    authorization: CallerTokens | None = field(default=None, repr=False)
+    callback_authorization: CallbackTokens | None = field(default=None, repr=False)
     provenance: Provenance = Provenance.OPERATOR
     register: bool = False
     registration_url: str | None = None
@@ -204,3 +211,8 @@ class ControlPlane:
     may_name_locations: bool = False
     metadata_location: str | None = None
     participant_context_id: str = "default"
+
+    @property
+    def is_known(self) -> bool:
+        """True if it can be told from others by what it calls us with."""
+        return self.token is not None or self.authorization is not None

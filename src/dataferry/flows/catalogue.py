@@ -385,8 +385,11 @@ class Catalogue:
                     return present
                 raise ForbiddenError(f"control plane {plane.id} has an endpoint by its operator's word")
             if row is not None:
-                # What the operator decided beyond the endpoint stays.
-                taken = _located(row, taken)
+                # What the operator decided beyond the endpoint stays; its own keys it may change.
+                rules = row.authorization
+                is_operators = rules is not None and rules.provenance is Provenance.OPERATOR
+                kept = rules if is_operators else taken.authorization
+                taken = replace(_located(row, taken), authorization=kept)
             tx.control_planes.put(taken)
         return self.control_plane(plane.id)
 
@@ -472,6 +475,7 @@ def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPla
         plane,
         endpoint=registered.endpoint,
         callback_token=registered.callback_token,
+        callback_authorization=registered.callback_authorization,
         provenance=Provenance.EXTERNAL,
     )
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
-from dataferry.domain.errors import ConnectionFailedError, InputError, UnauthorizedError
+from dataferry.domain.errors import InputError, UnauthorizedError
 from dataferry.domain.location import Provenance
+from dataferry.net.answers import fetch_json
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 from dataferry.secrets.did import DidDocument, document_url
@@ -57,7 +54,7 @@ class Identities:
 
         Raises:
             UnauthorizedError: Its document has no such key, or it has none.
-            ConnectionFailedError, EgressDeniedError: The document can't be had.
+            ConnectionFailedError, ServerError, EgressDeniedError: The document can't be had.
 
         Source: Data Plane Signaling, "Token Renewal", section "Provider Request Validation".
         """
@@ -75,7 +72,9 @@ class Identities:
         """Fetch a document, and keep it."""
         try:
             url = document_url(did, may_be_plain=self._may_be_plain)
-            document = DidDocument.of(did, self._get(url))
+            what = f"the DID document of {urlsplit(url).hostname}"
+            found = fetch_json(self._client, url, what=what, max_bytes=MAX_DOCUMENT_BYTES)
+            document = DidDocument.of(did, found)
         except InputError as exc:
             raise UnauthorizedError(exc.message) from None
         with self._lock:
@@ -84,31 +83,3 @@ class Identities:
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         return document
-
-    def _get(self, url: str) -> Any:
-        """GET a document, within its bounds.
-
-        Raises:
-            InputError: It is no JSON, or too large.
-            ConnectionFailedError: There is no answer, or none of success.
-        """
-        host = urlsplit(url).hostname
-        body = bytearray()
-        try:
-            with self._client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
-                if answer.status_code != HTTPStatus.OK:
-                    raise ConnectionFailedError(
-                        f"the DID document of {host}: answered with {answer.status_code}"
-                    )
-                for chunk in answer.iter_raw():
-                    body += chunk
-                    if len(body) > MAX_DOCUMENT_BYTES:
-                        raise InputError("the DID document is too large")
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise ConnectionFailedError(
-                f"the DID document of {host}: no answer ({type(exc).__name__})"
-            ) from exc
-        try:
-            return json.loads(bytes(body))
-        except (ValueError, RecursionError):
-            raise InputError("the DID document is no JSON") from None

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,12 +35,12 @@ from dataferry.domain.errors import (
     ThrottledError,
 )
 from dataferry.domain.location import Provenance
-from dataferry.domain.participant import Participant
 from dataferry.flows.gateway_tokens import ACCESS_TOKEN, EXPIRES_IN, REFRESH_ENDPOINT, REFRESH_TOKEN
+from dataferry.flows.signers import Signers
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
-from dataferry.secrets.client_tokens import Signer
 from dataferry.secrets.did import is_this_machine
+from dataferry.secrets.signing import Signer
 from dataferry.store.records import RenewedTokens
 from dataferry.store.store import Store, Transaction
 from dataferry.telemetry.logs import get_logger
@@ -133,7 +132,7 @@ class Renewals:
     Args:
         store: Keeps what was renewed.
         network: Whose egress guard and certificates are used.
-        participants: Ours, by their context, with the keys that they sign with.
+        signers: What our participants sign with.
         clock: Time.
         may_be_plain: As of ``Offer.of``.
     """
@@ -142,7 +141,7 @@ class Renewals:
         self,
         store: Store,
         network: Network,
-        participants: Mapping[str, Participant],
+        signers: Signers,
         clock: Clock,
         *,
         may_be_plain: bool = False,
@@ -151,11 +150,7 @@ class Renewals:
         self.clock = clock
         self.client = guarded_client(network, Provenance.EXTERNAL, timeout_s=TIMEOUT_S)
         self._may_be_plain = may_be_plain
-        self._signers = {
-            one.id: Signer(one.did, one.kid, one.signing_key)
-            for one in participants.values()
-            if one.did and one.kid and one.signing_key
-        }
+        self._signers = signers
         self._lock = threading.Lock()
         # An attempt that ends and the next one share theirs, so that they do not renew the same token twice.
         self._tokens: WeakValueDictionary[tuple[str, str], FlowTokens] = WeakValueDictionary()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dataferry.domain.authorization import AuthorizationType, CallbackTokens, CallerTokens, Claim
 from dataferry.domain.clock import Clock
 from dataferry.domain.location import ControlPlane
 from dataferry.secrets.redaction import SecretValues
@@ -16,7 +18,12 @@ from dataferry.secrets.sealing import Sealer
 from dataferry.store.records import Registration
 from dataferry.store.schema import control_planes, registrations
 
-_SECRETS = ("token", "callback_token", "management_key")
+_TOKENS = ("token", "callback_token", "management_key")
+# As wholes: they have secrets in them.
+_PROFILES: dict[str, type[CallerTokens | CallbackTokens]] = {
+    "authorization": CallerTokens,
+    "callback_authorization": CallbackTokens,
+}
 MAX_ERROR_CHARS = 2_000
 
 
@@ -32,11 +39,11 @@ class ControlPlaneRepository:
     def put(self, control_plane: ControlPlane) -> None:
         """Add a control plane, or write it over the one with that id."""
         settings = asdict(control_plane)
-        tokens = {name: settings.pop(name) for name in _SECRETS}
-        self._secrets.remember(*tokens.values())
+        sealed = {name: settings.pop(name) for name in (*_TOKENS, *_PROFILES)}
+        self._remember(sealed)
         values = {
             "settings": settings,
-            "secrets_sealed": self._sealer.seal(json.dumps(tokens), purpose=_purpose(control_plane.id)),
+            "secrets_sealed": self._sealer.seal(json.dumps(sealed), purpose=_purpose(control_plane.id)),
             "updated_at": self._clock.now(),
         }
         table = control_planes
@@ -97,13 +104,34 @@ class ControlPlaneRepository:
 
     def _control_plane(self, row: Any) -> ControlPlane:
         """Read a row with its seal opened."""
-        tokens = json.loads(self._sealer.open(row["secrets_sealed"], purpose=_purpose(row["id"])))
-        self._secrets.remember(*tokens.values())
-        stored = {**row["settings"], **tokens}
-        known = {field.name: field.default for field in fields(ControlPlane)}
-        return ControlPlane(
-            **{name: _typed(value, known[name]) for name, value in stored.items() if name in known}
+        sealed = json.loads(self._sealer.open(row["secrets_sealed"], purpose=_purpose(row["id"])))
+        self._remember(sealed)
+        profiles = {name: _profile(sealed.pop(name, None), made) for name, made in _PROFILES.items()}
+        return ControlPlane(**_known(ControlPlane, {**row["settings"], **sealed}), **profiles)
+
+    def _remember(self, sealed: Mapping[str, Any]) -> None:
+        """Have the logs leave out what is sealed."""
+        profiles = [sealed.get(name) or {} for name in _PROFILES]
+        self._secrets.remember(
+            *(sealed.get(name) for name in _TOKENS), *(profile.get("client_secret") for profile in profiles)
         )
+
+
+def _profile(stored: Mapping[str, Any] | None, made: type[CallerTokens | CallbackTokens]) -> Any:
+    """Read how one side proves itself; None if it does not."""
+    if stored is None:
+        return None
+    values = _known(made, stored)
+    values["type"] = AuthorizationType(values["type"])
+    if "relaxed" in values:
+        values["relaxed"] = tuple(Claim(name) for name in values["relaxed"])
+    return made(**values)
+
+
+def _known(made: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a class knows of what is stored: a newer version may have written more."""
+    known = {field.name: field.default for field in fields(made)}
+    return {name: _typed(value, known[name]) for name, value in stored.items() if name in known}
 
 
 def _typed(value: Any, default: Any) -> Any:

@@ -20,15 +20,20 @@ from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.domain.participant import Participant
 from dataferry.domain.purview import Scope
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
+from dataferry.flows.callback_tokens import CallbackTokenSource
+from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
+from dataferry.flows.issuing import TokenIssuer
+from dataferry.flows.key_sets import KeySets
 from dataferry.flows.management import Management
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
@@ -37,6 +42,7 @@ from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.signers import Signers
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -158,10 +164,13 @@ def plane(
     bucket: str = "some-bucket",
     control_planes: tuple[ControlPlane, ...] = TWO_PLANES,
     api_keys: tuple[str, ...] = (KEY,),
+    participants: tuple[Participant, ...] = (),
+    network: Network | None = None,
     **changes: Any,
 ) -> Iterator[Plane]:
     """Serve a plane whose executor never runs, so that flows stay as the verbs leave them."""
-    clock, registry, policy, network = SystemClock(), Registry(), FlowPolicy(), Network()
+    clock, registry, policy = SystemClock(), Registry(), FlowPolicy()
+    network = network or Network()
     with ExitStack() as cleanup:
         store = Store.open(f"sqlite:///{directory}/api.db", sealer=Sealer(bytes(32)), clock=clock)
         cleanup.callback(store.close)
@@ -170,7 +179,11 @@ def plane(
         preparations = Preparations(resolver, Grants(resolver, DOOR, network, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
-        renewals = Renewals(store, network, {}, clock)
+        signers = Signers(participants, network)
+        cleanup.callback(signers.close)
+        key_sets = KeySets(network, clock, may_be_plain=True)
+        cleanup.callback(key_sets.close)
+        renewals = Renewals(store, network, signers, clock)
         cleanup.callback(renewals.close)
         identities = Identities(network)
         cleanup.callback(identities.close)
@@ -186,8 +199,15 @@ def plane(
             policy=policy,
             clock=clock,
         )
+        tokens = CallbackTokenSource(network, signers, data_plane_id="plane-1", clock=clock)
+        cleanup.callback(tokens.close)
         control = HttpControlPlaneClient(
-            network, data_plane_id="plane-1", endpoint=DOOR.base_url, profiles=lambda: registry.profile_names
+            network,
+            data_plane_id="plane-1",
+            base_url=DOOR.base_url,
+            signaling_path="",
+            tokens=tokens,
+            profiles=lambda: registry.profile_names,
         )
         cleanup.callback(control.close)
         executor = EmbeddedExecutor(Attempts(shared))
@@ -197,6 +217,10 @@ def plane(
             agreements=Agreements(shared, control),
             gateway=GatewayAccess(store, resolver, clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
+            callers=Callers(store, key_sets, signers, data_plane_id="plane-1", clock=clock),
+            issuer=TokenIssuer(catalogue, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock),
+            signers=signers,
+            may_ask_plain_http=True,
             catalogue=catalogue,
             registry=registry,
             store=store,

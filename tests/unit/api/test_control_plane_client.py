@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.servers.identity_provider import IdentityProvider
+from tests.unit.token_rig import token_source
 
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.api.signaling.offers import offered_authorization
 from dataferry.domain.address import DataAddress
+from dataferry.domain.authorization import AuthorizationType, CallbackTokens, CallerTokens
 from dataferry.domain.dataflow import Dialect, State
 from dataferry.domain.errors import (
     AddressError,
@@ -95,7 +99,9 @@ def client() -> Iterator[HttpControlPlaneClient]:
     made = HttpControlPlaneClient(
         Network(),
         data_plane_id="plane-1",
-        endpoint="https://dp.example/api/v1/",
+        base_url="https://dp.example/",
+        signaling_path="/api/v1",
+        tokens=token_source(Network()),
         profiles=lambda: ("https://w3id.org/dspace-sig/profile/s3-push", "AmazonS3-PUSH"),
         timeout_s=5,
     )
@@ -158,7 +164,9 @@ def test_the_address_of_a_message_is_an_external_place(
     trusting = HttpControlPlaneClient(
         Network(EgressGuard(EgressPolicy(allow_private_networks=True))),
         data_plane_id="plane-1",
-        endpoint="https://dp.example",
+        base_url="https://dp.example",
+        signaling_path="",
+        tokens=token_source(Network()),
         profiles=tuple,
     )
     trusting.send(plane, callback(callback_address=server.url))
@@ -276,3 +284,100 @@ def test_termination_speaks_the_version_of_the_management_api(
     assert ("POST", f"{path}transferprocesses/tp%2F1/terminate") == (method, asked)
     assert headers["x-api-key"] == "the-key"
     assert {"@context": context, "@type": "TerminateTransfer", "reason": "the source is gone"} == body
+
+
+def _registered_with(plane: ControlPlane) -> Any:
+    """What our registration hands over."""
+    return offered_authorization(plane, base_url="https://dp.example")
+
+
+def test_what_a_registration_hands_over() -> None:
+    """How it gets its tokens, and our keys; nothing of that where the operator did not say so."""
+    credentials, exchange = AuthorizationType.CLIENT_CREDENTIALS, AuthorizationType.TOKEN_EXCHANGE
+    own = CallerTokens(type=credentials, is_issued_here=True, client_secret="s")
+    told = {
+        "type": "oauth2_client_credentials",
+        "tokenEndpoint": "https://dp.example/oauth/token",
+        "clientId": "cp",
+        "clientSecret": "s",
+    }
+    assert _registered_with(ControlPlane(id="cp", authorization=own)) == told
+    signed = CallbackTokens(type=AuthorizationType.SELF_ISSUED)
+    assert _registered_with(ControlPlane(id="cp", authorization=own, callback_authorization=signed)) == {
+        **told,
+        "jwksUri": "https://dp.example/oauth/jwks.json",
+    }
+    hashed = replace(own, client_secret=None)
+    assert _registered_with(ControlPlane(id="cp", authorization=hashed)) is None
+    assert _registered_with(ControlPlane(id="cp", authorization=hashed, token="t")) == {
+        "type": "bearer",
+        "token": "t",
+    }
+    stranger = ControlPlane(id="cp", authorization=own, token="t", provenance=Provenance.EXTERNAL)
+    assert _registered_with(stranger) is None
+    broker = CallbackTokens(
+        type=exchange, token_endpoint="https://b.example/token", issuer="b", jwks_uri="https://b.example/keys"
+    )
+    theirs = CallerTokens(
+        type=exchange, issuer="b", subject="urn:them", scope="s", jwks_uri="https://b.example/k"
+    )
+    assert _registered_with(ControlPlane(id="cp", authorization=theirs, callback_authorization=broker)) == {
+        "type": "oauth2_token_exchange",
+        "tokenExchangeEndpoint": "https://b.example/token",
+        "issuer": "b",
+        "jwksUri": "https://b.example/keys",
+        "resource": "urn:them",
+        "scope": "s",
+    }
+
+
+def test_a_token_that_is_refused_is_not_sent_again(server: Server) -> None:
+    """After a 401 the next try has another one, also where tokens are kept."""
+    with IdentityProvider() as provider:
+        provider.clients["us"] = "our-secret"
+        rules = CallbackTokens(
+            type=AuthorizationType.CLIENT_CREDENTIALS,
+            token_endpoint=provider.token_endpoint,
+            client_id="us",
+            client_secret="our-secret",
+            reuses=True,
+        )
+        plane = ControlPlane(id="cp", endpoint=server.url, callback_authorization=rules)
+        made = HttpControlPlaneClient(
+            Network(),
+            data_plane_id="dp",
+            base_url="https://dp.example",
+            signaling_path="",
+            tokens=token_source(Network()),
+            profiles=tuple,
+        )
+        made.send(plane, callback())
+        made.send(plane, callback())
+        server.status = 401
+        with pytest.raises(UnauthorizedError):
+            made.send(plane, callback())
+        server.status = 200
+        made.send(plane, callback())
+        made.close()
+    sent = [headers["authorization"].removeprefix("Bearer ") for _, _, headers, _ in server.asked]
+    assert sent == [provider.issued[0]] * 3 + [provider.issued[1]]
+
+
+def test_no_token_goes_to_the_address_of_a_message(server: Server) -> None:
+    """Nor is one asked for."""
+    with IdentityProvider() as provider:
+        rules = CallbackTokens(
+            type=AuthorizationType.CLIENT_CREDENTIALS, token_endpoint=provider.token_endpoint
+        )
+        made = HttpControlPlaneClient(
+            Network(EgressGuard(EgressPolicy(allow_private_networks=True))),
+            data_plane_id="dp",
+            base_url="https://dp.example",
+            signaling_path="",
+            tokens=token_source(Network()),
+            profiles=tuple,
+        )
+        made.send(ControlPlane(id="cp", callback_authorization=rules), callback(callback_address=server.url))
+        made.close()
+    assert "authorization" not in server.asked[0][2]
+    assert provider.asked == []

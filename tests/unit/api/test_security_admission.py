@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import anyio
@@ -60,6 +62,36 @@ async def _turns() -> None:
 def test_a_caller_has_its_places_and_waits_for_them() -> None:
     """Of each credential, or address without one, two at once; the rest in order; nothing is kept of them."""
     anyio.run(_turns)
+
+
+def jwt(subject: str, number: int) -> str:
+    """A token that is another one each time; nobody has signed it."""
+    parts = ({"alg": "ES256"}, {"iss": "idp", "sub": subject, "jti": number})
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    return f"Bearer {'.'.join(encoded)}.AA"
+
+
+async def _tokens() -> None:
+    slow = Slow()
+    admission = Admission(slow, per_caller=2)
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            for subject in "ab":
+                request = scope(f"/{subject}{number}", authorization=jwt(subject, number))
+                tasks.start_soon(admission, request, nothing, nothing)
+                await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(
+            admission, scope("/there", peer="10.0.0.2", authorization=jwt("a", 9)), nothing, nothing
+        )
+        await anyio.wait_all_tasks_blocked()
+        assert slow.began == ["/a0", "/b0", "/a1", "/b1", "/there"]
+        slow.gate.set()
+    assert admission._callers == {}
+
+
+def test_a_fresh_token_for_each_call_gives_no_places_more() -> None:
+    """They are counted together; who forges tokens elsewhere takes none of them."""
+    anyio.run(_tokens)
 
 
 async def _failing() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
+from tests.unit.token_rig import token_source
 
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.dataflow import Dialect, State
@@ -60,7 +61,13 @@ def told(server: Hostile) -> DataFerryError | None:
     )
     with closing(
         HttpControlPlaneClient(
-            Network(), data_plane_id="dp", endpoint="http://dp", profiles=tuple, timeout_s=TIMEOUT_S
+            Network(),
+            data_plane_id="dp",
+            base_url="http://dp",
+            signaling_path="",
+            tokens=token_source(Network()),
+            profiles=tuple,
+            timeout_s=TIMEOUT_S,
         )
     ) as client:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.flows.world import PULL, PUSH, World
 
+from dataferry.domain.authorization import AuthorizationType, CallbackTokens, CallerTokens
 from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, Landing, LandingZone, Location, Provenance
 from dataferry.flows.catalogue import HIDDEN, Catalogue
@@ -219,6 +220,30 @@ def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
     plane = still.catalogue.control_plane("row")
     assert (plane.endpoint, plane.token, plane.callback_token) == ("http://there", "secret-token", "c")
     assert (plane.provenance, plane.may_name_locations) == (Provenance.EXTERNAL, True)
+
+
+def test_where_it_says_that_it_is_only_its_own_proofs_go(still: World) -> None:
+    """Nor is it known by other keys than the operator gave; without any, by those that it brings."""
+    ours = CallbackTokens(type=AuthorizationType.SELF_ISSUED)
+    theirs = CallbackTokens(type=AuthorizationType.CLIENT_CREDENTIALS, client_id="us")
+    given = CallerTokens(type=AuthorizationType.CLIENT_CREDENTIALS, jwks_uri="https://given.example")
+    brought = CallerTokens(
+        type=AuthorizationType.CLIENT_CREDENTIALS,
+        jwks_uri="https://brought.example",
+        provenance=Provenance.EXTERNAL,
+    )
+    for name, keys in (("keyed", given), ("bare", None)):
+        still.catalogue.put_control_plane(
+            ControlPlane(id=name, token=name, authorization=keys, callback_authorization=ours)
+        )
+        for _ in range(2):
+            still.catalogue.register_control_plane(
+                ControlPlane(
+                    id=name, endpoint="http://there", authorization=brought, callback_authorization=theirs
+                )
+            )
+        plane = still.catalogue.control_plane(name)
+        assert (plane.callback_authorization, plane.authorization) == (theirs, keys or brought)
 
 
 def test_secrets_of_locations_are_left_out_of_logs(still: World) -> None:

@@ -23,6 +23,7 @@ from dataferry.flows import data_addresses
 from dataferry.flows.management import Management
 from dataferry.flows.renewal import Renewals
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.signers import Signers
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
 
@@ -65,8 +66,8 @@ class Renewing:
     def restarted(self) -> None:
         """Begin anew, as after a kill."""
         network = Network(EgressGuard(EgressPolicy(allow_private_networks=True)))
-        store, us = self.world.store, {"default": self._us}
-        self.made.append(Renewals(store, network, us, self.clock, may_be_plain=True))
+        signers = Signers([self._us], network)
+        self.made.append(Renewals(self.world.store, network, signers, self.clock, may_be_plain=True))
         shared = replace(self.world.shared, renewals=self.made[-1], clock=self.clock)
         self.signaling = Signaling(shared, self.world.executor)
         self.management = Management(shared, self.world.executor)

@@ -25,6 +25,7 @@ from dataferry.domain.errors import AccessDeniedError, DataFerryError, ProtocolE
 from dataferry.domain.participant import Participant
 from dataferry.flows.messages import FlowRequest
 from dataferry.flows.renewal import FlowTokens, Offer, Renewals
+from dataferry.flows.signers import Signers
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
 
@@ -102,7 +103,9 @@ def renew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[DataAd
         key = ECKey.generate_key("P-256").as_pem(private=True).decode()
         us = Participant(id="default", did=US, signing_key=key, kid=f"{US}#key")
         network = Network(EgressGuard(EgressPolicy(allow_private_networks=True)))
-        renewals = Renewals(world.store, network, {"default": us}, world.clock, may_be_plain=True)
+        signers = Signers([us], network)
+        open_.callback(signers.close)
+        renewals = Renewals(world.store, network, signers, world.clock, may_be_plain=True)
         open_.callback(renewals.close)
         said: FlowRequest = world.message()
         world.signaling.start(world.caller, replace(said, data_address=world.their_address()))

@@ -38,6 +38,7 @@ from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
+from dataferry.flows.signers import Signers
 from dataferry.flows.sweep import Sweep
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
@@ -172,7 +173,7 @@ class World:
         self.preparations = Preparations(
             self.resolver, Grants(self.resolver, DOOR, self.network, ttl_s=60), self.network
         )
-        self.renewals = Renewals(self.store, self.network, {}, self.clock)
+        self.renewals = Renewals(self.store, self.network, Signers((), self.network), self.clock)
         self.schedule = RetrySchedule(self.clock, most=policy.run_retries, backoff=policy.run_backoff)
         self.shared = Shared(
             store=self.store,

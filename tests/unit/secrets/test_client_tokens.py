@@ -14,7 +14,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from dataferry.domain.errors import ConfigError, UnauthorizedError
-from dataferry.secrets.client_tokens import MAX_LIFETIME_S, Signer, present, verify
+from dataferry.secrets.client_tokens import MAX_LIFETIME_S, present, verify
+from dataferry.secrets.signing import LocalKey, Signer
 
 US, CLIENT = "did:web:provider.example", "did:web:consumer.example"
 KID = f"{CLIENT}#key-1"
@@ -71,7 +72,9 @@ def check(text: str, key: Any = None) -> str:
 )
 def test_what_we_sign_is_verified(private: Any) -> None:
     """Each kind of key signs, and the public half of it verifies that and no other token."""
-    text = Signer(CLIENT, KID, pem(private)).client_token(audience=US, access_token="access", now=NOW)
+    text = Signer(CLIENT, KID, LocalKey(pem(private))).client_token(
+        audience=US, access_token="access", now=NOW
+    )
     public = _imported(private)
     proof = verify(present(text), public.as_dict(private=False), audience=US, now=NOW)
 
@@ -159,7 +162,7 @@ def test_an_operators_weak_key_is_refused() -> None:
         "x",
     ):
         with pytest.raises(ConfigError):
-            Signer(CLIENT, KID, text)
+            LocalKey(text)
 
 
 @pytest.mark.parametrize("changes", [{"n": "w" * 171}, {"n": "w" * 60_000}, {"e": "w" * 300}, {"n": 7}])

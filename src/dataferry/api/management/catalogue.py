@@ -340,6 +340,8 @@ def show_mechanism(request: Request, _operator: MayRead, name: Name) -> dict[str
 # -- control planes
 
 _SECRETS = ("token", "callback_token", "management_key")
+# How each side proves itself beyond a token: shown, and decided by the configuration or by a registration.
+_PROFILES = ("authorization", "callback_authorization")
 _PLACES = ("endpoint", "registration_url", "management_url")
 # What says where each is sent: a registration repeats the token that we are called with.
 _SENT_TO = {
@@ -351,6 +353,13 @@ _SENT_TO = {
 
 def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, Any]:
     shown = asdict(entry.value) | {key: HIDDEN if getattr(entry.value, key) else None for key in _SECRETS}
+    for name in _PROFILES:
+        profile = shown[name]
+        if profile is not None:
+            shown[name] = {
+                key: HIDDEN if key.startswith("client_secret") and value else value
+                for key, value in profile.items()
+            }
     registration = services.catalogue.registration(entry.value.id)
     return shown | {
         "configured": entry.configured,
@@ -385,15 +394,27 @@ def put_control_plane(
         if given[field] is not None:
             plain_http_url(given[field], field)
     hidden = [key for key in _SECRETS if given[key] == HIDDEN]
+    present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
     if hidden:
-        present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
         if present is None:
             raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
         _refuse_moved(hidden, given, present)
         given |= {key: getattr(present, key) for key in hidden}
     _refuse_shared_token(services, id, given["token"])
-    services.catalogue.put_control_plane(ControlPlane(id=id, provenance=Provenance.OPERATOR, **given))
+    services.catalogue.put_control_plane(
+        ControlPlane(id=id, provenance=Provenance.OPERATOR, **given, **_kept_profiles(given, present))
+    )
     return show_control_plane(request, operator, id)
+
+
+def _kept_profiles(given: Mapping[str, Any], present: ControlPlane | None) -> dict[str, Any]:
+    """Return how each side proves itself: as before, but nothing of ours goes to another place."""
+    if present is None:
+        return {}
+    kept: dict[str, Any] = {"authorization": present.authorization}
+    if all(given[place] == getattr(present, place) for place in _SENT_TO["callback_token"]):
+        kept["callback_authorization"] = present.callback_authorization
+    return kept
 
 
 def _refuse_moved(hidden: Sequence[str], given: Mapping[str, Any], present: ControlPlane) -> None:

@@ -14,8 +14,11 @@ from dataferry.domain.location import ControlPlane
 from dataferry.domain.purview import Scope
 from dataferry.flows.messages import Caller
 
+JWT_DOTS = 2
 # For the OpenAPI document only: the checks themselves are below.
-_BEARER = HTTPBearer(auto_error=False, description="The control plane's token.")
+_BEARER = HTTPBearer(
+    auto_error=False, description="The control plane's token: a static one, or a JWT by its authorization."
+)
 _API_KEY = APIKeyHeader(name="X-Api-Key", auto_error=False, description="An operator's key.")
 
 
@@ -24,12 +27,13 @@ def caller_of(request: Request) -> Caller:
 
     Raises:
         UnauthorizedError: No token, a wrong one, or an anonymous call from elsewhere.
+        ConnectionFailedError: The keys that a JWT has to be checked with can't be had now.
     """
     services = services_of(request)
     control_planes = _control_planes(services)
-    if not any(control_plane.token for control_plane in control_planes):
+    if not any(control_plane.is_known for control_plane in control_planes):
         return _anonymous(request, services, control_planes)
-    control_plane = _control_plane_of(request, control_planes)
+    control_plane = _control_plane_of(request, services, control_planes)
     if control_plane is None:
         raise UnauthorizedError("send the control plane's token as Authorization: Bearer <token>")
     return _caller(control_plane)
@@ -44,12 +48,12 @@ def authorize_registration(request: Request, control_plane_id: str) -> None:
     """
     services = services_of(request)
     control_planes = _control_planes(services)
-    control_plane = _control_plane_of(request, control_planes)
+    control_plane = _control_plane_of(request, services, control_planes)
     if control_plane is not None:
         if control_plane.id == control_plane_id:
             return
         raise ForbiddenError("a control plane registers itself only")
-    tokens_exist = any(known.token for known in control_planes)
+    tokens_exist = any(known.is_known for known in control_planes)
     if not services.api_keys.are_configured and tokens_exist:
         raise UnauthorizedError("send the control plane's token as Authorization: Bearer <token>")
     services.api_keys.require(request, Scope.CONFIGURE)
@@ -71,9 +75,22 @@ def _control_planes(services: Services) -> list[ControlPlane]:
     return [entry.value for entry in services.catalogue.control_planes()]
 
 
-def _control_plane_of(request: Request, control_planes: list[ControlPlane]) -> ControlPlane | None:
+def _control_plane_of(
+    request: Request, services: Services, control_planes: list[ControlPlane]
+) -> ControlPlane | None:
+    """Return whose token came; None if none did, or one that is neither known nor a JWT.
+
+    An operator's key may come as bearer token too, where no JWT is expected.
+    """
     token = bearer_token(request)
-    return None if token is None else control_plane_of_token(token, control_planes)
+    if token is None:
+        return None
+    found = control_plane_of_token(token, control_planes)
+    if found is not None or token.count(".") != JWT_DOTS:
+        return found
+    if not any(control_plane.authorization for control_plane in control_planes):
+        return None
+    return services.callers.control_plane_of(token, control_planes)
 
 
 def _caller(control_plane: ControlPlane) -> Caller:

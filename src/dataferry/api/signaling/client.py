@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from dataferry.api.signaling.dialects import callback_message
+from dataferry.api.signaling.offers import offered_authorization
 from dataferry.domain.errors import (
     AddressError,
     ConfigError,
@@ -32,6 +33,7 @@ from dataferry.domain.errors import (
     UnauthorizedError,
 )
 from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
+from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.messages import Callback
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
@@ -47,7 +49,9 @@ class HttpControlPlaneClient:
     Args:
         network: Whose egress guard and certificates are used.
         data_plane_id: What we call ourselves.
-        endpoint: Our own signaling base URL as control planes reach it, e.g. ``https://dp.example/api/v1``.
+        base_url: Our own, as control planes reach it, e.g. ``https://dp.example``.
+        signaling_path: Of the signaling API below it, e.g. ``/api/v1``.
+        tokens: Gets what we prove ourselves with.
         profiles: Returns the profiles and aliases that we offer.
         labels: What else control planes may choose us by.
         timeout_s: Bound of one call, answer included.
@@ -58,7 +62,9 @@ class HttpControlPlaneClient:
         network: Network,
         *,
         data_plane_id: str,
-        endpoint: str,
+        base_url: str,
+        signaling_path: str,
+        tokens: CallbackTokenSource,
         profiles: Callable[[], Sequence[str]],
         labels: Sequence[str] = (),
         timeout_s: float = 10.0,
@@ -67,7 +73,9 @@ class HttpControlPlaneClient:
             provenance: guarded_client(network, provenance, timeout_s=timeout_s) for provenance in Provenance
         }
         self._data_plane_id = data_plane_id
-        self._endpoint = endpoint.rstrip("/")
+        self._base_url = base_url.rstrip("/")
+        self._endpoint = self._base_url + signaling_path
+        self._tokens = tokens
         self._profiles = profiles
         self._labels = tuple(labels)
         self._timeout_s = timeout_s
@@ -89,13 +97,10 @@ class HttpControlPlaneClient:
 
         Source: Data Plane Signaling, "Control Plane Endpoint".
         """
-        base, provenance, token = (
-            control_plane.endpoint,
-            control_plane.provenance,
-            control_plane.callback_token,
-        )
+        base, provenance = control_plane.endpoint, control_plane.provenance
+        is_its_own = base is not None
         if base is None:
-            base, provenance, token = callback.callback_address, Provenance.EXTERNAL, None
+            base, provenance = callback.callback_address, Provenance.EXTERNAL
         if base is None:
             raise ConnectionFailedError(
                 f"control plane {control_plane.id} has not said yet where callbacks go", operation="callback"
@@ -107,7 +112,7 @@ class HttpControlPlaneClient:
             f"{base.rstrip('/')}/transfers/{process}/dataflow/{callback.kind}",
             provenance=provenance,
             body=callback_message(callback, data_plane_id=self._data_plane_id),
-            headers=_bearer(token),
+            proves_to=control_plane if is_its_own else None,
         )
 
     def register(self, control_plane: ControlPlane) -> None:
@@ -130,14 +135,14 @@ class HttpControlPlaneClient:
             url,
             provenance=control_plane.provenance,
             body=self.registration(control_plane),
-            headers=_bearer(control_plane.callback_token),
+            proves_to=control_plane,
         )
 
     def registration(self, control_plane: ControlPlane) -> dict[str, Any]:
         """Return the message that a control plane is told about us.
 
-        ``transferTypes`` is what ``profiles`` was called until RC2: both are sent. The token that it calls us
-        with is repeated only to one that the operator configured.
+        ``transferTypes`` is what ``profiles`` was called until RC2: both are sent. What it calls us with is
+        told only to one that the operator configured.
 
         Source: Data Plane Signaling, "The Data Plane Registration Message".
         """
@@ -150,8 +155,9 @@ class HttpControlPlaneClient:
             "transferTypes": profiles,
             "labels": list(self._labels),
         }
-        if control_plane.token and not is_edc and control_plane.provenance is Provenance.OPERATOR:
-            message["authorization"] = {"type": "bearer", "token": control_plane.token}
+        offered = offered_authorization(control_plane, base_url=self._base_url)
+        if offered is not None:
+            message["authorization"] = offered
         return message
 
     def terminate_transfer(self, control_plane: ControlPlane, process_id: str, reason: str) -> None:
@@ -215,14 +221,29 @@ class HttpControlPlaneClient:
         *,
         provenance: Provenance,
         body: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        proves_to: ControlPlane | None = None,
     ) -> bytes:
-        """Send one request; return the body of an answer of 2xx, raise our error otherwise."""
+        """Send one request; return the body of an answer of 2xx, raise our error otherwise.
+
+        Args:
+            operation: What it is called in errors.
+            method: Of HTTP.
+            url: Where.
+            provenance: Whose word that is.
+            body: Sent as JSON; None sends none.
+            headers: Of the request.
+            proves_to: The control plane that is told by a token who calls; None sends none.
+        """
         if urlsplit(url).scheme.lower() not in {"http", "https"}:
             raise AddressError("the endpoint is not an http or https URL", operation=operation)
+        token = None if proves_to is None else self._tokens.token(proves_to)
         try:
             with self._clients[provenance].stream(
-                method, url, json=None if body is None else dict(body), headers=dict(headers)
+                method,
+                url,
+                json=None if body is None else dict(body),
+                headers={**(headers or {}), **_bearer(token)},
             ) as answer:
                 content = self._read(answer)
         except httpx.InvalidURL as exc:
@@ -232,6 +253,8 @@ class HttpControlPlaneClient:
                 f"no answer from {urlsplit(url).hostname}: {type(exc).__name__}", operation=operation
             ) from exc
         if not answer.is_success:
+            if proves_to is not None and answer.status_code == HTTPStatus.UNAUTHORIZED:
+                self._tokens.refused(proves_to)
             raise _refusal(operation, answer)
         return content
 

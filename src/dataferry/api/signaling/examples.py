@@ -72,7 +72,20 @@ CONTROL_PLANE: dict[str, Example] = {
             "endpoint": "https://connector.example/signaling",
             "authorization": {"type": "bearer", "token": "what-we-call-back-with"},
         }
-    )
+    ),
+    "with a client of its token endpoint": Example(
+        value={
+            "controlplaneId": "connector-a",
+            "endpoint": "https://connector.example/signaling",
+            "authorization": {
+                "type": "oauth2_client_credentials",
+                "tokenEndpoint": "https://connector.example/token",
+                "clientId": "dataferry",
+                "clientSecret": "what-we-get-tokens-with",
+                "jwksUri": "https://connector.example/jwks.json",
+            },
+        }
+    ),
 }
 STATUS: dict[str, Any] = {
     "messageId": "0f4e5b52-4d3c-4f0e-9d2b-9d0d7c1d8a77",

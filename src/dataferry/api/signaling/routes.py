@@ -28,8 +28,8 @@ from dataferry.api.signaling.dialects import (
     status_message,
     status_response,
 )
+from dataferry.api.signaling.registering import proofs_of
 from dataferry.api.signaling.wire import (
-    Authorization,
     ControlPlaneRegistrationMessage,
     DataFlowPrepareMessage,
     DataFlowReasonMessage,
@@ -40,7 +40,6 @@ from dataferry.api.signaling.wire import (
     DataFlowStatusResponseMessage,
 )
 from dataferry.domain.dataflow import Dialect
-from dataferry.domain.errors import UnsupportedError
 from dataferry.domain.location import ControlPlane, Provenance
 from dataferry.flows.messages import Answer
 
@@ -189,16 +188,20 @@ def register(
     request: Request,
     message: Annotated[ControlPlaneRegistrationMessage, Body(openapi_examples=examples.CONTROL_PLANE)],
 ) -> Response:
-    """Take a control plane's endpoint, and the token to call it with; a later one replaces it.
+    """Take a control plane's endpoint, how it is called, and its keys; a later one replaces it.
 
     Source: Data Plane Signaling, "Control Plane Registration".
     """
     authorize_registration(request, message.controlplane_id)
-    services_of(request).catalogue.register_control_plane(
+    services = services_of(request)
+    proofs = proofs_of(message.authorization, may_be_plain=services.may_ask_plain_http)
+    services.catalogue.register_control_plane(
         ControlPlane(
             id=message.controlplane_id,
             endpoint=plain_http_url(message.endpoint, "endpoint"),
-            callback_token=_callback_token(message.authorization),
+            callback_token=proofs.callback_token,
+            callback_authorization=proofs.callback_authorization,
+            authorization=proofs.authorization,
             provenance=Provenance.EXTERNAL,
         )
     )
@@ -214,19 +217,6 @@ def deregister(request: Request, id: str) -> Response:
     authorize_registration(request, id)
     services_of(request).catalogue.delete_control_plane(id)
     return Response(status_code=204)
-
-
-def _callback_token(authorization: Authorization | None) -> str | None:
-    """Return the token to call back with.
-
-    Raises:
-        UnsupportedError: The authorization profile is none that we speak.
-    """
-    if authorization is None:
-        return None
-    if authorization.type != "bearer" or authorization.token is None:
-        raise UnsupportedError("authorization: offered is {type: bearer, token: <token>}, or none at all")
-    return authorization.token
 
 
 def _answer(services: Services, answer: Answer, dialect: Dialect | None = None) -> JSONResponse:

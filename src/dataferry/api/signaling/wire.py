@@ -143,14 +143,27 @@ class DataFlowReasonMessage(Message):
     reason: Reason | None = None
 
 
-class Authorization(Message):
-    """The authorization object of a registration.
+Secret = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_URL_CHARS, pattern=_NO_CONTROL_CHARACTERS),
+]
 
-    Source: Data Plane Signaling, "Authorization Object".
+
+class Authorization(Message):
+    """The authorization object of a registration: how the one who registers is called, and known.
+
+    Source: Data Plane Signaling, "Authorization Object" and "OAuth 2 Client Credentials Grant".
     """
 
     type: Id
     token: Id | None = Field(default=None, repr=False, description="For `bearer`: what we call back with.")
+    token_endpoint: Url | None = Field(default=None, alias="tokenEndpoint")
+    client_id: Id | None = Field(default=None, alias="clientId")
+    client_secret: Secret | None = Field(default=None, alias="clientSecret", repr=False)
+    jwks: dict[str, Any] | None = Field(
+        default=None, description="The keys that the control plane signs its own tokens with."
+    )
+    jwks_uri: Url | None = Field(default=None, alias="jwksUri", description="Where they are published.")
 
 
 class ControlPlaneRegistrationMessage(Message):
