@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.app.test_configuration import read, refusal
 from tests.unit.token_rig import participant
 
@@ -179,15 +180,16 @@ def test_a_public_key_that_is_none_is_told_at_the_start(tmp_path: Path) -> None:
         participants(read(tmp_path, text))
 
 
-def test_what_is_relaxed_is_said_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_relaxed_is_said_in_the_log(tmp_path: Path) -> None:
     """By name, and of whom; of others nothing."""
     text = caller(f"{CREDENTIALS}\naccept_unsigned = true\nrelax = ['jti', 'aud']").replace("'a'", "'edc'")
     text += caller(f"{CREDENTIALS}\njwks_uri = 'https://x.example/keys'").replace("'a'", "'strict'")
     given = configured(read(tmp_path, text), Registry())
     assert given.control_planes[0].authorization is not None
     assert given.control_planes[0].authorization.relaxed == (Claim.ID, Claim.AUDIENCE)
-    tell_what_is_relaxed(given.control_planes)
-    said = "".join(capsys.readouterr())
+    with capture_logs() as told:
+        tell_what_is_relaxed(given.control_planes)
+    said = str(told)
     assert "jti, aud" in said
     assert "accept_unsigned" in said
     assert "edc" in said
