@@ -34,6 +34,7 @@ class IdentityProvider(LoopbackHttp):
         leaves_out: Claims that no token has.
         status: What the token endpoint answers, if not 200; then it issues nothing.
         keys_status: What the JWKS document is answered with.
+        gate: While it is closed, the JWKS document is not answered.
         location: Where redirects lead, with a status of 3xx.
         asked: Path and form of every request.
         issued: The tokens that were issued, in order.
@@ -49,6 +50,8 @@ class IdentityProvider(LoopbackHttp):
         self.leaves_out: tuple[str, ...] = ()
         self.status = 200
         self.keys_status = 200
+        self.gate = threading.Event()
+        self.gate.set()
         self.location = ""
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.issued: list[str] = []
@@ -164,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer with the keys."""
         self._provider.asked.append((self.path, {}))
+        self._provider.gate.wait(20)
         self._send(self._provider.keys_status, self._provider.jwks)
 
     def do_POST(self) -> None:

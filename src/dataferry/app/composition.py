@@ -19,6 +19,7 @@ from dataferry.app.authorization import tell_what_is_relaxed
 from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
+from dataferry.app.proving import Proving
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,
@@ -43,14 +44,11 @@ from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.callback_tokens import CallbackTokenSource
-from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
-from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.journal import Journal
-from dataferry.flows.key_sets import KeySets
 from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
@@ -63,7 +61,6 @@ from dataferry.flows.retention import Retention
 from dataferry.flows.retries import RetrySchedule
 from dataferry.flows.shared import Shared
 from dataferry.flows.signaling import Signaling
-from dataferry.flows.signers import Signers
 from dataferry.flows.sweep import Sweep
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
@@ -184,30 +181,26 @@ class Service:
             catalogue.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
-        self.secrets.add(*(key for one in ours.values() for key in (one.signing_key, one.signer_token)))
-        signers = Signers(ours.values(), network)
-        self._open.callback(signers.close)
+        proving = Proving(
+            settings,
+            store=store,
+            catalogue=catalogue,
+            network=network,
+            participants=ours,
+            clock=clock,
+            secrets=self.secrets,
+        )
+        self._open.callback(proving.close)
         may_be_plain = settings.server.may_ask_plain_http
-        key_sets = KeySets(network, clock, may_be_plain=may_be_plain)
-        self._open.callback(key_sets.close)
         identities = Identities(network, may_be_plain=may_be_plain)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
         grants = _grants(settings, port, resolver, network, ours)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
-        tokens = CallbackTokenSource(
-            network,
-            signers,
-            data_plane_id=settings.server.dataplane_id,
-            clock=clock,
-            secrets=self.secrets,
-            may_be_plain=may_be_plain,
-        )
-        self._open.callback(tokens.close)
-        client = _client(settings, port, network, registry, tokens)
+        client = _client(settings, port, network, registry, proving.tokens)
         self._open.callback(client.close)
-        renewals = Renewals(store, network, signers, clock, may_be_plain=may_be_plain)
+        renewals = Renewals(store, network, proving.signers, clock, may_be_plain=may_be_plain)
         self._open.callback(renewals.close)
         shared = Shared(
             store=store,
@@ -243,17 +236,9 @@ class Service:
                 agreements=Agreements(shared, client),
                 gateway=GatewayAccess(store, resolver, clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
-                callers=Callers(
-                    store, key_sets, signers, data_plane_id=settings.server.dataplane_id, clock=clock
-                ),
-                issuer=TokenIssuer(
-                    catalogue,
-                    signers,
-                    data_plane_id=settings.server.dataplane_id,
-                    lifetime_s=settings.auth.issued_token_ttl_s,
-                    clock=clock,
-                ),
-                signers=signers,
+                callers=proving.callers,
+                issuer=proving.issuer,
+                signers=proving.signers,
                 may_ask_plain_http=may_be_plain,
                 catalogue=catalogue,
                 registry=registry,

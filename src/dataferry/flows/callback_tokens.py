@@ -21,10 +21,10 @@ from dataferry.domain.clock import Clock
 from dataferry.domain.errors import (
     AddressError,
     ConfigError,
+    ConnectionFailedError,
     DataFerryError,
     InputError,
     ServerError,
-    ThrottledError,
     UnauthorizedError,
 )
 from dataferry.domain.location import ControlPlane, Provenance
@@ -127,7 +127,7 @@ class CallbackTokenSource:
         Raises:
             ConfigError: A reference leads nowhere now.
             EgressDeniedError, AddressError: The token endpoint is a place that may not be asked.
-            DataFerryError: There is no token now; it is worth another try.
+            ConnectionFailedError: There is no token now; it is worth another try.
         """
         rules = plane.callback_authorization
         if rules is None:
@@ -174,10 +174,24 @@ class CallbackTokenSource:
             turn.again_at = now + ASKED_AGAIN_S
 
     def _asked(self, plane: ControlPlane, rules: CallbackTokens) -> _Held:
-        """Get a token from where the rules say."""
-        if rules.type is AuthorizationType.SELF_ISSUED:
-            return self._signed(plane, rules)
-        return self._of_endpoint(plane, rules)
+        """Get a token from where the rules say.
+
+        Raises:
+            ConnectionFailedError: There is none now. Without one the control plane can't be reached: it is
+                left alone for a while with all its callbacks, so that they do not delay those of others.
+        """
+        try:
+            if rules.type is AuthorizationType.SELF_ISSUED:
+                return self._signed(plane, rules)
+            return self._of_endpoint(plane, rules)
+        except ConnectionFailedError:
+            raise
+        except DataFerryError as exc:
+            if not exc.is_temporary:
+                raise
+            raise ConnectionFailedError(
+                exc.message, operation=exc.operation, retry_after_s=exc.retry_after_s
+            ) from exc
 
     def _signed(self, plane: ControlPlane, rules: CallbackTokens) -> _Held:
         """Sign one ourselves."""
@@ -298,10 +312,12 @@ def _token(answer: Answer) -> tuple[str, float | None]:
 
 
 def _refusal(answer: Answer) -> DataFerryError:
-    """Turn an answer without a token into our error; never in the server's own words."""
-    told = f"the token endpoint answered with {answer.status}"
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        return ThrottledError(told, operation=_OPERATION, retry_after_s=answer.retry_after_s)
-    if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return UnauthorizedError(told, operation=_OPERATION)
-    return ServerError(told, operation=_OPERATION, retry_after_s=answer.retry_after_s)
+    """Turn an answer without a token into our error; never in the server's own words.
+
+    A refusal of our credentials is no other: the operator mends it, and the callbacks wait for that.
+    """
+    return ServerError(
+        f"the token endpoint answered with {answer.status}",
+        operation=_OPERATION,
+        retry_after_s=answer.retry_after_s,
+    )

@@ -50,6 +50,8 @@ class _Published:
         self.fetched_at = 0.0
         # When all that was asked will be forgotten.
         self.quiet_at = 0.0
+        # How often it was asked.
+        self.asked = 0
 
     def may_be_asked(self, now: float) -> bool:
         """Return whether it may be asked now; counts as asked then."""
@@ -57,6 +59,7 @@ class _Published:
         if quiet_at - now > ASKED_AT_ONCE * ASKED_AGAIN_S:
             return False
         self.quiet_at = quiet_at
+        self.asked += 1
         return True
 
     def is_younger(self, age_s: float, now: float) -> bool:
@@ -107,8 +110,12 @@ class KeySets:
             found = published.set.named(kid, algorithm)
             if found:
                 return found
+        asked_before = published.asked
         with published.turn:
-            self._renew(published, uri, provenance, kid, algorithm)
+            # Who waited while it was asked takes what came of it: many that wait for a slow publisher do not
+            # ask it one after the other.
+            may_ask = published.asked == asked_before
+            self._renew(published, uri, provenance, kid, algorithm, may_ask=may_ask)
             found = [] if published.set is None else published.set.named(kid, algorithm)
         if not found:
             raise UnauthorizedError("the token is signed with a key that is not among those published")
@@ -131,14 +138,21 @@ class KeySets:
         return published
 
     def _renew(
-        self, published: _Published, uri: str, provenance: Provenance, kid: str | None, algorithm: str
+        self,
+        published: _Published,
+        uri: str,
+        provenance: Provenance,
+        kid: str | None,
+        algorithm: str,
+        *,
+        may_ask: bool,
     ) -> None:
         """Fetch the set again where that is due; who waited for another to do so finds it done."""
         now = self._clock.monotonic()
         known = published.set is not None and published.set.named(kid, algorithm)
         if known and published.is_younger(KEPT_S, now):
             return
-        if published.may_be_asked(now):
+        if may_ask and published.may_be_asked(now):
             try:
                 published.set = self._fetched(uri, provenance)
                 published.fetched_at = now

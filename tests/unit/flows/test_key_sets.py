@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -119,6 +119,30 @@ def test_many_that_need_a_set_at_once_fetch_it_once(
         assert found == [[provider.signing.kid]] * 8
         assert provider.count("/jwks.json") == fetched
         provider.rotate()
+
+
+def test_many_that_wait_for_a_slow_publisher_do_not_ask_it_one_after_the_other(
+    provider: IdentityProvider, make: Callable[..., KeySets]
+) -> None:
+    """Twelve made-up keys while it does not answer: one request more than the one that is on its way."""
+    sets = make()
+    kids(sets, provider)
+    provider.gate.clear()
+
+    def look(number: int) -> str:
+        try:
+            return str(kids(sets, provider, f"made-up-{number}"))
+        except UnauthorizedError:
+            return "refused"
+
+    with ThreadPoolExecutor(12) as pool:
+        found = [pool.submit(look, number) for number in range(12)]
+        while provider.count("/jwks.json") < 2:
+            wait(found, timeout=0.01)
+        wait(found, timeout=0.3)
+        provider.gate.set()
+        assert [one.result(20) for one in found] == ["refused"] * 12
+    assert provider.count("/jwks.json") <= 3
 
 
 def test_a_publisher_that_does_not_answer(
