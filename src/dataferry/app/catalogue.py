@@ -259,8 +259,8 @@ class LandingZoneSettings(Section):
     name: Name = Field(description="Its name.")
     sink: str = Field(
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
-        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be in it"
-        " if it is for several participants."
+        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be a"
+        " segment of it if it is for several participants."
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
