@@ -312,8 +312,8 @@ class LandingZoneSettings(Section):
     sink: str | None = Field(
         default=None,
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
-        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be in it"
-        ' if it is for several participants. Required, but for `mode = "none"`, which has none.',
+        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be a"
+        ' segment of it if it is for several participants. Required, but for `mode = "none"`, which has none.',
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."

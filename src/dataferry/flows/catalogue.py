@@ -31,7 +31,8 @@ from dataferry.store.records import Registration
 from dataferry.store.store import Store
 
 HIDDEN = "***"
-# What in a landing zone's sink keeps participants apart.
+# What in a landing zone's sink keeps participants apart, as a segment of its own: ``a-b`` with ``c`` would be
+# ``a`` with ``b-c`` in one.
 _APART = ("{participantContextId}", "{controlPlaneId}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -288,7 +289,8 @@ class Catalogue:
         Raises:
             ConfigError: They are not.
         """
-        if zone.sink is None or any(placeholder in zone.sink for placeholder in _APART):
+        segments = [] if zone.sink is None else LocationRef.parse(zone.sink).path.split("/")
+        if zone.sink is None or any(placeholder in segments for placeholder in _APART):
             return
         served: set[str] = set()
         for plane in (entry.value for entry in self.control_planes()):
@@ -298,7 +300,7 @@ class Catalogue:
             if len(served) > 1:
                 raise ConfigError(
                     f"landing zone {zone.name} is for several participants: put {' or '.join(_APART)} into"
-                    " its sink, or name in `participants` whom it is for"
+                    " its sink, as a segment of its own, or name in `participants` whom it is for"
                 )
 
     def put_landing_zone(self, zone: LandingZone) -> None:

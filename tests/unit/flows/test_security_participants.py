@@ -79,7 +79,15 @@ def test_a_location_that_is_taken_away_ends_the_flow(shared: World) -> None:
         shared.resolver.ends(shared.flow("p1"))
 
 
-@pytest.mark.parametrize("sink", ["here:in/{processId}/", "here:in/{datasetId}/"])
+@pytest.mark.parametrize(
+    "sink",
+    [
+        "here:in/{processId}/",
+        "here:in/{datasetId}/",
+        "here:in/{participantContextId}-{processId}/",
+        "here:{controlPlaneId}{datasetId}",
+    ],
+)
 def test_a_zone_that_mixes_participants_is_refused(shared: World, sink: str) -> None:
     """A process is called what its control plane likes: two would write to one place."""
     with pytest.raises(InputError, match=r"for several participants: put \{participantContextId\}"):
