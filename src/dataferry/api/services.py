@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fastapi import Request
 
@@ -12,12 +13,25 @@ from dataferry.api.authorization import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.gateway_shares import GatewayShares
+from dataferry.flows.ingest import Ingest
+from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.store.store import Store
+
+
+class Door(StrEnum):
+    """What the API serves: control planes and operators, or data."""
+
+    CONTROL = "control"
+    DATA = "data"
+
+
+ALL_DOORS = frozenset(Door)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +42,9 @@ class Services:
         signaling: The control planes' verbs.
         management: The operators' verbs.
         gateway: Who may have which data.
+        ingest: Who may send data, and where it goes.
+        ingest_progress: How far that is.
+        shares: What flows have of the bandwidth that they share, here.
         renewals: New tokens for it.
         catalogue: Locations, datasets, landing zones and control planes.
         registry: The mechanisms.
@@ -35,6 +52,7 @@ class Services:
         is_executor_alive: Whether work is being done; for readiness.
         network: How the API itself reaches a location that an operator wants tried.
         data_plane_id: What we call ourselves.
+        serves: Which doors are open: those of the role.
         signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
         public_path: What a proxy in front puts before every path, e.g. ``/ferry``; empty if nothing.
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
@@ -54,6 +72,9 @@ class Services:
     signaling: Signaling
     management: Management
     gateway: GatewayAccess
+    ingest: Ingest
+    ingest_progress: IngestProgress
+    shares: GatewayShares
     renewals: TokenRenewals
     catalogue: Catalogue
     registry: Registry
@@ -61,6 +82,7 @@ class Services:
     is_executor_alive: Callable[[], bool]
     network: Network = field(default_factory=Network)
     data_plane_id: str = "dataferry"
+    serves: frozenset[Door] = ALL_DOORS
     signaling_path: str = "/api/v1"
     public_path: str = ""
     anonymous_control_plane_id: str | None = None

@@ -13,10 +13,11 @@ from fastapi import FastAPI
 
 from dataferry.api.application import create_application
 from dataferry.api.authorization import ApiKey, ApiKeys
-from dataferry.api.services import Services
+from dataferry.api.services import Door, Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
+from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,
@@ -39,14 +40,19 @@ from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
+from dataferry.flows.bounds import Bounds
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
+from dataferry.flows.gateway_shares import GatewayShares
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
+from dataferry.flows.ingest import Ingest
+from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.journal import Journal
 from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
+from dataferry.flows.periodic import Periodic
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
@@ -66,6 +72,8 @@ from dataferry.store.store import Store
 
 # Without any control plane configured, this is who calls from this machine.
 ANONYMOUS = "default"
+# How often connections that idle are looked for, and bounds that were changed.
+INGEST_TICK_S = 1.0
 
 
 def configured(settings: Settings, registry: Registry) -> Configured:
@@ -99,6 +107,7 @@ def flow_policy(settings: Settings) -> FlowPolicy:
         sweep_interval_s=engine.sweep_interval_s,
         bandwidth=total_bandwidth(settings),
         max_part_size_bytes=engine.max_part_size_bytes,
+        max_received_object_bytes=engine.max_received_object_bytes,
         limits=engine_limits(settings),
         overwrite=engine.overwrite,
         verify=engine.verify,
@@ -143,8 +152,9 @@ class Service:
         secrets: What logs must not show.
     """
 
-    def __init__(self, settings: Settings, *, port: int, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, port: int, clock: Clock, roles: frozenset[Role]) -> None:
         self._open = ExitStack()
+        self._roles = roles
         try:
             self._wire(settings, port, clock)
         except BaseException:
@@ -158,12 +168,15 @@ class Service:
         self.secrets = secret_values(settings, given, registry)
         policy = flow_policy(settings)
         network = network_of(settings, DiscreetGuard)
-        self._lock_database(settings)
+        if self.has_control:
+            self._lock_database(settings)
         store = Store.open(
             settings.store.url,
             sealer=Sealer(load_or_create_key(key_file(settings))),
             clock=clock,
             secrets=self.secrets,
+            # Who only moves data never changes the tables under those who work with them.
+            upgrades=self.has_control,
         )
         self._open.callback(store.close)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
@@ -173,7 +186,7 @@ class Service:
         identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, ours)
+        grants = _grants(settings, port, resolver, ours, self._roles)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry)
@@ -204,13 +217,25 @@ class Service:
         self._journal = Journal(store)
         self._retention = Retention(store, clock, days=settings.store.retention_days)
         self._sweep = Sweep(shared, self._executor, attempts)
+        bounds = Bounds(catalogue, resolver, shared.bandwidths, policy)
+        access = GatewayAccess(store, resolver, bounds, clock)
+        ingest = Ingest(shared, access)
+        self._open.callback(ingest.close)
+        progress = IngestProgress(store)
+        self._ingest_ticks = (
+            Periodic("ingest", ingest.tick, INGEST_TICK_S),
+            Periodic("ingest-progress", progress.tick, policy.progress_interval_s),
+        )
         self._closing = threading.Event()
         self._started = threading.Event()
         self.application: FastAPI = create_application(
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
-                gateway=GatewayAccess(store, resolver, clock),
+                gateway=access,
+                ingest=ingest,
+                ingest_progress=progress,
+                shares=GatewayShares(clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,
                 registry=registry,
@@ -218,6 +243,7 @@ class Service:
                 network=network,
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
                 data_plane_id=settings.server.dataplane_id,
+                serves=_doors(self._roles),
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
@@ -247,11 +273,19 @@ class Service:
 
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
-        parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
-        for part in parts:
+        main = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        for part in main if self.has_control else ():
             part.start()
             self._open.callback(part.close)
+        for tick in self._ingest_ticks if Role.GATEWAY in self._roles else ():
+            tick.start()
+            self._open.callback(tick.close)
         self._started.set()
+
+    @property
+    def has_control(self) -> bool:
+        """True if this process answers control planes and operators, and runs the transfers."""
+        return Role.API in self._roles
 
     def closing(self) -> None:
         """Tell what waits, be it event streams or verbs at a silent store, that the service ends."""
@@ -271,20 +305,30 @@ class Service:
         self.close()
 
 
-def build(settings: Settings, *, port: int | None = None, clock: Clock | None = None) -> Service:
+def build(
+    settings: Settings,
+    *,
+    port: int | None = None,
+    clock: Clock | None = None,
+    roles: frozenset[Role] = ALL_ROLES,
+) -> Service:
     """Wire the service; no thread runs yet.
 
     Args:
         settings: As read.
         port: The port that was really bound; that of the settings if None.
         clock: Where time comes from; the machine's if None.
+        roles: What the process is for.
 
     Raises:
         ConfigError: Something configured does not fit.
         ConflictError: Another process serves the same database.
     """
     return Service(
-        settings, port=settings.server.port if port is None else port, clock=clock or SystemClock()
+        settings,
+        port=settings.server.port if port is None else port,
+        clock=clock or SystemClock(),
+        roles=roles,
     )
 
 
@@ -307,10 +351,23 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
     )
 
 
-def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str, Participant]) -> Grants:
+def _doors(roles: frozenset[Role]) -> frozenset[Door]:
+    """Which doors of the API the roles open."""
+    found = {Role.API: Door.CONTROL, Role.GATEWAY: Door.DATA}
+    return frozenset(door for role, door in found.items() if role in roles)
+
+
+def _grants(
+    settings: Settings,
+    port: int,
+    resolver: Resolver,
+    ours: Mapping[str, Participant],
+    roles: frozenset[Role],
+) -> Grants:
     """What hands out addresses, those of the gateway included."""
+    here = base_url(settings, port) if Role.GATEWAY in roles else None
     door = GatewayDoor(
-        base_url=base_url(settings, port),
+        base_url=settings.server.gateway_url or here,
         may_be_plain=settings.server.may_serve_plain_http,
         participants=ours,
         token_lifetime_s=settings.server.access_token_ttl_s,

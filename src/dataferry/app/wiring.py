@@ -168,6 +168,8 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
             bandwidth_bytes_per_s=dataset.bandwidth_bytes_per_s,
             labels=dataset.labels,
             control_planes=dataset.control_planes,
+            include=dataset.include,
+            exclude=dataset.exclude,
         )
         for dataset in settings.datasets
     )

@@ -19,12 +19,16 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.manifest import listing_line, listing_summary
 from dataferry.domain.objects import ObjectInfo
+from dataferry.domain.profile import Direction
+from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
 from dataferry.mechanisms.base import Abortable, ByteStream, NamedObjects, Reader, Source
 from dataferry.net.connections import Network
 
 # One is held for each body whose reader is slow, and this much may still leave after a flow was suspended.
 PIECE_BYTES = 256 * 1024
+# While a window is shut: it may be changed meanwhile.
+COME_BACK_S = 60.0
 LISTING_PIECE_BYTES = 64 * 1024
 _NO_NAMES = frozenset({"", ".", ".."})
 
@@ -121,7 +125,7 @@ class ListingPieces:
     ) -> None:
         self._source = served.place.mechanism.open_source(served.place.endpoint, network)
         self._selection = served.selection
-        self._watch = access.watch(served)
+        self._watch = access.watch(served.flow_id, Direction.PULL)
         self._lines = self._listed(start_after)
 
     def _listed(self, start_after: str | None) -> Iterator[bytes]:
@@ -166,9 +170,17 @@ def told(error: DataFerryError) -> DataFerryError:
         return error
     if isinstance(error, NotFoundError | ObjectNotFoundError | AddressError):
         return NotFoundError("there is no object of that name")
+    if isinstance(error, WindowClosedError):
+        return closed_window(error)
     if error.retry is RetryClass.PERMANENT:
         return StorageError("the data can't be read")
     return ServerError("the data can't be read now", retry_after_s=error.retry_after_s)
+
+
+def closed_window(error: WindowClosedError) -> ServerError:
+    """Return what a peer is told while a bandwidth window lets nothing flow: when to come back."""
+    seconds = COME_BACK_S if error.opens_in_s is None else error.opens_in_s
+    return ServerError("no data may flow now", retry_after_s=min(max(seconds, 1.0), COME_BACK_S))
 
 
 def _looked_up(served: Served, source: Source, reader: Reader, name: str) -> ObjectInfo:

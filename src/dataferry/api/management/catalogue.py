@@ -55,6 +55,10 @@ class DatasetBody(Body):
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
+    include: list[Text] = Field(
+        default_factory=list, max_length=200, description="Patterns of names that belong to it; empty: all."
+    )
+    exclude: list[Text] = Field(default_factory=list, max_length=200)
 
 
 class LandingZoneBody(Body):
@@ -236,7 +240,7 @@ def show_dataset(request: Request, match: Name) -> dict[str, Any]:
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
 def put_dataset(request: Request, match: Name, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
-    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes")}
+    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes", "include", "exclude")}
     services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
     return show_dataset(request, match)
 
