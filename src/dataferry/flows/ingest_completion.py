@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import DataFerryError
+from dataferry.flows.ingest_progress import moment_of
 from dataferry.store.store import Transaction
 
 SHOWN = 5
@@ -33,6 +34,7 @@ def noted(tx: Transaction, flow: DataFlow) -> DataFlow:
         )
         return flow
     tx.transfers.finish_plan(flow.id)
+    tx.progress.put(flow.id, moment_of(replace(totals, plan_complete=True)))
     counts = f"{totals.objects_done:,} objects, {totals.bytes_done:,} bytes"
     tx.events.add(
         flow.id,

@@ -9,6 +9,7 @@ from threading import Lock
 from uuid import UUID
 
 from dataferry.domain.errors import DataFerryError
+from dataferry.domain.objects import Totals
 from dataferry.domain.progress import Progress
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
@@ -89,14 +90,13 @@ class IngestProgress:
                 _log.warning("progress was not written", flow_id=str(flow_id), error=str(exc))
 
     def _write(self, flow_id: UUID, flying_bytes: int, rate: float) -> None:
-        moment = moment_of(self._store, flow_id, flying_bytes=flying_bytes, rate=rate)
+        totals = self._store.ledger.totals(str(flow_id))
         with self._store.transaction() as tx:
-            tx.progress.put(flow_id, moment)
+            tx.progress.put(flow_id, moment_of(totals, flying_bytes=flying_bytes, rate=rate))
 
 
-def moment_of(store: Store, flow_id: UUID, *, flying_bytes: int = 0, rate: float = 0.0) -> Progress:
+def moment_of(totals: Totals, *, flying_bytes: int = 0, rate: float = 0.0) -> Progress:
     """Return how far a push to us is; totals are what is known of it so far."""
-    totals = store.ledger.totals(str(flow_id))
     return Progress(
         objects_total=totals.objects_total,
         objects_done=totals.objects_done,

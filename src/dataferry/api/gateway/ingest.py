@@ -33,7 +33,7 @@ from dataferry.domain.errors import (
     InputError,
     IntegrityError,
     NoSpaceError,
-    NotFoundError,
+    ObjectNotFoundError,
     UploadGoneError,
 )
 from dataferry.domain.objects import Attributes, PartReceipt
@@ -53,6 +53,7 @@ _STATUSES: dict[type[DataFerryError], HTTPStatus] = {
     DestinationExistsError: HTTPStatus.PRECONDITION_FAILED,
     IntegrityError: HTTPStatus.CONFLICT,
     NoSpaceError: HTTPStatus.INSUFFICIENT_STORAGE,
+    ObjectNotFoundError: HTTPStatus.NOT_FOUND,
     UploadGoneError: HTTPStatus.NOT_FOUND,
 }
 FlowId = Annotated[str, Path(max_length=64)]
@@ -142,7 +143,7 @@ async def head_object(request: Request, flow_id: FlowId, name: Name) -> Response
     def look(recipient: Recipient) -> Response:
         row = recipient.row
         if row is None or not recipient.has_come:
-            raise NotFoundError("this flow has brought no object of that name")
+            raise ObjectNotFoundError("this flow has brought no object of that name")
         headers = _told_of(row.etag, row.crc64nvme)
         return Response(headers={**headers, "Content-Length": str(row.source.size_bytes or 0)})
 
@@ -160,7 +161,7 @@ async def list_uploads(
             parts = arriving_parts.parts(recipient, upload_id)
             return JSONResponse({"parts": [_part(part) for part in parts]})
         if "uploads" not in request.query_params:
-            raise NotFoundError("what was sent is not read here")
+            raise ObjectNotFoundError("what was sent is not read here")
         found = arriving_parts.uploads(recipient)
         content = [{"uploadId": name, "startedAt": at.isoformat()} for name, at in found]
         return JSONResponse({"uploads": content})

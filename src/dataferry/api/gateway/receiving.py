@@ -24,6 +24,7 @@ from dataferry.domain.errors import (
     IntegrityError,
     NoSpaceError,
     NotFoundError,
+    ObjectNotFoundError,
     RetryClass,
     ServerError,
     ShortBodyError,
@@ -39,7 +40,7 @@ from dataferry.flows.ingest import Receiving
 
 # Who sends nothing for so long is let go.
 STALL_S = 60.0
-MOST_DRAINED_BYTES = 4 * 1024 * 1024
+MOST_DRAINED_BYTES = 16 * 1024 * 1024
 DRAIN_S = 0.5
 _SAID = (
     UnauthorizedError,
@@ -48,6 +49,15 @@ _SAID = (
     DestinationExistsError,
     IntegrityError,
     UploadGoneError,
+)
+
+
+_TOLD: tuple[tuple[type[DataFerryError], str], ...] = (
+    (AddressError, "an object of that name can't be stored here"),
+    (ConflictError, "another request writes to that object, or it was sent under another name"),
+    (NoSpaceError, "there is no space left"),
+    (NotFoundError, "this flow's place is gone"),
+    (ObjectNotFoundError, "this flow has brought nothing of that name"),
 )
 
 
@@ -184,20 +194,15 @@ async def drained(request: Request) -> None:
 
 def told(error: DataFerryError) -> DataFerryError:
     """Return what who sends is told of an error: where data goes here is ours, what to do is theirs."""
-    if isinstance(error, _SAID):
+    if isinstance(error, _SAID) or (
+        isinstance(error, InputError | ShortBodyError) and not isinstance(error, AddressError)
+    ):
         return error
     if isinstance(error, WindowClosedError):
         return closed_window(error)
-    if isinstance(error, AddressError):
-        return AddressError("an object of that name can't be stored here")
-    if isinstance(error, InputError | ShortBodyError):
-        return error
-    if isinstance(error, ConflictError):
-        return ConflictError("another request writes to that object, or it was sent under another name")
-    if isinstance(error, NoSpaceError):
-        return NoSpaceError("there is no space left")
-    if isinstance(error, NotFoundError):
-        return GoneError("this flow's place is gone")
+    for kind, text in _TOLD:
+        if isinstance(error, kind):
+            return kind(text)
     if error.retry is RetryClass.PERMANENT:
         return StorageError("the data can't be stored")
     return ServerError("the data can't be stored now", retry_after_s=error.retry_after_s)
