@@ -4,7 +4,8 @@ A verb may wait some seconds for a store. Without turns, a caller whose store is
 of the server wait for it. Who has all the places that one caller may have waits for one of them, before the
 body is read, and costs no thread; an answer 503 would make control planes give flows up.
 
-Who fetches or sends data is another matter: its requests last as long as it likes, and its token is no secret of ours.
+Who fetches or sends data is another matter: its requests last as long as it likes, and its token is no
+secret of ours.
 They are counted by flow, since credentials can be varied at will, and those beyond a bound are told to come
 back: what waits holds a connection too.
 """
@@ -60,7 +61,8 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in WITHOUT_TURN:
             await self._app(scope, receive, send)
             return
-        # Tokens are renewed, and uploads begun and ended (POST), with requests of a moment: they do not wait for bodies that are sent.
+        # Tokens are renewed, and uploads begun and ended (POST), with requests of a moment: they do not wait
+        # for bodies that are sent.
         flow = None if scope.get("method") == "POST" else _flow(scope["path"])
         key = caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
         caller = self._callers.get(key) or _Caller(anyio.Semaphore(self._per_caller))

@@ -68,7 +68,8 @@ def with_server(
 
     Args:
         settings: As read.
-        host, port: Of the command line.
+        host: Of the command line.
+        port: As ``host``.
         has_control: Whether control planes and operators are served there; data has tokens of its own.
 
     Raises:

@@ -70,8 +70,8 @@ class EngineSettings(Section):
         ge=1024 * 1024,
         le=50 * 1024**4,
         description="The largest object that a push to the gateway may bring, bytes; one that says more is"
-        " refused before it is read. 5 TiB: what S3 stores take. One that does not say its length is bounded by"
-        " `max_unknown_length_bytes`.",
+        " refused before it is read. 5 TiB: what S3 stores take. `max_unknown_length_bytes` bounds one that"
+        " does not say its length.",
     )
     spool_bytes: int = Field(
         default=1024**3,

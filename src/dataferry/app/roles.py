@@ -38,6 +38,6 @@ def roles_of(text: str) -> frozenset[Role]:
     if roles in _TOGETHER:
         return roles
     raise ConfigError(
-        f"--role {text}: api and worker are one process, with or without the gateway (--role api,worker): a verb"
-        " is answered once the flow's threads have ended, and they can only be stopped where they run"
+        f"--role {text}: api and worker are one process, with or without the gateway (--role api,worker):"
+        " a verb is answered once the flow's threads have ended, and they can only be stopped where they run"
     )

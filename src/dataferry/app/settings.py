@@ -103,8 +103,8 @@ class ServerSettings(Section):
         ge=1,
         le=1024,
         description="Pieces of `/data` and `/ingest` that are read from their stores, or written to them, at"
-        " once; further ones wait. Each takes a thread and a quarter of a MiB, and no thread while it is sent."
-        " One location has at most half of them, so that one that stands still does not hold up the others.",
+        " once; further ones wait. Each takes a thread and a quarter of a MiB, and no thread while it is"
+        " sent. One location has at most half of them: one that stands still does not hold up the others.",
     )
     access_token_ttl_s: int = Field(
         default=300,

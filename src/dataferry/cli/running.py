@@ -38,7 +38,7 @@ def serve(
         typer.Option(
             "--role",
             metavar="ROLE",
-            help="all; or api,worker (verbs and transfers) in one process and gateway (data by HTTP) in others.",
+            help="all; or api,worker (verbs and transfers), and gateway (data by HTTP) in other processes.",
         ),
     ] = "all",
 ) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from dataferry.domain.errors import (
     DataFerryError,
+    DestinationExistsError,
     InputError,
     IntegrityError,
     ShortBodyError,
@@ -22,14 +23,8 @@ from dataferry.domain.errors import (
 from dataferry.domain.ledger import Finished, ObjectRow, ObjectState
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload, Verification
 from dataferry.engine.verification import combined_crc64nvme, composite_etag
-from dataferry.flows.arrivals import (
-    MAX_PARTS,
-    Arrived,
-    OpenUpload,
-    Recipient,
-    completed,
-    write_down,
-)
+from dataferry.flows.receiving_upload import OpenUpload, completed, write_down
+from dataferry.flows.recipient import MAX_PARTS, Arrived, Recipient
 from dataferry.mechanisms.base import PartWrite
 
 _ID_CHARS = 32
@@ -208,12 +203,15 @@ def finish(
 
     Raises:
         IntegrityError: What is here is not that.
+        DestinationExistsError: Nothing may be replaced, and something is there.
         UploadGoneError: There is no such upload, and no object that is this.
     """
     row = recipient.row
     if row is not None and row.state is ObjectState.DONE and row.upload is None:
         if (row.source.size_bytes, row.crc64nvme) == (size_bytes, crc64nvme):
             return Arrived(size_bytes=size_bytes, etag=row.etag, crc64nvme=crc64nvme, is_new=False)
+        if only_if_absent:
+            raise DestinationExistsError("an object of that name is there, and must not be replaced")
         raise UploadGoneError("there is no such upload")
     row, _ = open_row(recipient, upload_id)
     receipts = recipient.ledger.parts(recipient.receiving.attempt.transfer_id, row.ordinal)

@@ -13,7 +13,7 @@ SHOWN = 5
 
 
 class IncompleteError(DataFerryError):
-    """Who sent has ended, and not all that was begun has come; it stands with the flow, and is never raised."""
+    """Who sent has ended, and not all that was begun has come; it stands with the flow, and is not raised."""
 
     kind = "incomplete"
 

@@ -22,10 +22,14 @@ from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Locati
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
+from dataferry.flows.bounds import Bounds
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
+from dataferry.flows.gateway_shares import GatewayShares
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
+from dataferry.flows.ingest import Ingest
+from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.management import Management
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
@@ -177,10 +181,17 @@ def plane(
             clock=clock,
         )
         executor = EmbeddedExecutor(Attempts(shared))
+        bounds = Bounds(catalogue, resolver, shared.bandwidths, policy)
+        access = GatewayAccess(store, resolver, bounds, clock)
+        ingest = Ingest(shared, access)
+        cleanup.callback(ingest.close)
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
-            gateway=GatewayAccess(store, resolver, clock),
+            gateway=access,
+            ingest=ingest,
+            ingest_progress=IngestProgress(store),
+            shares=GatewayShares(clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             catalogue=catalogue,
             registry=registry,

@@ -1,28 +1,37 @@
 """``/ingest/{flow}``: objects of a push, by plain PUT, and in parts between planes that have agreed to it.
 
-A plain PUT is as the profile has it: the address itself for one object, names below it for several. An address
-with the property ``parts`` takes uploads too: ``?uploads`` begins and lists them, ``?uploadId=`` sends, lists,
-completes and drops; every answer to bytes has their CRC-64/NVME as they came.
+A plain PUT is as the profile has it: the address itself for one object, names below it for several. An
+address with the property ``parts`` takes uploads too: ``?uploads`` begins and lists them, ``?uploadId=``
+sends, lists, completes and drops. Every answer to bytes has their CRC-64/NVME as they came.
 
 Source: Data Plane Signaling, "HTTP Transfer Profile", section "Push"; RFC 9110, sections 9.3.4 and 13.
 """
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataferry.api.access import BrokenOffError
 from dataferry.api.authorization import bearer_token
-from dataferry.api.gateway.conditions import etag_of
+from dataferry.api.gateway.ingest_wire import (
+    CompletionBody,
+    UploadBody,
+    attributes_of,
+    crc_of,
+    crc_text,
+    document,
+    header_value,
+    length_of,
+    only_if_absent,
+    part_of,
+    told_of,
+)
 from dataferry.api.gateway.receiving import DisconnectedError, drained, pour, told
 from dataferry.api.gateway.routes import threads_of
 from dataferry.api.problems import of_error, problem, status_of
@@ -36,19 +45,16 @@ from dataferry.domain.errors import (
     ObjectNotFoundError,
     UploadGoneError,
 )
-from dataferry.domain.objects import Attributes, PartReceipt
+from dataferry.domain.objects import Attributes
 from dataferry.engine.bandwidth import refuse_closed
 from dataferry.flows import arriving_parts
-from dataferry.flows.arrivals import Arrived, Recipient, receive
+from dataferry.flows.arrivals import receive
 from dataferry.flows.arriving_parts import PartArrival, PartSpan
 from dataferry.flows.gateway import INGEST_PATH
 from dataferry.flows.ingest import Receiving
+from dataferry.flows.recipient import Arrived, Recipient
 from dataferry.telemetry.logs import get_logger
 
-CRC_HEADER = "X-Crc64nvme"
-MAX_LENGTH_DIGITS = 19
-_CRC_BYTES = 8
-_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,1000}[\x21-\x7e])?")
 _STATUSES: dict[type[DataFerryError], HTTPStatus] = {
     DestinationExistsError: HTTPStatus.PRECONDITION_FAILED,
     IntegrityError: HTTPStatus.CONFLICT,
@@ -62,34 +68,12 @@ Name = Annotated[
 ]
 UploadId = Annotated[str | None, Query(alias="uploadId", max_length=64)]
 _OBJECT = "/{flow_id}{name:path}"
-D = TypeVar("D", bound=BaseModel)
 
 _TOKEN = HTTPBearer(
     scheme_name="FlowToken", auto_error=False, description="The `authorization` of a flow's data address."
 )
 router = APIRouter(prefix=INGEST_PATH, tags=["data"], dependencies=[Security(_TOKEN)])
 _log = get_logger("api.gateway")
-
-
-class UploadBody(BaseModel):
-    """What is said of an object that is sent in parts."""
-
-    model_config = ConfigDict(strict=True, populate_by_name=True)
-
-    size_bytes: int | None = Field(default=None, alias="sizeBytes", ge=0)
-    content_type: str | None = Field(default=None, alias="contentType", max_length=1024)
-    content_encoding: str | None = Field(default=None, alias="contentEncoding", max_length=1024)
-    content_language: str | None = Field(default=None, alias="contentLanguage", max_length=1024)
-
-
-class CompletionBody(BaseModel):
-    """What the sender says that it sent."""
-
-    model_config = ConfigDict(strict=True, populate_by_name=True)
-
-    parts: int = Field(ge=1, le=10_000)
-    size_bytes: int = Field(alias="sizeBytes", ge=0)
-    crc64nvme: str = Field(max_length=12, description="Of the whole object, in base64.")
 
 
 _DOCUMENTS = {
@@ -115,15 +99,15 @@ async def put_object(
     """Take an object, or with `uploadId` a part of one. It is there, whole, when the answer is 201 or 204."""
 
     async def work(receiving: Receiving) -> Response:
-        length = _length(request)
-        absent = _only_if_absent(request)
+        length = length_of(request)
+        absent = only_if_absent(request)
 
         def begin(recipient: Recipient) -> Any:
             if upload_id is None:
                 return receive(
                     recipient,
                     length_bytes=length,
-                    attributes=_attributes(request),
+                    attributes=attributes_of(request),
                     only_if_absent=absent,
                 )
             if length is None:
@@ -144,35 +128,31 @@ async def head_object(request: Request, flow_id: FlowId, name: Name) -> Response
         row = recipient.row
         if row is None or not recipient.has_come:
             raise ObjectNotFoundError("this flow has brought no object of that name")
-        headers = _told_of(row.etag, row.crc64nvme)
+        headers = told_of(row.etag, row.crc64nvme)
         return Response(headers={**headers, "Content-Length": str(row.source.size_bytes or 0)})
 
     return await _asked(request, flow_id, name, look)
 
 
 @router.get(_OBJECT, response_class=JSONResponse)
-async def list_uploads(
-    request: Request, flow_id: FlowId, name: Name, upload_id: UploadId = None
-) -> Response:
+async def list_uploads(request: Request, flow_id: FlowId, name: Name, upload_id: UploadId = None) -> Response:
     """List an object's open uploads (`?uploads`), or the parts of one (`?uploadId=`) that are here."""
 
     def look(recipient: Recipient) -> Response:
         if upload_id is not None:
             parts = arriving_parts.parts(recipient, upload_id)
-            return JSONResponse({"parts": [_part(part) for part in parts]})
+            return JSONResponse({"parts": [part_of(part) for part in parts]})
         if "uploads" not in request.query_params:
             raise ObjectNotFoundError("what was sent is not read here")
         found = arriving_parts.uploads(recipient)
         content = [{"uploadId": name, "startedAt": at.isoformat()} for name, at in found]
-        return JSONResponse({"uploads": content})
+        return JSONResponse({"uploads": content, "objectsDone": recipient.objects_done})
 
     return await _asked(request, flow_id, name, look)
 
 
 @router.post(_OBJECT, response_class=JSONResponse, openapi_extra=_DOCUMENTS)
-async def post_upload(
-    request: Request, flow_id: FlowId, name: Name, upload_id: UploadId = None
-) -> Response:
+async def post_upload(request: Request, flow_id: FlowId, name: Name, upload_id: UploadId = None) -> Response:
     """Begin to send an object in parts (`?uploads`), or make an object of its parts (`?uploadId=`)."""
 
     def work(recipient: Recipient) -> Response:
@@ -187,47 +167,34 @@ async def post_upload(
 
 def _begin(request: Request, recipient: Recipient) -> Response:
     """Begin to send an object in parts; an upload of it that is open is dropped."""
-    body = _document(request, UploadBody)
+    body = document(request, UploadBody)
     upload_id = arriving_parts.begin(
         recipient,
         size_bytes=body.size_bytes,
         attributes=Attributes(
-            content_type=_header_value(body.content_type),
-            content_encoding=_header_value(body.content_encoding),
-            content_language=_header_value(body.content_language),
+            content_type=header_value(body.content_type),
+            content_encoding=header_value(body.content_encoding),
+            content_language=header_value(body.content_language),
         ),
-        only_if_absent=_only_if_absent(request),
+        only_if_absent=only_if_absent(request),
     )
     return JSONResponse({"uploadId": upload_id}, status_code=HTTPStatus.CREATED)
 
 
 def _complete(request: Request, recipient: Recipient, upload_id: str) -> Response:
     """Make an object of its parts, if they are what the sender says that it sent."""
-    body = _document(request, CompletionBody)
-    crc = _crc_of(body.crc64nvme)
+    body = document(request, CompletionBody)
+    crc = crc_of(body.crc64nvme)
     arrived = arriving_parts.finish(
         recipient,
         upload_id,
         count=body.parts,
         size_bytes=body.size_bytes,
         crc64nvme=crc,
-        only_if_absent=_only_if_absent(request),
+        only_if_absent=only_if_absent(request),
     )
-    content = {"sizeBytes": arrived.size_bytes, "etag": arrived.etag, "crc64nvme": _crc_text(crc)}
+    content = {"sizeBytes": arrived.size_bytes, "etag": arrived.etag, "crc64nvme": crc_text(crc)}
     return JSONResponse(content)
-
-
-def _document(request: Request, kind: type[D]) -> D:
-    """Read the body of a POST.
-
-    Raises:
-        InputError: It is none of that kind; its values are not repeated.
-    """
-    try:
-        return kind.model_validate(getattr(request.state, "json", None))
-    except ValidationError as exc:
-        fields = {".".join(str(part) for part in entry["loc"])[:100] for entry in exc.errors()}
-        raise InputError(f"the body is wrong: {', '.join(sorted(fields)) or 'it is no object'}") from None
 
 
 @router.delete(_OBJECT, status_code=204)
@@ -331,87 +298,4 @@ def _refusal(request: Request, error: DataFerryError, *, closes: bool) -> Respon
 
 def _arrived(arrived: Arrived) -> Response:
     status = HTTPStatus.CREATED if arrived.is_new else HTTPStatus.NO_CONTENT
-    return Response(status_code=status, headers=_told_of(arrived.etag, arrived.crc64nvme))
-
-
-def _told_of(etag: str | None, crc64nvme: int | None) -> dict[str, str]:
-    """Say which version it is, and what came."""
-    tag = etag_of(etag)
-    headers = {"Cache-Control": "private, no-store"}
-    if tag is not None:
-        headers["ETag"] = tag
-    if crc64nvme is not None:
-        headers[CRC_HEADER] = _crc_text(crc64nvme)
-    return headers
-
-
-def _part(part: PartReceipt) -> dict[str, Any]:
-    crc = None if part.crc64nvme is None else _crc_text(part.crc64nvme)
-    return {"number": part.number, "sizeBytes": part.size_bytes, "crc64nvme": crc}
-
-
-def _crc_text(crc: int) -> str:
-    return b64encode(crc.to_bytes(_CRC_BYTES, "big")).decode()
-
-
-def _crc_of(text: str) -> int:
-    """Read a checksum.
-
-    Raises:
-        InputError: It is none.
-    """
-    try:
-        raw = b64decode(text, validate=True)
-    except ValueError:
-        raw = b""
-    if len(raw) != _CRC_BYTES:
-        raise InputError("crc64nvme is 8 bytes in base64")
-    return int.from_bytes(raw, "big")
-
-
-def _length(request: Request) -> int | None:
-    """Return how long a body says that it is; None if its end will tell.
-
-    Raises:
-        InputError: It says both, or a length that is none, or that it is a part of something.
-    """
-    text, coding = request.headers.get("content-length"), request.headers.get("transfer-encoding")
-    if "content-range" in request.headers:
-        raise InputError("a PUT of a range is not taken")  # Source: RFC 9110, section 14.5
-    if text is not None and coding is not None:
-        raise InputError("the request has both Content-Length and Transfer-Encoding")
-    if text is None:
-        return None if coding is not None else 0
-    if not (text.isascii() and text.isdigit() and len(text) <= MAX_LENGTH_DIGITS):
-        raise InputError("Content-Length is no number")
-    return int(text)
-
-
-def _only_if_absent(request: Request) -> bool:
-    """Return whether nothing may be replaced.
-
-    Raises:
-        InputError: It is a condition that is not looked at here; to ignore it would lose data.
-    """
-    if "if-match" in request.headers or "if-unmodified-since" in request.headers:
-        raise InputError("of conditions only If-None-Match: * is known here")
-    condition = request.headers.get("if-none-match")
-    if condition is not None and condition.strip() != "*":
-        raise InputError("of conditions only If-None-Match: * is known here")
-    return condition is not None
-
-
-def _attributes(request: Request) -> Attributes:
-    """Return what headers say of the body."""
-    return Attributes(
-        content_type=_header_value(request.headers.get("content-type")),
-        cache_control=_header_value(request.headers.get("cache-control")),
-        content_disposition=_header_value(request.headers.get("content-disposition")),
-        content_encoding=_header_value(request.headers.get("content-encoding")),
-        content_language=_header_value(request.headers.get("content-language")),
-    )
-
-
-def _header_value(value: str | None) -> str | None:
-    """Return a value if a store may be told it."""
-    return value if value and _VALUE.fullmatch(value) else None
+    return Response(status_code=status, headers=told_of(arrived.etag, arrived.crc64nvme))

@@ -18,7 +18,7 @@ async def take(share: Share, count_bytes: int) -> int:
         return count_bytes
     passage = Passage(share, count_bytes)
     try:
-        while (wait_s := passage.look()) is not None:
+        while (wait_s := passage.look()) is not None:  # noqa: ASYNC110 - no event tells of time
             await asyncio.sleep(wait_s)
     except BaseException:
         passage.leave()

@@ -1,4 +1,4 @@
-"""A body that comes in, piece by piece, while its flow is looked at: nothing of it goes on once it may not."""
+"""A body that comes in, piece by piece, while its flow is looked at: nothing goes on once it may not."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.profile import Direction
 from dataferry.engine.bandwidth import Share, WindowClosedError
-from dataferry.flows.arrivals import Arrived, Arriving
+from dataferry.flows.arrivals import Arriving
 from dataferry.flows.gateway import LOOK_INTERVAL_S
 from dataferry.flows.ingest import Receiving
+from dataferry.flows.recipient import Arrived
 
 # Who sends nothing for so long is let go.
 STALL_S = 60.0
@@ -179,7 +180,7 @@ async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator
 
 
 async def drained(request: Request) -> None:
-    """Take a little more of a body that is refused: who still sends would lose the answer with the connection."""
+    """Take a little more of a body that is refused: who still sends would lose the answer otherwise."""
     if request.headers.get("expect", "").lower() == "100-continue":
         return  # it sends nothing before it is told to
     left = MOST_DRAINED_BYTES

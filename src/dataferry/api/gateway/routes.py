@@ -159,7 +159,7 @@ def _translated() -> Iterator[None]:
 
 
 async def _streamed(request: Request, served: Served, body: Body, opened: Opened) -> AsyncIterator[bytes]:
-    """Give a body piece by piece, as fast as it may flow; one that fails is broken off, as are all at the end."""
+    """Give a body piece by piece, as fast as it may flow; one that fails is broken off, as all are then."""
     services = services_of(request)
     run = threads_of(request).run
     try:
@@ -189,6 +189,7 @@ async def _paced(share: Share, piece: bytes) -> AsyncIterator[bytes]:
 
 
 def threads_of(request: Request) -> GatewayThreads:
+    """Return the threads of the application that a request came to."""
     threads = request.app.state.gateway_threads
     assert isinstance(threads, GatewayThreads)  # noqa: S101  create_application put it there
     return threads

@@ -31,6 +31,11 @@ class GatewayThreads:
         self._most = max(1, count // 2)
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
+    @property
+    def busy(self) -> int:
+        """How many threads ask a store now."""
+        return int(self._limiter.borrowed_tokens)
+
     async def run(
         self, place: Place | None, work: Callable[[], T], abort: Callable[[], None] = lambda: None
     ) -> T:

@@ -94,6 +94,9 @@ def error_of(
         kind = ObjectNotFoundError  # a directory of this one name is missing: others may succeed
     if status == HTTPStatus.FORBIDDEN and retry_after_s is not None:
         kind = ThrottledError  # not allowed now: a transfer that is suspended on the other side may go on
+    if kind is ThrottledError and status == HTTPStatus.FORBIDDEN:
+        text = f"{where}: {_phrase(status)} (not now: it says when to come back)"
+        return kind(text, operation=operation, retry_after_s=retry_after_s)
     nowhere = key is not None and status in {404, 409, 410} and not takes_parts
     advice = _NO_PLACE if nowhere else _ADVICE.get(status, "")
     text = f"{where}: {_phrase(status)}" + (f" ({advice})" if advice else "")

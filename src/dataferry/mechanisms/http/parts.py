@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 from dataferry.domain.errors import BucketNotFoundError, IntegrityError, ProtocolError, UploadGoneError
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
+from dataferry.mechanisms.http.address import Place
 from dataferry.mechanisms.http.calls import Client
-from dataferry.mechanisms.http.headers import strong_etag, to_headers
+from dataferry.mechanisms.http.headers import to_headers
 from dataferry.mechanisms.http.sink import PUT, HttpPartWrite, HttpSink, HttpWriter
+from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 
 # What it can do more than a sink of plain HTTP; what was sent is not read there.
@@ -39,7 +41,19 @@ _FIELDS = {
 
 
 class PartsSink(HttpSink):
-    """Another plane's gateway, which takes what is sent for one flow."""
+    """Another plane's gateway, which takes what is sent for one flow.
+
+    Args:
+        place: Which.
+        network: Dials.
+    """
+
+    def __init__(self, place: Place, network: Network) -> None:
+        super().__init__(place, network)
+        self._client = Client(place, network)
+        self._writer = PartsWriter(self._client)
+        # Whether the flow had brought nothing when that was first asked; what we send meanwhile, we know.
+        self._is_fresh: bool | None = None
 
     @property
     def exclusive(self) -> bool:
@@ -62,9 +76,11 @@ class PartsSink(HttpSink):
         return MIN_PART_SIZE_BYTES
 
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
-        """Return nothing: the address tells of what this flow has brought only, and our ledger knows that."""
-        del keys
-        return {}
+        """Look up what this flow has brought: nothing is asked key by key where that is nothing yet."""
+        if self._is_fresh is None:
+            answer = self._client.document("GET", self._place.own_key, query="uploads")
+            self._is_fresh = answer.get("objectsDone") == 0
+        return {} if self._is_fresh else super().find(keys)
 
     def writer(self) -> PartsWriter:
         """Open a worker's writer, on a connection of its own."""
