@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class Rig:
         engine: Changes to its ``[engine]``: small parts and two workers, so that little is much.
         more: Further sections.
         environment: Variables of its process.
+        arguments: More of its command.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Rig:
         engine: Mapping[str, Any] | None = None,
         more: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.control_plane = ScriptedControlPlane(callback_token=CALLBACK_TOKEN)
         self.control_plane.start()
@@ -108,7 +110,9 @@ class Rig:
             "egress": {"allow_private_networks": True},
             **(more or {}),
         }
-        self.plane = PlaneProcess("plane-under-test", directory, settings, environment=environment)
+        self.plane = PlaneProcess(
+            "plane-under-test", directory, settings, environment=environment, arguments=arguments
+        )
 
     def close(self) -> None:
         """End both; what the plane did not expect fails the test, whatever it was about."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Totals, Upload, Verification
 
@@ -296,6 +296,7 @@ class Ledger(Protocol):
         ...
 
 
+@runtime_checkable
 class ReceivingLedger(Ledger, Protocol):
     """What a ledger offers too, where the other side sends: nothing is planned, objects come as they come."""
 
