@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
+from tests.servers.http_store import HttpStore
 from tests.servers.plane import MIB, PART_BYTES, Rig, running, s3_location
 from tests.servers.s3_client import keys, s3_client
 
@@ -30,6 +31,7 @@ BUCKET = "ingest-data"
 BODY = os.urandom(3 * MIB + 17)
 LARGE = os.urandom(2 * PART_BYTES + 3 * MIB)
 MOST_BYTES = 40 * MIB
+STORE_TOKEN = "token-of-the-http-store-0123456789"
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +41,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rig(juicefs: JuiceFs, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A consumer's plane: what is pushed lands in files, or in S3, by its dataset's name."""
+def store() -> Iterator[HttpStore]:
+    """A server that takes objects by PUT."""
+    with HttpStore(token=STORE_TOKEN) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def rig(
+    juicefs: JuiceFs, root: Path, store: HttpStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rig]:
+    """A consumer's plane: what is pushed lands in files, in S3 or by HTTP, by its dataset's name."""
     s3_client(juicefs).create_bucket(Bucket=BUCKET)
     made = Rig(
         tmp_path_factory.mktemp("plane"),
-        locations={"s3": s3_location(juicefs, exclusive=True), "files": {"type": "file", "root": str(root)}},
+        locations={
+            "s3": s3_location(juicefs, exclusive=True),
+            "files": {"type": "file", "root": str(root)},
+            "http": {"type": "http", "base_url": f"{store.url}/in/", "bearer_token": STORE_TOKEN},
+        },
         engine={
             "max_unknown_length_bytes": MOST_BYTES,
             "max_received_object_bytes": MOST_BYTES,
@@ -61,6 +76,7 @@ def rig(juicefs: JuiceFs, root: Path, tmp_path_factory: pytest.TempPathFactory) 
                     "sink": "files:{processId}/",
                     "bandwidth_bytes_per_s": MIB,
                 },
+                {"name": "by-http", "datasets": ["http"], "sink": "http:{processId}/"},
                 {"name": "in-files", "sink": "files:{processId}/"},
             ],
         },
@@ -341,6 +357,43 @@ def test_completed_with_everything_there(push: Push, rig: Rig) -> None:
 
     assert (flow["state"], flow["lastError"]) == ("COMPLETED", None)
     assert (flow["bytesTotal"], flow["percentComplete"]) == (len(BODY), 100.0)
+
+
+@files_only
+def test_a_place_without_parts_takes_plain_objects(rig: Rig, push: Push, store: HttpStore) -> None:
+    """An HTTP location: nothing is said of parts, and what comes is passed on, also without a length."""
+    process_id = f"http-{push.process_id}"
+    address = rig.control_plane.prepare(rig.address, message(process_id, "http", PUSH)).body["dataAddress"]
+    assert "parts" not in {entry["name"] for entry in address["endpointProperties"]}
+    headers = {"Authorization": f"Bearer {address['endpointProperties'][0]['value']}"}
+    with httpx.Client(headers=headers, trust_env=False, timeout=30) as client:
+        assert client.put(f"{address['endpoint']}a b", content=LARGE).status_code == 201
+        assert client.put(f"{address['endpoint']}c", content=iter([BODY, b"x"])).status_code == 201
+        assert client.post(f"{address['endpoint']}d?uploads", json={}).status_code == 400
+    found = {key: bytes(kept.body[:]) for key, kept in store.objects.items() if process_id in key}
+    assert found == {f"/in/{process_id}/a b": LARGE, f"/in/{process_id}/c": BODY + b"x"}
+
+
+def test_two_of_everything(push: Push) -> None:
+    """The same object and the same upload from many connections at once: one of the bodies holds, whole."""
+    bodies = [bytes([number]) * (MIB + number) for number in range(6)]
+    upload = begin(push, "big", len(LARGE))
+
+    def send(number: int) -> None:
+        assert push.put("same", bodies[number]).status_code in {201, 204}
+        assert put_part(push, "big", upload, 1 + number % 3).status_code == 201
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    answers = [complete(push, "big", upload).status_code for _ in range(2)]
+
+    landed = push.landed()
+    assert answers == [200, 200]
+    assert landed["big"] == LARGE
+    assert landed["same"] in bodies
 
 
 # -- in parts

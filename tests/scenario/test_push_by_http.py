@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.authority import Authority, TlsFront
 from tests.servers.did_documents import KEY, DidDocuments, Partner
 from tests.servers.plane import MIB, PART_BYTES, WORKERS, Rig, running, s3_location
 from tests.servers.s3_client import digests, open_uploads
 
 from dataferry.demo.control_plane import message
-from dataferry.demo.servers import JuiceFs
+from dataferry.demo.servers import JuiceFs, free_port
 
 PUSH = "HttpData-PUSH"
+PROFILE = "https://w3id.org/dspace-sig/profile/http-push"
 RATE = 24 * MIB
 LARGE = {"large/one.bin": 48 * MIB + 12_345, "large/two.bin": 31 * MIB}
 SMALL = 60
@@ -144,6 +146,47 @@ def test_a_push_outlives_suspension_kills_and_tokens(stage: Stage) -> None:
     sent = re.findall(r"method=PUT .*path=.?/ingest/.*status=20[14]\b", log)
     parts = sum(-(-size // PART_BYTES) for size in LARGE.values())
     assert parts + SMALL <= len(sent) <= parts + SMALL + 1 + 3 * (WORKERS + 1) + 2 * SMALL
+
+
+def test_the_published_profile_is_kept_with_tls(tmp_path: Path, seeded: random.Random) -> None:
+    """Strict at both ends: an https address of the profile, sent to in parts by who trusts its authority."""
+    authority, port = Authority(tmp_path), free_port()
+    for name in ("out", "in"):
+        (tmp_path / name).mkdir()
+    body = seeded.randbytes(3 * PART_BYTES + 1)
+    (tmp_path / "out" / "large.bin").write_bytes(body)
+    files = {"files": {"type": "file", "root": str(tmp_path)}}
+    provider = Rig(
+        tmp_path / "provider",
+        locations=files,
+        datasets=[{"id": "data", "source": "files:out/"}],
+        more={"network": {"ca_file": str(authority.ca_file)}},
+    )
+    consumer = Rig(
+        tmp_path / "consumer",
+        locations=files,
+        more={
+            "server": {"public_url": f"https://localhost:{port}"},
+            "landing_zones": [{"name": "in", "sink": "files:in/"}],
+        },
+    )
+    certificate = authority.certificate("localhost")
+    with (
+        running(provider),
+        running(consumer),
+        TlsFront(consumer.plane.port, certificate, port=port),
+    ):
+        told = message("strict", "data", PROFILE)
+        address = consumer.control_plane.prepare(consumer.address, told).body["dataAddress"]
+        said = message("strict", "data", PROFILE, dataAddress=address)
+        assert provider.control_plane.start_flow(provider.address, said).status == 200
+        provider.wait_finished("strict")
+        log = consumer.plane.process.log.read_text()
+
+    assert address["endpointType"] == PROFILE
+    assert address["endpoint"].startswith(f"https://localhost:{port}/ingest/")
+    assert (tmp_path / "in" / "large.bin").read_bytes() == body
+    assert len(re.findall(r"method=PUT .*status=201\b", log)) == 4
 
 
 def test_a_flow_that_is_suspended_on_one_side_only_goes_on(stage: Stage) -> None:

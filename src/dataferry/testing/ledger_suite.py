@@ -649,12 +649,12 @@ class ReceivingCases:
     def test_many_threads_receive(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
         """Each object has an ordinal of its own, and all are counted."""
         attempt = rig.begin(T1)
-        in_threads(
-            8,
-            lambda number: [
-                receiving.arrive(attempt, planned(f"{number}-{at}", 10), arrived(10)) for at in range(10)
-            ],
-        )
+
+        def send(number: int) -> None:
+            for at in range(10):
+                receiving.arrive(attempt, planned(f"{number}-{at}", 10), arrived(10))
+
+        assert in_threads(8, send) == []
         assert receiving.totals(T1).objects_done == 80
         assert receiving.totals(T1).bytes_done == 800
 

@@ -38,11 +38,14 @@ from dataferry.flows.arrivals import Arriving
 from dataferry.flows.gateway import LOOK_INTERVAL_S
 from dataferry.flows.ingest import Receiving
 from dataferry.flows.recipient import Arrived
+from dataferry.telemetry.logs import get_logger
 
-# Who sends nothing for so long is let go.
+# Who sends less than this within that time is let go: a byte now and then would hold a place for ever.
 STALL_S = 60.0
+LEAST_BYTES = 1024
 MOST_DRAINED_BYTES = 16 * 1024 * 1024
 DRAIN_S = 0.5
+_log = get_logger("api.gateway")
 _SAID = (
     UnauthorizedError,
     ForbiddenError,
@@ -72,13 +75,13 @@ class Guard:
     """What is known of a request while its body comes.
 
     Attributes:
-        beat: Grows with every piece.
+        came_bytes: Of the body.
         waits: True while it is we who let the body wait.
         error: Why it was ended.
     """
 
     def __init__(self) -> None:
-        self.beat = 0
+        self.came_bytes = 0
         self.waits = False
         self.error: DataFerryError | None = None
 
@@ -102,16 +105,16 @@ async def _watch(request: Request, receiving: Receiving, guard: Guard, limit: as
     """Look at the flow again and again; end the body where that says so."""
     watch = services_of(request).gateway.watch(receiving.flow_id, Direction.PUSH)
     loop = asyncio.get_running_loop()
-    seen, seen_at = -1, loop.time()
+    seen, seen_at = 0, loop.time()
     while True:
         await asyncio.sleep(LOOK_INTERVAL_S)
-        if guard.beat != seen or guard.waits:
-            seen, seen_at = guard.beat, loop.time()
+        if guard.came_bytes - seen >= LEAST_BYTES or guard.waits:
+            seen, seen_at = guard.came_bytes, loop.time()
         try:
             if services_of(request).closing.is_set():
                 raise ServerError("this plane is ending")
             if loop.time() - seen_at > STALL_S:
-                raise ShortBodyError(f"no byte of the body came for {STALL_S:g} s")
+                raise ShortBodyError(f"hardly a byte of the body came for {STALL_S:g} s")
             await threads_of(request).run(None, watch.look_now)
         except DataFerryError as exc:
             guard.error = exc
@@ -149,10 +152,18 @@ async def pour(request: Request, receiving: Receiving, arriving: Arriving) -> Ar
             raise guard.error or ServerError("the body was ended") from None
     except BaseException as exc:
         error = exc if isinstance(exc, DataFerryError) else DisconnectedError("the request was broken off")
-        await asyncio.shield(threads.run(None, lambda: arriving.fail(error)))
+        await asyncio.shield(threads.run(None, lambda: _failed(arriving, error)))
         raise
     finally:
         services.ingest_progress.ended(receiving.flow_id, came)
+
+
+def _failed(arriving: Arriving, error: DataFerryError) -> None:
+    """Drop what came, and write down what is missing, if anybody wants to know that any more."""
+    try:
+        arriving.fail(error)
+    except DataFerryError as exc:
+        _log.info("missing_not_written", kind=exc.kind, reason=str(exc))
 
 
 async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator[memoryview]:
@@ -168,7 +179,7 @@ async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator
             raise DisconnectedError("who sent the body is gone")
         data = message.get("body", b"")
         is_more = bool(message.get("more_body", False))
-        guard.beat += 1
+        guard.came_bytes += len(data)
         if data:
             guard.waits = True
             await take_all(share, len(data))
