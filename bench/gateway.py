@@ -1,8 +1,9 @@
-"""The gateway as a second way for bytes: pulls from ``/data`` and pushes to ``/ingest``, beside rclone's servers.
+"""The gateway as a second way for bytes: pulls from ``/data``, pushes to ``/ingest``, beside rclone servers.
 
-Run: ``.venv/bin/python bench/gateway.py [--quick] [--large 1GiB] [--small 2000] [--runs 3]``. The data are files on
-this machine, the client is the same for both servers and shares the cores with them; ``dataferry copy`` of the
-same files stands beside them as what moving them costs without HTTP. Processor time and memory are the server's.
+Run: ``.venv/bin/python bench/gateway.py [--quick] [--large 1GiB] [--small 2000] [--runs 3]``. The data are
+files on this machine, the client is the same for both servers and shares the cores with them; ``dataferry
+copy`` of the same files stands beside them as what moving them costs without HTTP. Processor time and memory
+are the server's.
 """
 
 from __future__ import annotations
@@ -26,13 +27,12 @@ from urllib.parse import urlsplit
 from cargo import KIB, MIB
 from compare import Line, Usage, measured, size, table
 from contestants import FERRY, RCLONE
-from report import machine, write
-
 from dataferry.demo.control_plane import ScriptedControlPlane, message
 from dataferry.demo.planes import PlaneProcess
 from dataferry.demo.processes import ChildProcess, free_port
+from report import machine, write
 
-TOKEN = "token-of-the-control-plane-0123456789"
+TOKEN = "token-of-the-control-plane-0123456789"  # noqa: S105 - of this bench
 CONNECTIONS = 4
 BUFFER_BYTES = MIB
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -340,14 +340,16 @@ def main() -> None:
     print("\n" + table(found))
     if not asked.quick:
         text = [
-            f"Medians of {asked.runs} runs, servers in turn, {CONNECTIONS} connections of one client that shares the",
-            f"cores. *speed* is {OTHER}'s wall time by the server's, *CPU* the server's processor time by {OTHER}'s.",
-            f"{DIRECT} is a whole process that copies the same files.",
+            f"Medians of {asked.runs} runs, servers in turn, {CONNECTIONS} connections of one client that",
+            f"shares the cores. *speed* is {OTHER}'s wall time by the server's, *CPU* the server's processor",
+            f"time by {OTHER}'s. {DIRECT} is a whole process that copies the same files.",
             "",
             table(found),
         ]
         settings = {name: getattr(asked, name) for name in ("large", "small", "runs")}
-        print(f"written: {write('gateway', 'The gateway', where, text, {'settings': settings, 'lines': found})}")
+        print(
+            f"written: {write('gateway', 'The gateway', where, text, {'settings': settings, 'lines': found})}"
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def _bound(settings: Settings) -> socket.socket:
     host, port = settings.server.host, settings.server.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol by name: else asyncio takes it for none of TCP, and leaves Nagle's delay on.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ConfigError(f"server.host = {host!r} is no address of this machine: {error}") from error
     try:

@@ -35,6 +35,7 @@ from dataferry.engine.bandwidth import Bandwidth
 from dataferry.engine.selection import Selection
 from dataferry.flows import gateway_tokens
 from dataferry.flows.bounds import Bounds
+from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, Resolver
 from dataferry.mechanisms.base import GatewayAddresses
 from dataferry.secrets.did import is_web_did
@@ -146,6 +147,7 @@ class GatewayAccess:
         self._store = store
         self._resolver = resolver
         self.bounds = bounds
+        self._recent: Recent[Served] = Recent()
         self._clock = clock
 
     def open(self, flow_id: str, token: str | None) -> Served:
@@ -158,6 +160,10 @@ class GatewayAccess:
             DataFerryError: Its data can't be found any more.
         """
         flow = self.flow(flow_id, token, Direction.PULL)
+        return self._recent.of((flow.id, flow.version), lambda: self._served(flow))
+
+    def _served(self, flow: DataFlow) -> Served:
+        """Find a flow's data."""
         ends = self._resolver.ends(flow)
         if ends.source is None:
             raise ConfigError(f"flow {flow.data_flow_id} does not say where its data is")

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from threading import Lock
 from uuid import UUID
 
+from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.ledger import Attempt
 from dataferry.domain.profile import Direction
 from dataferry.engine.bandwidth import Bandwidth
 from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, safe_segment
 from dataferry.flows.shared import Shared
 from dataferry.flows.transfer_options import TransferOptions
@@ -77,6 +79,7 @@ class Ingest:
     def __init__(self, shared: Shared, access: GatewayAccess) -> None:
         self.shared = shared
         self.access = access
+        self._recent: Recent[Receiving] = Recent()
         self._lock = Lock()
         self._idle: deque[tuple[Receiving, Lent, float]] = deque()
         self._closed = False
@@ -89,6 +92,10 @@ class Ingest:
             DataFerryError: The flow's place can't be found any more.
         """
         flow = self.access.flow(flow_id, token, Direction.PUSH)
+        return self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+
+    def _receiving(self, flow: DataFlow) -> Receiving:
+        """Find where a flow's data goes."""
         ends = self.shared.resolver.ends(flow)
         if ends.sink is None:
             raise ConfigError(f"flow {flow.data_flow_id} does not say where its data goes")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
@@ -48,7 +48,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Attributes
 from dataferry.engine.bandwidth import refuse_closed
 from dataferry.flows import arriving_parts
-from dataferry.flows.arrivals import receive
+from dataferry.flows.arrivals import Arriving, receive
 from dataferry.flows.arriving_parts import PartArrival, PartSpan
 from dataferry.flows.gateway import INGEST_PATH
 from dataferry.flows.ingest import Receiving
@@ -102,7 +102,7 @@ async def put_object(
         length = length_of(request)
         absent = only_if_absent(request)
 
-        def begin(recipient: Recipient) -> Any:
+        def begin(recipient: Recipient) -> Arriving:
             if upload_id is None:
                 return receive(
                     recipient,
@@ -237,20 +237,32 @@ async def _asked(
 
 
 async def _received(
-    request: Request, receiving: Receiving, name: str, begin: Callable[[Recipient], Any]
+    request: Request, receiving: Receiving, name: str, begin: Callable[[Recipient], Arriving]
 ) -> Arrived:
     """Take a body of data to where it goes."""
     services, run = services_of(request), threads_of(request).run
     refuse_closed(receiving.bounds)
     below = name.removeprefix("/")
-    recipient = await run(receiving.place, lambda: Recipient(services.ingest, receiving, below))
+    begun: list[Recipient] = []
+
+    def prepare() -> Arriving:
+        recipient = Recipient(services.ingest, receiving, below)
+        begun.append(recipient)
+        return begin(recipient)
+
+    def abort() -> None:
+        for recipient in begun:
+            recipient.lent.writer.abort()
+
     try:
-        arriving = await run(receiving.place, lambda: begin(recipient), recipient.lent.writer.abort)
+        arriving = await run(receiving.place, prepare, abort)
         arrived = await pour(request, receiving, arriving)
     except BaseException:
-        recipient.drop()
+        for recipient in begun:
+            recipient.drop()
         raise
-    recipient.release()
+    for recipient in begun:
+        recipient.release()
     return arrived
 
 

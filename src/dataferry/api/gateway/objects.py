@@ -67,7 +67,7 @@ class OpenedObject:
         """Read a range of the version that was looked up."""
         stream = self._reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes)
         self._open.callback(stream.close)
-        return Pieces(stream, watch)
+        return Pieces(stream, watch, length_bytes)
 
     def abort(self) -> None:
         """Make a blocked call fail at once, and later ones too. Any thread."""
@@ -82,16 +82,28 @@ class OpenedObject:
 
 
 class Pieces:
-    """A body, piece by piece; ``b""`` at its end.
+    """A body, piece by piece; ``b""`` at its end. The first is read at once.
 
     Args:
         stream: Gives the bytes.
         watch: Says whether they may still be given.
+        length_bytes: How many there are.
+
+    Raises:
+        DataFerryError: The source failed.
     """
 
-    def __init__(self, stream: ByteStream, watch: Watch) -> None:
+    def __init__(self, stream: ByteStream, watch: Watch, length_bytes: int) -> None:
         self._stream = stream
         self._watch = watch
+        self._left = length_bytes
+        self._first = self._read()
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """What needs no thread to be had: the first piece, then the end; None where it does."""
+        first, self._first = self._first, b""
+        return first if first or not self._left else None
 
     def next(self) -> bytes:
         """Return the next piece.
@@ -100,13 +112,17 @@ class Pieces:
             DataFerryError: The source failed, or the flow's data may no longer be served.
         """
         self._watch.look()
-        buffer = memoryview(bytearray(PIECE_BYTES))
+        return self._read()
+
+    def _read(self) -> bytes:
+        buffer = memoryview(bytearray(min(PIECE_BYTES, self._left)))
         filled = 0
         while filled < len(buffer):
             count = self._stream.readinto(buffer[filled:])
             if not count:
                 break
             filled += count
+        self._left -= filled
         return bytes(buffer[:filled])
 
 
@@ -138,6 +154,11 @@ class ListingPieces:
             size_bytes += info.size_bytes or 0
             yield listing_line(info)
         yield listing_summary(objects, size_bytes)
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """Nothing is."""
+        return None
 
     def next(self) -> bytes:
         """Return some lines; ``b""`` after the last.

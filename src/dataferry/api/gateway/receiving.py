@@ -140,14 +140,16 @@ async def pour(request: Request, receiving: Receiving, arriving: Arriving) -> Ar
                 receiving.flow_id, receiving.bounds, options.bandwidth_bytes_per_s
             ) as share:
                 async with guarded(request, receiving, guard):
-                    async for piece in _pieces(request, share, guard):
+                    async for piece, is_last in _pieces(request, share, guard):
                         guard.waits = True
-                        await threads.run(place, partial(arriving.send, piece), arriving.abort)
+                        work = partial(_take, arriving, piece, is_last=is_last)
+                        arrived = await threads.run(place, work, arriving.abort)
                         guard.waits = False
                         came += len(piece)
                         services.ingest_progress.came(receiving.flow_id, len(piece))
-                    guard.waits = True
-                    return await threads.run(place, arriving.finish, arriving.abort)
+                        if arrived is not None:
+                            return arrived
+                    raise ServerError("the body has no end")
         except TimeoutError:
             raise guard.error or ServerError("the body was ended") from None
     except BaseException as exc:
@@ -166,8 +168,15 @@ def _failed(arriving: Arriving, error: DataFerryError) -> None:
         _log.info("missing_not_written", kind=exc.kind, reason=str(exc))
 
 
-async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator[memoryview]:
-    """Gather what comes into pieces, as fast as it may flow.
+def _take(arriving: Arriving, piece: memoryview, *, is_last: bool) -> Arrived | None:
+    """Pass a piece on; with the last, make of the body what it is to be."""
+    if piece:
+        arriving.send(piece)
+    return arriving.finish() if is_last else None
+
+
+async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator[tuple[memoryview, bool]]:
+    """Gather what comes into pieces, as fast as it may flow; tell of each if it is the last.
 
     Raises:
         DisconnectedError: The connection ended before the body did.
@@ -185,8 +194,8 @@ async def _pieces(request: Request, share: Share, guard: Guard) -> AsyncIterator
             await take_all(share, len(data))
             guard.waits = False
             buffer += data
-        if len(buffer) >= PIECE_BYTES or (buffer and not is_more):
-            yield memoryview(buffer)
+        if len(buffer) >= PIECE_BYTES or not is_more:
+            yield memoryview(buffer), not is_more
             buffer = bytearray()
 
 

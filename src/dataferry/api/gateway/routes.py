@@ -48,6 +48,11 @@ _log = get_logger("api.gateway")
 class Body(Protocol):
     """What a response reads from."""
 
+    @property
+    def at_hand(self) -> bytes | None:
+        """What needs no thread to be had now; None if it does."""
+        ...
+
     def next(self) -> bytes:
         """Return the next piece, ``b""`` at the end."""
         ...
@@ -108,7 +113,7 @@ async def _object(request: Request, services: Services, served: Served, name: st
     """Answer a GET or HEAD of one object."""
     run = threads_of(request).run
     with _translated():
-        opened = await run(served.place, lambda: OpenedObject(served, name, services.network))
+        opened = OpenedObject(served, name, services.network)  # asks nobody yet
     handed_over = False
     try:
         with _translated():
@@ -133,6 +138,7 @@ async def _object(request: Request, services: Services, served: Served, name: st
             return Response(status_code=status, headers=headers)
         with _translated():
             watch = services.gateway.watch(served.flow_id, Direction.PULL)
+            # With the first piece: of a small object it is the only one.
             pieces = await run(served.place, lambda: _read(opened, info, watch, part), opened.abort)
         handed_over = True
         body = _streamed(request, served, pieces, opened)
@@ -164,7 +170,12 @@ async def _streamed(request: Request, served: Served, body: Body, opened: Opened
     run = threads_of(request).run
     try:
         with services.shares.of(served.flow_id, served.bandwidths, served.bandwidth_bytes_per_s) as share:
-            while piece := await run(served.place, body.next, opened.abort):
+            while True:
+                piece = body.at_hand
+                if piece is None:
+                    piece = await run(served.place, body.next, opened.abort)
+                if not piece:
+                    return
                 async for part in _paced(share, piece):
                     yield part
                     if services.closing.is_set():
