@@ -239,6 +239,27 @@ def test_an_object_is_replaced_unless_it_must_be_new(push: Push) -> None:
     assert push.landed() == {"x": b"second"}
 
 
+@files_only
+def test_what_was_there_is_protected_where_the_consumer_says_so(rig: Rig, push: Push, root: Path) -> None:
+    """``never``: not what lay there before, whole or in parts; what the flow brought it may replace."""
+    process_id = f"never-{push.process_id}"
+    asked = {"overwrite": "never", "exclude": ["*.exe"]}
+    told = message(process_id, "files", PUSH, metadata=asked)
+    address = rig.control_plane.prepare(rig.address, told).body["dataAddress"]
+    (root / process_id).mkdir()
+    (root / process_id / "before").write_bytes(b"theirs")
+    headers = {"Authorization": f"Bearer {address['endpointProperties'][0]['value']}"}
+    with httpx.Client(headers=headers, trust_env=False, timeout=30) as client:
+        url = address["endpoint"]
+        assert client.put(f"{url}before", content=b"x").status_code == 412
+        assert client.post(f"{url}before?uploads", json={}).status_code == 412
+        assert [client.put(f"{url}new", content=body).status_code for body in (b"1", b"2")] == [201, 204]
+        assert client.put(f"{url}virus.exe", content=b"x").status_code == 400
+
+    found = {path.name: path.read_bytes() for path in (root / process_id).iterdir()}
+    assert found == {"before": b"theirs", "new": b"2"}
+
+
 @pytest.mark.parametrize("length", [1000, len(LARGE), None])
 def test_a_body_that_breaks_off_leaves_nothing(push: Push, rig: Rig, length: int | None) -> None:
     """Neither an object nor an open upload; the flow's objects say that it is missing."""

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 
 from dataferry.api.application import create_application
 from dataferry.api.authorization import ApiKey, ApiKeys
-from dataferry.api.services import Door, Services
+from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
+from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.locks import FileLock
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
@@ -40,19 +41,14 @@ from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
-from dataferry.flows.bounds import Bounds
 from dataferry.flows.catalogue import Catalogue, Configured
-from dataferry.flows.gateway import GatewayAccess, GatewayDoor
-from dataferry.flows.gateway_shares import GatewayShares
+from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
-from dataferry.flows.ingest import Ingest
-from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.journal import Journal
 from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
 from dataferry.flows.outbox import OutboxSender
-from dataferry.flows.periodic import Periodic
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
@@ -72,8 +68,6 @@ from dataferry.store.store import Store
 
 # Without any control plane configured, this is who calls from this machine.
 ANONYMOUS = "default"
-# How often connections that idle are looked for, and bounds that were changed.
-INGEST_TICK_S = 1.0
 
 
 def configured(settings: Settings, registry: Registry) -> Configured:
@@ -217,25 +211,18 @@ class Service:
         self._journal = Journal(store)
         self._retention = Retention(store, clock, days=settings.store.retention_days)
         self._sweep = Sweep(shared, self._executor, attempts)
-        bounds = Bounds(catalogue, resolver, shared.bandwidths, policy)
-        access = GatewayAccess(store, resolver, bounds, clock)
-        ingest = Ingest(shared, access)
-        self._open.callback(ingest.close)
-        progress = IngestProgress(store)
-        self._ingest_ticks = (
-            Periodic("ingest", ingest.tick, INGEST_TICK_S),
-            Periodic("ingest-progress", progress.tick, policy.progress_interval_s),
-        )
+        self._gateway = gateway_parts(shared)
+        self._open.callback(self._gateway.ingest.close)
         self._closing = threading.Event()
         self._started = threading.Event()
         self.application: FastAPI = create_application(
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
-                gateway=access,
-                ingest=ingest,
-                ingest_progress=progress,
-                shares=GatewayShares(clock),
+                gateway=self._gateway.access,
+                ingest=self._gateway.ingest,
+                ingest_progress=self._gateway.progress,
+                shares=self._gateway.shares,
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,
                 registry=registry,
@@ -243,7 +230,7 @@ class Service:
                 network=network,
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
                 data_plane_id=settings.server.dataplane_id,
-                serves=_doors(self._roles),
+                serves=doors(self._roles),
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
@@ -277,7 +264,7 @@ class Service:
         for part in main if self.has_control else ():
             part.start()
             self._open.callback(part.close)
-        for tick in self._ingest_ticks if Role.GATEWAY in self._roles else ():
+        for tick in self._gateway.ticks if Role.GATEWAY in self._roles else ():
             tick.start()
             self._open.callback(tick.close)
         self._started.set()
@@ -349,12 +336,6 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
         endpoint=base_url(settings, port) + settings.server.signaling_path,
         profiles=lambda: registry.profile_names,
     )
-
-
-def _doors(roles: frozenset[Role]) -> frozenset[Door]:
-    """Which doors of the API the roles open."""
-    found = {Role.API: Door.CONTROL, Role.GATEWAY: Door.DATA}
-    return frozenset(door for role, door in found.items() if role in roles)
 
 
 def _grants(
