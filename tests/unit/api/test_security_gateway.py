@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from dataferry.api.gateway.objects import OpenedObject, told
+from dataferry.api.gateway.objects import PIECE_BYTES, OpenedObject, told
 from dataferry.api.gateway.routes import _headers
 from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.domain.errors import (
@@ -30,13 +30,13 @@ from dataferry.flows.resolution import Place
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.net.connections import Network
 
-SIZE = 10_000
+SIZE = PIECE_BYTES + 10_000
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nAccept-Ranges: bytes\r\n\r\n".encode()
 
 
 @pytest.fixture
 def stalled() -> Iterator[str]:
-    """An origin that answers each GET with the first byte, and then stands still; gives a URL."""
+    """An origin that answers each GET with the first piece, and then stands still; gives a URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
@@ -48,7 +48,7 @@ def stalled() -> Iterator[str]:
                     return
                 held.append(sock)
                 is_head = sock.recv(65_536).startswith(b"HEAD")
-                sock.sendall(HEAD if is_head else HEAD + b"x")
+                sock.sendall(HEAD if is_head else HEAD + bytes(PIECE_BYTES))
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from dataferry.domain.errors import ConfigError
 
 
 def test_answers_are_not_held_back() -> None:
-    """asyncio turns Nagle's algorithm off for sockets that name their protocol: else each answer waits 40 ms."""
+    """Asyncio turns Nagle off for sockets that name their protocol: else each answer waits 40 ms."""
     with _bound(Settings(server=ServerSettings(port=0))) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
@@ -60,6 +61,6 @@ def test_a_gateway_may_be_open_where_verbs_may_not() -> None:
         ({"gateway_url": "http://127.0.0.1:8081", "host": "0.0.0.0"}, False),  # noqa: S104
     ],
 )
-def test_tokens_travel_in_plain_on_this_machine_only(server: dict[str, str], may: bool) -> None:  # noqa: FBT001
+def test_tokens_travel_in_plain_on_this_machine_only(server: dict[str, Any], may: bool) -> None:
     """It is where partners reach the gateway that counts."""
     assert ServerSettings(allow_http_on_loopback=True, **server).may_serve_plain_http is may
