@@ -147,6 +147,39 @@ def test_a_push_is_taken_by_the_gateway_and_ended_by_the_main_process(pair: Pair
     )
 
 
+def test_a_window_that_is_shut_holds_for_the_gateway_at_once(pair: Pair) -> None:
+    """An operator shuts a location at the main process: bytes in flight at the gateway end; none begin."""
+    manage, root = pair.rig.plane.manage, str(pair.root)
+    windows: list[dict[str, Any]] = [{"from": "00:00", "to": "24:00", "bandwidth_bytes_per_s": 0}]
+    slow = {"type": "file", "root": root, "bandwidth_bytes_per_s": 8 * MIB}
+    manage("PUT", "/locations/shut", body=slow)
+    manage("PUT", "/datasets/shut", body={"source": "shut:out/large.bin"})
+    manage("PUT", "/landing-zones/shut", body={"sink": "shut:{processId}/", "datasets": ["shut"]})
+    _, url, headers = pair.pull("shut")
+    told = message(f"push-{os.urandom(4).hex()}", "shut", "HttpData-PUSH")
+    pushing, token = opened(pair.rig.control_plane.prepare(pair.rig.address, told).body["dataAddress"])
+    received = 0
+    with (
+        httpx.Client(trust_env=False, headers=headers, timeout=20) as client,
+        client.stream("GET", url) as answer,
+    ):
+        pieces = answer.iter_raw(64 * 1024)
+        received += len(next(pieces))
+        manage("PUT", "/locations/shut", body={**slow, "bandwidth_windows": windows})
+        with pytest.raises(httpx.TransportError):
+            received += sum(len(piece) for piece in pieces)
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        answers = [client.get(url, headers=headers), client.put(f"{pushing}x", content=b"x", headers=token)]
+        manage("PUT", "/locations/shut", body=slow)
+        time.sleep(1.1)  # a gateway keeps what it has resolved for a second
+        after = client.put(f"{pushing}x", content=b"x", headers=token)
+
+    assert received < len(LARGE)
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    assert after.status_code == 201
+
+
 def test_both_processes_write_at_once(pair: Pair) -> None:
     """Many small objects at the gateway while verbs are answered: neither loses a row, nor waits for long."""
     process_id, url, headers = pair.push()
