@@ -182,9 +182,9 @@ def test_a_list_of_parts_that_is_none_is_refused(
 
 
 def test_what_is_gone_need_not_be_dropped(peer: Peer, writer: PartsWriter) -> None:
-    """An upload that is not there, or whose flow is over."""
-    for status in (404, 410):
+    """An upload that is not there, or whose flow or token is over."""
+    for status in (404, 410, 401):
         peer.answer = (status, {}, b"")
         writer.abort_upload(UPLOAD)
 
-    assert [method for method, _, _ in peer.asked] == ["DELETE", "DELETE"]
+    assert [method for method, _, _ in peer.asked] == ["DELETE"] * 3

@@ -14,7 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from dataferry.domain.errors import BucketNotFoundError, IntegrityError, ProtocolError, UploadGoneError
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    IntegrityError,
+    ProtocolError,
+    UploadGoneError,
+)
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
 from dataferry.mechanisms.http.address import Place
 from dataferry.mechanisms.http.calls import Client
@@ -158,8 +164,11 @@ class PartsWriter(HttpWriter):
         )
 
     def abort_upload(self, upload: Upload) -> None:
-        """Drop an upload; one that is gone, or whose flow is over, is no error."""
-        with suppress(UploadGoneError, BucketNotFoundError):
+        """Drop an upload; one that is gone, or whose flow or token is over, is no error.
+
+        The other side cleans up after itself when the flow ends.
+        """
+        with suppress(UploadGoneError, BucketNotFoundError, AccessDeniedError):
             self._client.document("DELETE", upload.key, query=_named(upload))
 
     def list_uploads(self, key: str, *, since: datetime) -> list[Upload] | None:
