@@ -72,13 +72,16 @@ class _Arrival:
         self.attributes = attributes
         self.only_if_absent = only_if_absent
         self.write: PartWrite | None = None
+        self.is_there = False
 
     def abort(self) -> None:
         """Make a blocked call fail at once. Any thread."""
         self.recipient.lent.writer.abort()
 
     def fail(self, error: DataFerryError) -> None:
-        """Drop what came, and write down what is missing."""
+        """Drop what came, and write down what is missing; what is there is so, whoever was to hear of it."""
+        if self.is_there:
+            return
         if self.write is not None:
             self.write.cancel()
         self.recipient.missing(error)
@@ -96,7 +99,15 @@ class _Arrival:
     def arrived_whole(self, receipt: PartReceipt) -> Arrived:
         """The sink has taken the whole object."""
         self.write = None
-        return self.recipient.arrived(finished_of(receipt, receipt.etag or None, ordinal=0))
+        done = self.recipient.arrived(finished_of(receipt, receipt.etag or None, ordinal=0))
+        self.is_there = True
+        return done
+
+    def arrived_in_parts(self, upload: OpenUpload, *, is_new: bool) -> Arrived:
+        """The sink has taken all parts: make the object visible."""
+        done = upload.complete(only_if_absent=self.only_if_absent, is_new=is_new)
+        self.is_there = True
+        return done
 
 
 class WholeArrival(_Arrival):
@@ -168,7 +179,7 @@ class PartedArrival(_Arrival):
         """
         if self._left:
             raise ShortBodyError(f"the body ended {self._left} bytes early")
-        return self._open.complete(only_if_absent=self.only_if_absent, is_new=self._is_new)
+        return self.arrived_in_parts(self._open, is_new=self._is_new)
 
 
 class UnknownArrival(_Arrival):
@@ -210,7 +221,7 @@ class UnknownArrival(_Arrival):
         try:
             if self._open is not None:
                 self._put_part()
-                return self._open.complete(only_if_absent=self.only_if_absent, is_new=self._is_new)
+                return self.arrived_in_parts(self._open, is_new=self._is_new)
             self.recipient.watch.look_now()
             receipt = self._carry(self.put(self._spool.size_bytes))
             return self.arrived_whole(receipt)
