@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.servers.http_store import Fault as Injected
 from tests.servers.http_store import HttpStore, Kept
+from tests.servers.plane import Rig, running
 from tests.servers.webdav import webdav
 
+from dataferry.demo.control_plane import message
 from dataferry.demo.servers import free_port
-from dataferry.domain.location import Location
+from dataferry.domain.address import DataAddress
+from dataferry.domain.location import Location, Provenance
 from dataferry.domain.objects import Attributes
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.mechanisms.http.address import Place
+from dataferry.mechanisms.http.mechanism import HttpMechanism
+from dataferry.mechanisms.http.parts import MIN_PART_SIZE_BYTES, PARTS_CAPABILITIES
 from dataferry.testing.mechanism_rig import NO_ATTRIBUTES
 from dataferry.testing.mechanism_suite import Fault, MechanismRig, MechanismSuite, Quirk
+from dataferry.testing.multipart_cases import MultipartCases
+from dataferry.testing.writing_cases import WritingCases
 
 TOKEN = "token-of-the-http-store-0123456789"
 WRONG_TOKEN = "wrong-token-0123456789abcdef"
@@ -213,6 +223,81 @@ class TestHttpOnWebDav(MechanismSuite):
         """Start one on a directory of the test's own."""
         with webdav(tmp_path, "dav", WebDavRig.secrets[0]) as url:
             yield WebDavRig(tmp_path, url)
+
+
+class NegotiatedHttp(HttpMechanism):
+    """The mechanism, as it is towards another plane's gateway."""
+
+    sink_capabilities = PARTS_CAPABILITIES
+
+
+class IngestRig(HttpRig):
+    """The gateway of a real plane: each fresh sink is a push that it has prepared, to a directory."""
+
+    mechanism = NegotiatedHttp()
+    part_size_bytes = MIN_PART_SIZE_BYTES
+    source_faults: frozenset[Fault] = frozenset()
+    sink_faults: frozenset[Fault] = frozenset()
+    quirks = frozenset({Quirk.NO_USER_METADATA, Quirk.NAMES_COLLIDE, Quirk.WRITE_ONLY})
+    secrets: tuple[str, ...] = ()
+
+    def __init__(self, plane: Rig, root: Path, store: HttpStore) -> None:
+        super().__init__(store)
+        self._plane = plane
+        self._root_directory = root
+        self._tokens: list[str] = []
+
+    def fresh_sink(self) -> Endpoint:
+        """Prepare a push."""
+        process_id = f"push-{next(self._numbers)}-{os.urandom(3).hex()}"
+        told = message(process_id, "any", "HttpData-PUSH")
+        reply = self._plane.control_plane.prepare(self._plane.address, told)
+        place = MECHANISM.at_address(DataAddress.from_wire(reply.body["dataAddress"]))
+        # Where nothing is but loopback: the operator's word, as the guard would refuse what a message says.
+        return replace(place, provenance=Provenance.OPERATOR)
+
+    def single(self, source: Endpoint, name: str) -> Endpoint:
+        """Name one object of a push."""
+        assert isinstance(source, Place)
+        url = replace(source.url, path=source.root + quote(name))
+        return replace(source, url=url)
+
+    def contents(self, place: Endpoint) -> dict[str, bytes]:
+        """Read the directory where the push lands."""
+        assert isinstance(place, Place)
+        flow = self._plane.plane.flow(place.root.split("/")[2])
+        root = self._root_directory / flow["processId"]
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file() and not path.name.endswith(".dataferry-part")
+        }
+
+
+@pytest.fixture(scope="module")
+def ingesting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, Path]]:
+    """A consumer's plane."""
+    root = tmp_path_factory.mktemp("landed")
+    made = Rig(
+        tmp_path_factory.mktemp("plane"),
+        locations={"files": {"type": "file", "root": str(root)}},
+        more={
+            "server": {"allow_http_on_loopback": True},
+            "landing_zones": [{"name": "in", "sink": "files:{processId}/"}],
+        },
+    )
+    with running(made):
+        yield made, root
+
+
+class TestHttpInParts(WritingCases, MultipartCases):
+    """What a plane agrees with another one, against a plane."""
+
+    @pytest.fixture
+    def rig(self, ingesting: tuple[Rig, Path]) -> Iterator[IngestRig]:
+        """Its gateway."""
+        with HttpStore(token=TOKEN) as store:
+            yield IngestRig(*ingesting, store)
 
 
 def _headers(attributes: Attributes) -> dict[str, str]:

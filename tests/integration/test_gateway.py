@@ -59,6 +59,9 @@ def rig(juicefs: JuiceFs, files: Path, tmp_path_factory: pytest.TempPathFactory)
             {"id": "empty", "source": "s3:gateway-data/empty"},
             {"id": "set", "source": "s3:gateway-data/set/"},
             {"id": "files", "source": "files:set/"},
+            {"id": "some", "source": "files:set/", "include": ["z", "deep/"], "exclude": ["*.bin"]},
+            {"id": "some-s3", "source": "s3:gateway-data/set/", "exclude": ["*.bin"]},
+            {"id": "slow", "source": "files:set/", "bandwidth_bytes_per_s": 100},
         ],
         more={"server": {"allow_http_on_loopback": True}},
     )
@@ -211,6 +214,47 @@ def test_what_a_control_plane_did_not_offer_is_not_served(rig: Rig) -> None:
         assert names == ["z", None]
         assert client.get(f"{address['endpoint']}z").status_code == 200
         assert client.get(f"{address['endpoint']}a%20b.txt").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [({}, ["z"]), ({"include": ["a b.txt", "z", "deep/"]}, ["z"]), ({"exclude": ["z"]}, [])],
+)
+def test_a_datasets_patterns_bind_whatever_is_asked(
+    rig: Rig, asked: dict[str, Any], names: list[str]
+) -> None:
+    """The operator's word: metadata narrows it further, and never widens it."""
+    told = message(f"some-{os.urandom(4).hex()}", "some", PULL, metadata=asked)
+    address = rig.control_plane.start_flow(rig.address, told).body["dataAddress"]
+    headers = {"Authorization": f"Bearer {address['endpointProperties'][0]['value']}"}
+    with httpx.Client(trust_env=False, headers=headers) as client:
+        *lines, last = map(json.loads, client.get(address["endpoint"]).text.splitlines())
+
+        assert [line["name"] for line in lines] == names
+        assert last["summary"]["objects"] == len(names)
+        for hidden in set(NAMES) - set(names):
+            assert client.get(address["endpoint"] + quote(hidden)).status_code == 404
+
+
+def test_access_that_can_not_be_bounded_is_not_granted(rig: Rig) -> None:
+    """Credentials for a prefix would show what the dataset leaves out: the start is refused, with advice."""
+    told = message(f"some-{os.urandom(4).hex()}", "some-s3", "AmazonS3-PULL")
+    reply = rig.control_plane.start_flow(rig.address, told)
+
+    assert reply.status == 400
+    assert "include, exclude" in reply.body["detail"]
+
+
+def test_a_datasets_bandwidth_holds_at_the_gateway(rig: Rig) -> None:
+    """All requests of the flow share it."""
+    told = message(f"slow-{os.urandom(4).hex()}", "slow", PULL)
+    address = rig.control_plane.start_flow(rig.address, told).body["dataAddress"]
+    headers = {"Authorization": f"Bearer {address['endpointProperties'][0]['value']}"}
+    began = time.monotonic()
+    with httpx.Client(trust_env=False, headers=headers, timeout=30) as client:
+        listing = client.get(address["endpoint"]).content
+
+    assert time.monotonic() - began > len(listing) / 100 * 0.8
 
 
 def test_the_token_is_needed(pull: Pull, rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ class Rig:
         engine: Changes to its ``[engine]``: small parts and two workers, so that little is much.
         more: Further sections.
         environment: Variables of its process.
+        arguments: More of its command.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Rig:
         engine: Mapping[str, Any] | None = None,
         more: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.control_plane = InspectingControlPlane(callback_token=CALLBACK_TOKEN)
         self.control_plane.start()
@@ -109,7 +111,9 @@ class Rig:
             "egress": {"allow_private_networks": True},
             **(more or {}),
         }
-        self.plane = PlaneProcess("plane-under-test", directory, settings, environment=environment)
+        self.plane = PlaneProcess(
+            "plane-under-test", directory, settings, environment=environment, arguments=arguments
+        )
 
     def close(self) -> None:
         """End both; a fault that the plane did not expect fails the test, as does a message that differs."""

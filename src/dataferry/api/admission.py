@@ -4,7 +4,8 @@ A verb may wait some seconds for a store. Without turns, a caller whose store is
 of the server wait for it. Who has all the places that one caller may have waits for one of them, before the
 body is read, and costs no thread; an answer 503 would make control planes give flows up.
 
-Who fetches data is another matter: its requests last as long as it likes, and its token is no secret of ours.
+Who fetches or sends data is another matter: its requests last as long as it likes, and its token is no
+secret of ours.
 They are counted by flow, since credentials can be varied at will, and those beyond a bound are told to come
 back: what waits holds a connection too.
 """
@@ -23,13 +24,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dataferry.api.authorization import bearer_token, caller_key
 from dataferry.api.problems import problem
 from dataferry.domain.errors import UnauthorizedError
-from dataferry.flows.gateway import DATA_PATH
+from dataferry.flows.gateway import DATA_PATH, INGEST_PATH
 from dataferry.secrets.claims import unproved
 
 # Of one flow's requests for data, so many times those that are worked on may be there.
 _WAITING = 2
 _RETRY_AFTER_S = 5
 _FLOW_CHARS = 64
+_DATA = (f"{DATA_PATH}/", f"{INGEST_PATH}/")
 
 # They hold no thread, or are the way to find out why others wait.
 WITHOUT_TURN = frozenset({"/healthz", "/readyz", "/management/events"})
@@ -64,7 +66,8 @@ class Admission:
         if scope["type"] != "http" or scope["path"] in WITHOUT_TURN:
             await self._app(scope, receive, send)
             return
-        # A token is renewed (POST) with a request of a moment: it does not wait for bodies that are sent.
+        # Tokens are renewed, and uploads begun and ended (POST), with requests of a moment: they do not wait
+        # for bodies that are sent.
         flow = None if scope.get("method") == "POST" else _flow(scope["path"])
         key = _caller_key(HTTPConnection(scope)) if flow is None else b"flow " + flow.encode(errors="replace")
         caller = self._callers.get(key) or _Caller(anyio.Semaphore(self._per_caller))
@@ -98,16 +101,18 @@ def _caller_key(connection: HTTPConnection) -> bytes:
 
 
 def _flow(path: str) -> str | None:
-    """Return whose data is asked for; None if it is something else."""
-    below = path.removeprefix(f"{DATA_PATH}/")
-    return None if below == path else below.partition("/")[0][:_FLOW_CHARS]
+    """Return whose data is asked for or sent; None if it is something else."""
+    for root in _DATA:
+        if path.startswith(root):
+            return path.removeprefix(root).partition("/")[0][:_FLOW_CHARS]
+    return None
 
 
 async def _come_back(scope: Scope, receive: Receive, send: Send) -> None:
     answer = problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "throttled",
-        "too much data is being fetched at once; come back in a moment",
+        "too much data is moving at once; come back in a moment",
         instance=scope["path"],
         headers={"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"},
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import anyio
 from fastapi import FastAPI
 
 import dataferry
@@ -10,11 +9,12 @@ from dataferry.api import health, problems
 from dataferry.api.access import AccessLog
 from dataferry.api.admission import Admission
 from dataferry.api.bodies import JsonBodies
+from dataferry.api.gateway import ingest, tokens
 from dataferry.api.gateway import routes as gateway
-from dataferry.api.gateway import tokens
+from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
-from dataferry.api.services import Services
+from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
 
@@ -33,7 +33,10 @@ _TAGS = [
     {"name": "data flows", "description": "Operators: flows, their objects, events and progress."},
     {"name": "catalogue", "description": "Operators: locations, datasets, landing zones, control planes."},
     {"name": "callbacks", "description": "Operators: what waits to be told to control planes."},
-    {"name": "data", "description": "The gateway: data of pulls, for who has a flow's data address."},
+    {
+        "name": "data",
+        "description": "The gateway: data of pulls and pushes, for who has a flow's data address.",
+    },
     {"name": "operations", "description": "Health and readiness."},
 ]
 
@@ -44,7 +47,10 @@ def create_application(services: Services) -> FastAPI:
     Args:
         services: The use cases and settings that its routes work with.
     """
+    has_control = Door.CONTROL in services.serves
     application = FastAPI(
+        # Who only fetches or sends data needs no description of the rest, and gets none.
+        openapi_url="/openapi.json" if has_control else None,
         title="DataFerry",
         version=dataferry.__version__,
         summary="A data plane for dataspaces.",
@@ -60,7 +66,7 @@ def create_application(services: Services) -> FastAPI:
     )
     application.state.services = services
     application.state.streams = events.Streams(services.max_event_streams)
-    application.state.gateway_threads = anyio.CapacityLimiter(services.gateway_threads)
+    application.state.gateway_threads = GatewayThreads(services.gateway_threads)
     problems.install(application)
     # The first to be added is the innermost.
     application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
@@ -69,10 +75,13 @@ def create_application(services: Services) -> FastAPI:
     )
     application.add_middleware(AccessLog)
     application.include_router(health.router)
-    application.include_router(signaling.verbs, prefix=services.signaling_path)
-    application.include_router(signaling.registrations, prefix=services.signaling_path)
-    application.include_router(token_endpoint.router)
-    application.include_router(management.router, prefix="/management")
-    application.include_router(gateway.router)
-    application.include_router(tokens.router)
+    if has_control:
+        application.include_router(signaling.verbs, prefix=services.signaling_path)
+        application.include_router(signaling.registrations, prefix=services.signaling_path)
+        application.include_router(token_endpoint.router)
+        application.include_router(management.router, prefix="/management")
+    if Door.DATA in services.serves:
+        application.include_router(gateway.router)
+        application.include_router(ingest.router)
+        application.include_router(tokens.router)
     return application

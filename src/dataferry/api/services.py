@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fastapi import Request
 
@@ -14,6 +15,9 @@ from dataferry.flows.agreements import Agreements
 from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.gateway_shares import GatewayShares
+from dataferry.flows.ingest import Ingest
+from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.management import Management
 from dataferry.flows.signaling import Signaling
@@ -22,6 +26,16 @@ from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.store.store import Store
+
+
+class Door(StrEnum):
+    """What the API serves: control planes and operators, or data."""
+
+    CONTROL = "control"
+    DATA = "data"
+
+
+ALL_DOORS = frozenset(Door)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +47,9 @@ class Services:
         management: The operators' verbs.
         agreements: The contracts that flows are under.
         gateway: Who may have which data.
+        ingest: Who may send data, and where it goes.
+        ingest_progress: How far that is.
+        shares: What flows have of the bandwidth that they share, here.
         renewals: New tokens for it.
         callers: Which control plane calls with a JWT.
         issuer: Our own token endpoint.
@@ -43,6 +60,7 @@ class Services:
         is_executor_alive: Whether work is being done; for readiness.
         network: How the API itself reaches a location that an operator wants tried.
         data_plane_id: What we call ourselves.
+        serves: Which doors are open: those of the role.
         signaling_path: Where the signaling API stands, e.g. ``/api/v1``.
         public_path: What a proxy in front puts before every path, e.g. ``/ferry``; empty if nothing.
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
@@ -65,6 +83,9 @@ class Services:
     management: Management
     agreements: Agreements
     gateway: GatewayAccess
+    ingest: Ingest
+    ingest_progress: IngestProgress
+    shares: GatewayShares
     renewals: TokenRenewals
     callers: Callers
     issuer: TokenIssuer
@@ -75,6 +96,7 @@ class Services:
     is_executor_alive: Callable[[], bool]
     network: Network = field(default_factory=Network)
     data_plane_id: str = "dataferry"
+    serves: frozenset[Door] = ALL_DOORS
     signaling_path: str = "/api/v1"
     public_path: str = ""
     anonymous_control_plane_id: str | None = None

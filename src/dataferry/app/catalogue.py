@@ -12,6 +12,7 @@ from dataferry.app.section import Bandwidth, LocationName, Name, Section, Window
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
 from dataferry.domain.location import Landing, LandingZone, LocationRef, OnFailure, RegistrationStyle, Retries
+from dataferry.engine.selection import Selection
 from dataferry.secrets.did import MAX_DID_CHARS, is_web_did
 
 _FOR = (
@@ -287,6 +288,12 @@ class DatasetSettings(Section):
     labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
     participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
+    include: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of the names that belong to it (docs/howto/select.md); `metadata` of a message"
+        " narrows further, and never widens. Access that can't be bounded so is not granted. Empty: all.",
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="Patterns of names that do not. Empty: none.")
 
     @field_validator("source")
     @classmethod
@@ -297,6 +304,10 @@ class DatasetSettings(Section):
     def _one_of(self) -> Self:
         if (self.id is None) == (self.match is None):
             raise ValueError("give either `id` or `match`")
+        try:
+            Selection.of(self.include, self.exclude)
+        except InputError as error:
+            raise ValueError(error.message) from error
         return self
 
 
@@ -313,7 +324,8 @@ class LandingZoneSettings(Section):
         default=None,
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
         " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be a"
-        ' segment of it if it is for several participants. Required, but for `mode = "none"`, which has none.',
+        " segment of it if it is for several participants."
+        ' Required, but for `mode = "none"`, which has none.',
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."

@@ -18,8 +18,10 @@ from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.authorization import tell_what_is_relaxed
 from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
+from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.locks import FileLock
 from dataferry.app.proving import Proving
+from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,
@@ -45,7 +47,7 @@ from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.catalogue import Catalogue, Configured
-from dataferry.flows.gateway import GatewayAccess, GatewayDoor
+from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
 from dataferry.flows.journal import Journal
@@ -104,6 +106,7 @@ def flow_policy(settings: Settings) -> FlowPolicy:
         sweep_interval_s=engine.sweep_interval_s,
         bandwidth=total_bandwidth(settings),
         max_part_size_bytes=engine.max_part_size_bytes,
+        max_received_object_bytes=engine.max_received_object_bytes,
         limits=engine_limits(settings),
         overwrite=engine.overwrite,
         verify=engine.verify,
@@ -151,8 +154,9 @@ class Service:
         secrets: What logs must not show.
     """
 
-    def __init__(self, settings: Settings, *, port: int, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, port: int, clock: Clock, roles: frozenset[Role]) -> None:
         self._open = ExitStack()
+        self._roles = roles
         try:
             self._wire(settings, port, clock)
         except BaseException:
@@ -166,12 +170,15 @@ class Service:
         self.secrets = secret_values(settings, given, registry)
         policy = flow_policy(settings)
         network = network_of(settings, DiscreetGuard)
-        self._lock_database(settings)
+        if self.has_control:
+            self._lock_database(settings)
         store = Store.open(
             settings.store.url,
             sealer=Sealer(load_or_create_key(key_file(settings))),
             clock=clock,
             secrets=self.secrets,
+            # Who only moves data never changes the tables under those who work with them.
+            upgrades=self.has_control,
         )
         self._open.callback(store.close)
         keys = ApiKeys(operators(settings), StoredKeys(store, clock))
@@ -195,7 +202,7 @@ class Service:
         identities = Identities(network, may_be_plain=may_be_plain)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, network, ours)
+        grants = _grants(settings, port, resolver, network, ours, self._roles)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry, proving.tokens)
@@ -227,6 +234,8 @@ class Service:
         self._journal = Journal(store)
         self._retention = Retention(store, clock, days=settings.store.retention_days)
         self._sweep = Sweep(shared, self._executor, attempts)
+        self._gateway = gateway_parts(shared)
+        self._open.callback(self._gateway.ingest.close)
         self._closing = threading.Event()
         self._started = threading.Event()
         self.application: FastAPI = create_application(
@@ -234,7 +243,10 @@ class Service:
                 signaling=Signaling(shared, self._executor),
                 management=Management(shared, self._executor),
                 agreements=Agreements(shared, client),
-                gateway=GatewayAccess(store, resolver, clock),
+                gateway=self._gateway.access,
+                ingest=self._gateway.ingest,
+                ingest_progress=self._gateway.progress,
+                shares=self._gateway.shares,
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 callers=proving.callers,
                 issuer=proving.issuer,
@@ -246,6 +258,7 @@ class Service:
                 network=network,
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
                 data_plane_id=settings.server.dataplane_id,
+                serves=doors(self._roles),
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
@@ -276,11 +289,19 @@ class Service:
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
         tell_what_is_relaxed(self._configured.control_planes)
-        parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
-        for part in parts:
+        main = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        for part in main if self.has_control else ():
             part.start()
             self._open.callback(part.close)
+        for tick in self._gateway.ticks if Role.GATEWAY in self._roles else ():
+            tick.start()
+            self._open.callback(tick.close)
         self._started.set()
+
+    @property
+    def has_control(self) -> bool:
+        """True if this process answers control planes and operators, and runs the transfers."""
+        return Role.API in self._roles
 
     def closing(self) -> None:
         """Tell what waits, be it event streams or verbs at a silent store, that the service ends."""
@@ -300,20 +321,30 @@ class Service:
         self.close()
 
 
-def build(settings: Settings, *, port: int | None = None, clock: Clock | None = None) -> Service:
+def build(
+    settings: Settings,
+    *,
+    port: int | None = None,
+    clock: Clock | None = None,
+    roles: frozenset[Role] = ALL_ROLES,
+) -> Service:
     """Wire the service; no thread runs yet.
 
     Args:
         settings: As read.
         port: The port that was really bound; that of the settings if None.
         clock: Where time comes from; the machine's if None.
+        roles: What the process is for.
 
     Raises:
         ConfigError: Something configured does not fit.
         ConflictError: Another process serves the same database.
     """
     return Service(
-        settings, port=settings.server.port if port is None else port, clock=clock or SystemClock()
+        settings,
+        port=settings.server.port if port is None else port,
+        clock=clock or SystemClock(),
+        roles=roles,
     )
 
 
@@ -341,11 +372,17 @@ def _client(
 
 
 def _grants(
-    settings: Settings, port: int, resolver: Resolver, network: Network, ours: Mapping[str, Participant]
+    settings: Settings,
+    port: int,
+    resolver: Resolver,
+    network: Network,
+    ours: Mapping[str, Participant],
+    roles: frozenset[Role],
 ) -> Grants:
     """What hands out addresses, those of the gateway included."""
+    here = base_url(settings, port) if Role.GATEWAY in roles else None
     door = GatewayDoor(
-        base_url=base_url(settings, port),
+        base_url=settings.server.gateway_url or here,
         may_be_plain=settings.server.may_serve_plain_http,
         participants=ours,
         token_lifetime_s=settings.server.access_token_ttl_s,

@@ -65,8 +65,16 @@ def load(
     return settings
 
 
-def with_server(settings: Settings, *, host: str | None, port: int | None) -> Settings:
+def with_server(
+    settings: Settings, *, host: str | None, port: int | None, has_control: bool = True
+) -> Settings:
     """Return settings with host and port of the command line over them; None keeps.
+
+    Args:
+        settings: As read.
+        host: Of the command line.
+        port: As ``host``.
+        has_control: Whether control planes and operators are served there; data has tokens of its own.
 
     Raises:
         ConfigError: The address would be open without authorization.
@@ -75,7 +83,8 @@ def with_server(settings: Settings, *, host: str | None, port: int | None) -> Se
     if not changes:
         return settings
     changed = settings.model_copy(update={"server": settings.server.model_copy(update=changes)})
-    _cross_check(changed, "command line")
+    if has_control:
+        _cross_check(changed, "command line")
     return changed
 
 

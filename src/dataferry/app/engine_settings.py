@@ -65,6 +65,14 @@ class EngineSettings(Section):
         " earnest, and all that a stream without an end can cost. Its parts are long enough that 9,000 of"
         " them hold so much.",
     )
+    max_received_object_bytes: int = Field(
+        default=5 * 1024**4,
+        ge=1024 * 1024,
+        le=50 * 1024**4,
+        description="The largest object that a push to the gateway may bring, bytes; one that says more is"
+        " refused before it is read. 5 TiB: what S3 stores take. `max_unknown_length_bytes` bounds one that"
+        " does not say its length.",
+    )
     spool_bytes: int = Field(
         default=1024**3,
         ge=16 * 1024 * 1024,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from dataferry.app.configuration import load, with_server
+from dataferry.app.roles import EVERYTHING, Role, roles_of
 from dataferry.app.settings import Settings
 from dataferry.app.tls import server_context
 from dataferry.domain.errors import ConfigError
@@ -12,25 +13,29 @@ from dataferry.domain.errors import ConfigError
 BACKLOG = 256
 
 
-def serve(config: str | None, *, host: str | None = None, port: int | None = None) -> int:
+def serve(
+    config: str | None, *, host: str | None = None, port: int | None = None, role: str = EVERYTHING
+) -> int:
     """Serve until SIGTERM (0) or SIGINT (130); returns the exit code.
 
     Args:
         config: Path of the configuration; None looks for it.
         host: Instead of ``server.host``.
         port: Instead of ``server.port``; 0 is a free one.
+        role: What this process is for.
 
     Raises:
-        ConfigError: The configuration is wrong, or the address can't be bound.
+        ConfigError: The configuration is wrong, the address can't be bound, or the roles do not go together.
         ConflictError: Another process serves the same database.
     """
-    settings = with_server(load(config), host=host, port=port)
+    roles = roles_of(role)
+    settings = with_server(load(config), host=host, port=port, has_control=Role.API in roles)
     tls = server_context(settings.server)
     with _bound(settings) as listener:
         # Half a second of imports: what is wrong so far has been told by now.
         from dataferry.app.server import run
 
-        return run(settings, listener, tls)
+        return run(settings, listener, tls, roles)
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -38,7 +43,8 @@ def _bound(settings: Settings) -> socket.socket:
     host, port = settings.server.host, settings.server.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol by name: else asyncio takes it for none of TCP, and leaves Nagle's delay on.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ConfigError(f"server.host = {host!r} is no address of this machine: {error}") from error
     try:

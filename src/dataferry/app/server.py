@@ -17,6 +17,7 @@ from dataferry import __version__
 from dataferry.api.access import BrokenOffError
 from dataferry.app.composition import Service, base_url, build
 from dataferry.app.patience import PatientProtocol
+from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
 from dataferry.telemetry.logs import configure
 
@@ -59,20 +60,26 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> int:
+def run(
+    settings: Settings,
+    listener: socket.socket,
+    tls: ssl.SSLContext | None,
+    roles: frozenset[Role] = ALL_ROLES,
+) -> int:
     """Serve on a bound socket until SIGTERM (0) or SIGINT (130); returns the exit code.
 
     Args:
         settings: As read.
         listener: Bound.
         tls: What to serve with; None is plain HTTP.
+        roles: What this process is for.
 
     Raises:
         ConfigError: What is configured does not fit.
         ConflictError: Another process serves the same database.
     """
     port = int(listener.getsockname()[1])
-    service = build(settings, port=port)
+    service = build(settings, port=port, roles=roles)
     try:
         configure(settings.server.log_level, settings.server.log_format == "json", service.secrets.redact)
         # Our own line says when it is ready.
@@ -89,10 +96,10 @@ def _run(service: Service, settings: Settings, listener: socket.socket, tls: ssl
     url = base_url(settings, int(listener.getsockname()[1]))
 
     def ready() -> None:
-        sys.stderr.write(
-            f"dataferry {__version__} is ready at {url}"
-            f" (signaling {settings.server.signaling_path}, management /management, documentation /docs)\n"
-        )
+        doors = f"signaling {settings.server.signaling_path}, management /management, documentation /docs"
+        if not service.has_control:
+            doors = "gateway: /data, /ingest"
+        sys.stderr.write(f"dataferry {__version__} is ready at {url} ({doors})\n")
         sys.stderr.flush()
 
     class Protocol(PatientProtocol):

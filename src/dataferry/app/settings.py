@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +22,7 @@ from dataferry.app.catalogue import (
 from dataferry.app.engine_settings import EngineSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
 from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
+from dataferry.secrets.did import is_this_machine
 from dataferry.secrets.references import is_reference
 
 SQLITE = "sqlite:///"
@@ -39,6 +41,12 @@ class ServerSettings(Section):
         default=None,
         description="Base URL under which control planes reach this plane, when it differs from host and port"
         " (a proxy in front). None: `http://HOST:PORT` as listened on, `https` with `tls_cert`.",
+    )
+    gateway_url: str | None = Field(
+        default=None,
+        description="Base URL under which partners reach the gateway (`/data`, `/ingest`), where that is"
+        " another than control planes use: a process of its own (`--role gateway`), or another name."
+        " None: as `public_url`.",
     )
     tls_cert: str | None = Field(
         default=None,
@@ -98,8 +106,9 @@ class ServerSettings(Section):
         default=32,
         ge=1,
         le=1024,
-        description="Pieces of `/data` that are read from their stores at once; further ones wait. Each"
-        " takes a thread and a quarter of a MiB, and no thread while it is sent.",
+        description="Pieces of `/data` and `/ingest` that are read from their stores, or written to them, at"
+        " once; further ones wait. Each takes a thread and a quarter of a MiB, and no thread while it is"
+        " sent. One location has at most half of them: one that stands still does not hold up the others.",
     )
     access_token_ttl_s: int = Field(
         default=300,
@@ -109,7 +118,7 @@ class ServerSettings(Section):
         " (`participants.did`). Five minutes: what got into a log or a proxy is soon worth nothing.",
     )
 
-    @field_validator("public_url")
+    @field_validator("public_url", "gateway_url")
     @classmethod
     def _public_url(cls, value: str | None) -> str | None:
         return None if value is None else http_url(value)
@@ -143,6 +152,8 @@ class ServerSettings(Section):
     @property
     def may_serve_plain_http(self) -> bool:
         """True if tokens may travel without TLS: nobody but this machine can see them."""
+        if self.gateway_url is not None:
+            return self.may_ask_plain_http and is_this_machine(urlsplit(self.gateway_url).hostname or "")
         return self.may_ask_plain_http and self.public_url is None
 
 

@@ -174,6 +174,8 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
             labels=dataset.labels,
             control_planes=dataset.control_planes,
             participants=dataset.participants,
+            include=dataset.include,
+            exclude=dataset.exclude,
         )
         for dataset in settings.datasets
     )

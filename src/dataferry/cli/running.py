@@ -33,11 +33,19 @@ def serve(
             "--port", metavar="PORT", min=0, max=65535, help="Instead of server.port; 0 is a free one."
         ),
     ] = None,
+    role: Annotated[
+        str,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="all; or api,worker (verbs and transfers), and gateway (data by HTTP) in other processes.",
+        ),
+    ] = "all",
 ) -> None:
-    """Run the data plane: signaling and management API, and the transfers."""
+    """Run the data plane: signaling and management API, the transfers, and the gateway."""
     from dataferry.app.serve import serve as run
 
-    code = run(config, host=host, port=port)
+    code = run(config, host=host, port=port, role=role)
     if code:
         raise typer.Exit(code)
 

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,6 +65,7 @@ class PlaneProcess:
         settings: Sections of ``dataferry.toml``; ``server``, ``store`` and ``auth`` are completed.
         environment: Variables that it gets beside ``PATH`` and ``HOME``.
         port: Where it listens; None takes a free one.
+        arguments: More of its command, e.g. ``--role``.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PlaneProcess:
         *,
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.directory = directory
@@ -87,7 +89,7 @@ class PlaneProcess:
         self.process = ChildProcess(
             name,
             # The command of this very Python, wherever its script was installed.
-            [sys.executable, "-m", "dataferry.cli.main", "serve", "--config", str(self.config)],
+            [sys.executable, "-m", "dataferry.cli.main", "serve", "--config", str(self.config), *arguments],
             log=directory / "plane.log",
             environment={
                 "PATH": os.environ.get("PATH", os.defpath),

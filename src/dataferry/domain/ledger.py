@@ -306,6 +306,46 @@ class OwnWriter(Protocol):
         ...
 
 
+@runtime_checkable
+class ReceivingLedger(Ledger, Protocol):
+    """What a ledger offers too, where the other side sends: nothing is planned, objects come as they come."""
+
+    def named(self, transfer_id: str, key: str) -> ObjectRow | None:
+        """Return a transfer's object by its target key, in whatever state; None if there is none."""
+        ...
+
+    def expect(self, attempt: Attempt, planned: PlannedObject) -> ObjectRow:
+        """Write that an object is on its way, of which nothing is there yet, whatever was known of it.
+
+        An upload of it that is open goes to the clean-up list.
+
+        Raises:
+            ConflictError: An object of another name has that target key.
+        """
+        ...
+
+    def arrive(self, attempt: Attempt, planned: PlannedObject, finished: Finished) -> None:
+        """Write that an object has arrived whole, whatever was known of it, in one transaction.
+
+        Args:
+            attempt: Who writes.
+            planned: What came, and where it was written to.
+            finished: How it went; its ordinal does not matter.
+
+        Raises:
+            ConflictError: An object of another name has that target key.
+        """
+        ...
+
+    def agree_part_size(self, attempt: Attempt, ordinal: int, part_size_bytes: int) -> None:
+        """Fix the size of an open upload's parts: the first word holds.
+
+        Raises:
+            ConflictError: It was fixed to another size, or there is no such upload.
+        """
+        ...
+
+
 def rows_of(
     ledger: Ledger, transfer_id: str, *, after_ordinal: int = 0, state: ObjectState | None = None
 ) -> Iterator[ObjectRow]:

@@ -76,6 +76,7 @@ class Dataset:
         source: ``location:path``; ``{datasetId}`` in it stands for the id that matched.
         prepare_wait_s: How long a start may take before it is answered with 202; None: as ``[engine]`` says.
         bandwidth_bytes_per_s: A bound for each of its flows; None is none.
+        include, exclude: Patterns of names: what they leave out is no part of it. A message narrows further.
         control_planes: Ids of control planes that it is there for, with ``*``; empty is all. For
             others it is as if it did not exist.
         participants: As of a location; where both stand, both must hold.
@@ -88,6 +89,8 @@ class Dataset:
     labels: tuple[str, ...] = ()
     control_planes: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 class Landing(StrEnum):

@@ -21,6 +21,9 @@ from dataferry.engine.stop import Stop
 
 # A body waits for a window that opens within this time; for a later one connections would be lost anyway.
 HOLD_S = 10.0
+# Who waits without a thread looks again after this long at most: others queue behind it.
+LOOK_S = 0.05
+SOON_S = 0.001
 
 
 class WindowClosedError(DataFerryError):
@@ -32,7 +35,7 @@ class WindowClosedError(DataFerryError):
 
 
 @dataclass(order=True, slots=True)
-class _Waiter:
+class Waiter:
     """One thread that waits; the order is that in which they are served."""
 
     turn: float
@@ -60,7 +63,7 @@ class Bandwidth:
         self._lock = Lock()
         self._bucket = Bucket(schedule, clock)
         self._clock = clock
-        self._queue: list[_Waiter] = []
+        self._queue: list[Waiter] = []
         self._numbers = itertools.count()
         self._now = 0.0
         self._had: dict[Share, float] = {}
@@ -116,6 +119,35 @@ class Bandwidth:
                 waiter.woken.clear()
             waiter.woken.wait(wait_s)
 
+    def enter(self, share: Share, count_bytes: int) -> Waiter:
+        """Take a place in the queue that no thread waits at: ``look`` asks, ``leave`` gives it up."""
+        with self._lock:
+            return self._enter(share, count_bytes)
+
+    def look(self, waiter: Waiter) -> float | None:
+        """Return None once something was granted, else after how many seconds to look again.
+
+        Raises:
+            StoppedError, WindowClosedError: As of ``take``; the place is given up.
+        """
+        with self._lock:
+            try:
+                self._serve(waiter)
+            except BaseException:
+                self._leave(waiter)
+                raise
+            if waiter.granted_bytes:
+                return None
+            wait_s = self._bucket.wait_s(waiter.count_bytes) if self._queue[0] is waiter else None
+            return LOOK_S if wait_s is None else min(max(wait_s, SOON_S), LOOK_S)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Give up a place, and what was granted there."""
+        with self._lock:
+            if waiter.granted_bytes:
+                self._bucket.give_back(waiter.granted_bytes)
+            self._leave(waiter)
+
     def give_back(self, count_bytes: int) -> None:
         """Return what was taken and will not be sent."""
         with self._lock:
@@ -134,14 +166,14 @@ class Bandwidth:
         with self._lock:
             self._had.pop(share, None)
 
-    def _enter(self, share: Share, count_bytes: int) -> _Waiter:
+    def _enter(self, share: Share, count_bytes: int) -> Waiter:
         turn = max(self._now, self._had.get(share, 0.0))
         self._had[share] = turn + count_bytes
-        waiter = _Waiter(turn, next(self._numbers), share, count_bytes)
+        waiter = Waiter(turn, next(self._numbers), share, count_bytes)
         heapq.heappush(self._queue, waiter)
         return waiter
 
-    def _serve(self, waiter: _Waiter) -> None:
+    def _serve(self, waiter: Waiter) -> None:
         """Serve whoever's turn it is, as long as there is something to have."""
         if waiter.granted_bytes:
             return
@@ -161,7 +193,7 @@ class Bandwidth:
         if served:
             self._kick()
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         if waiter in self._queue:
             self._queue.remove(waiter)
             heapq.heapify(self._queue)
@@ -212,6 +244,11 @@ class Share:
                 earlier.give_back(left)
             raise
         return left
+
+    @property
+    def bounds(self) -> tuple[Bandwidth, ...]:
+        """Which apply, the narrowest first."""
+        return self._bounds
 
     def refuse_closed(self) -> None:
         """Return if something may flow now, or soon.

@@ -7,11 +7,9 @@ records nothing if the row says meanwhile that the work is no longer this attemp
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from itertools import chain
 from uuid import UUID
 
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
@@ -26,21 +24,20 @@ from dataferry.domain.errors import (
     StoppedError,
     StorageError,
 )
-from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane
 from dataferry.domain.progress import Progress
-from dataferry.engine.bandwidth import Bandwidth, WindowClosedError, refuse_closed
+from dataferry.engine.bandwidth import WindowClosedError, refuse_closed
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
 from dataferry.flows import gateway_tokens
+from dataferry.flows.bounds import Bounds
 from dataferry.flows.messages import Caller
 from dataferry.flows.observing import FlowObserver, ProgressWriter
 from dataferry.flows.preparation import Prepared
-from dataferry.flows.resolution import Ends, Place
+from dataferry.flows.resolution import Place
 from dataferry.flows.retries import Destinations
 from dataferry.flows.shared import Shared
-from dataferry.flows.transfer_options import AskedOptions, TransferOptions, least, located
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
 from dataferry.mechanisms.base import Endpoint, RenewableEndpoints
 from dataferry.store.store import Transaction
@@ -50,7 +47,6 @@ _log = get_logger("flows.attempts")
 
 # How often a flow that waits for a bandwidth window looks whether that was changed.
 WINDOW_CHECK_S = 60.0
-_LOCATION = "location "
 
 
 class InternalError(DataFerryError):
@@ -68,6 +64,7 @@ class Attempts:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._bounds = Bounds(shared.catalogue, shared.resolver, shared.bandwidths, shared.policy)
         self._destinations = Destinations()
         self._progress = ProgressWriter(shared.store, shared.clock, shared.policy.progress_interval_s)
 
@@ -115,7 +112,7 @@ class Attempts:
     def _is_open(self, flow: DataFlow) -> bool:
         """Return whether bandwidth windows let something flow; else have the flow wait, without a thread."""
         try:
-            refuse_closed(self._bandwidths(self._shared.resolver.ends(flow)))
+            refuse_closed(self._bounds.shared(self._shared.resolver.ends(flow)))
         except WindowClosedError as error:
             self._wait_for_window(flow, error)
             return False
@@ -123,25 +120,9 @@ class Attempts:
             return True  # the attempt meets it again, and records it
         return True
 
-    def _bandwidths(self, ends: Ends) -> tuple[Bandwidth, ...]:
-        """Return the bounds that a flow shares with others: of its locations, each once, and of all flows."""
-        places = (ends.source, ends.sink)
-        locations = {place.location.name: place.limits for place in places if place and place.location}
-        shared = self._shared
-        bounds = [
-            shared.bandwidths.of(_LOCATION + name, limits.bandwidth) for name, limits in locations.items()
-        ]
-        return tuple(chain(*bounds, shared.bandwidths.of("this plane", shared.policy.bandwidth)))
-
     def renew_bounds(self) -> None:
         """Have bounds that flows share now be as their locations are set now; called every moment."""
-        for name in self._shared.bandwidths.names:
-            location = name.removeprefix(_LOCATION)
-            if location != name:
-                with contextlib.suppress(NotFoundError):
-                    self._shared.bandwidths.of(
-                        name, self._shared.catalogue.location(location).limits.bandwidth
-                    )
+        self._bounds.renew()
 
     def _wait_for_window(self, flow: DataFlow, error: WindowClosedError) -> None:
         """Try again when the window opens; windows that are changed meanwhile are noticed within a minute."""
@@ -222,10 +203,12 @@ class Attempts:
         source_place = _known(ends.source, flow, "where the data is")
         sink_place = _known(ends.sink, flow, "where the data goes")
         shared = self._shared
-        options = self._options(flow, ends)
-        source = source_place.mechanism.open_source(self._renewing(flow, source_place), shared.network)
+        options = self._bounds.options(flow, ends)
+        endpoint = self._renewing(flow, source_place, Role.CONSUMER)
+        source = source_place.mechanism.open_source(endpoint, shared.network)
         try:
-            sink = sink_place.mechanism.open_sink(sink_place.endpoint, shared.network)
+            endpoint = self._renewing(flow, sink_place, Role.PROVIDER)
+            sink = sink_place.mechanism.open_sink(endpoint, shared.network)
             try:
                 transfer = Transfer(
                     id=str(flow.id),
@@ -237,7 +220,7 @@ class Attempts:
                     verify=options.verify,
                     selection=options.selection,
                     manifest=options.manifest,
-                    bandwidths=self._bandwidths(ends),
+                    bandwidths=self._bounds.shared(ends),
                     waits_for_windows=False,
                 )
                 with FlowObserver(shared.store, flow.id, self._progress) as observer:
@@ -251,25 +234,13 @@ class Attempts:
         finally:
             source.close()
 
-    def _renewing(self, flow: DataFlow, place: Place) -> Endpoint:
-        """Return where the data is, with tokens that are renewed if its address says how."""
-        from_address = place.location is None and flow.role is Role.CONSUMER
+    def _renewing(self, flow: DataFlow, place: Place, receiver: Role) -> Endpoint:
+        """Return a place; with tokens that are renewed if it is of the address that that role receives."""
+        from_address = place.location is None and flow.role is receiver
         tokens = self._shared.renewals.of(flow) if from_address else None
         if tokens is None or not isinstance(place.mechanism, RenewableEndpoints):
             return place.endpoint
         return place.mechanism.with_tokens(place.endpoint, tokens)
-
-    def _options(self, flow: DataFlow, ends: Ends) -> TransferOptions:
-        """How a flow's bytes are to move: as configured, within that as its message asks."""
-        policy = self._shared.policy
-        limits = located(policy.limits, _limits(ends.source), _limits(ends.sink))
-        bound = least(limits.bandwidth_bytes_per_s, ends.bandwidth_bytes_per_s)
-        return TransferOptions(
-            limits=replace(limits, bandwidth_bytes_per_s=bound),
-            overwrite=policy.overwrite,
-            verify=policy.verify,
-            manifest=ends.manifest,
-        ).asked(AskedOptions.of(flow.metadata), max_part_size_bytes=policy.max_part_size_bytes)
 
     def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:
         """Try again later where that can help and has not been done too often; else the run failed."""
@@ -334,11 +305,6 @@ def _ready(tx: Transaction, flow: DataFlow, prepared: Prepared, now: datetime) -
     )
     tx.events.add(flow.id, after.state.value, "preparation is done")
     return after
-
-
-def _limits(place: Place | None) -> LocationLimits:
-    """What a place's location asks of transfers."""
-    return LocationLimits() if place is None else place.limits
 
 
 def _known(place: Place | None, flow: DataFlow, what: str) -> Place:

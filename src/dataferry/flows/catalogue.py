@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.profile import Direction
+from dataferry.engine.selection import Selection
 from dataferry.flows.location_settings import check_settings, moved_settings, secret_names, secrets_of
 from dataferry.flows.matching import (
     is_for,
@@ -227,6 +228,7 @@ class Catalogue:
             raise InputError("a dataset needs an id or a pattern")
         self._refuse_configured(dataset.match, self._datasets, "dataset")
         self.check_ref(dataset.source)
+        Selection.of(dataset.include, dataset.exclude)
         with self._store.transaction() as tx:
             tx.catalogue.put_dataset(dataset)
 

@@ -1,4 +1,7 @@
-"""What the gateway may serve: a pull's data, to who shows the token of its flow, while the flow is STARTED.
+"""What the gateway may serve and take: a pull's data, a push's, with the token of its flow.
+
+A pull is served while it is STARTED. A push is taken from PREPARED on: the provider may begin before this
+side is told that it did (Data Plane Signaling, "Started", implementation notice).
 
 A token is worth nothing while the flow is suspended, and ends with it. Between participants that have DIDs it
 is short-lived and renewed (``gateway_tokens``, ``token_renewal``). Else it stands in the address that was
@@ -16,7 +19,7 @@ from uuid import UUID
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
-from dataferry.domain.dataflow import FINAL_STATES, DataFlow, Role, State
+from dataferry.domain.dataflow import FINAL_STATES, DataFlow, State
 from dataferry.domain.errors import (
     ConfigError,
     ForbiddenError,
@@ -25,20 +28,30 @@ from dataferry.domain.errors import (
     UnauthorizedError,
     UnsupportedError,
 )
+from dataferry.domain.objects import Capability
 from dataferry.domain.participant import Participant
 from dataferry.domain.profile import Direction
+from dataferry.engine.bandwidth import Bandwidth
 from dataferry.engine.selection import Selection
 from dataferry.flows import gateway_tokens
+from dataferry.flows.bounds import Bounds
+from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, Resolver
-from dataferry.flows.transfer_options import AskedOptions
 from dataferry.mechanisms.base import GatewayAddresses
 from dataferry.secrets.did import is_web_did
 from dataferry.store.store import Store
 
 DATA_PATH = "/data"
+INGEST_PATH = "/ingest"
 TOKEN_PATH = "/token"  # noqa: S105 - a path
 # Within this time of a suspend or an end no byte flows any more; each look is one short read of the store.
 LOOK_INTERVAL_S = 0.25
+# Who moves data of a flow that is suspended need not give it up: its own side may learn of it a moment later.
+COME_BACK_S = 5.0
+_OPEN = {
+    Direction.PULL: frozenset({State.STARTED}),
+    Direction.PUSH: frozenset({State.PREPARED, State.STARTED}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +59,13 @@ class GatewayDoor:
     """Where this plane's gateway is found from outside.
 
     Attributes:
-        base_url: As control planes and their partners reach this plane, without a last slash.
+        base_url: As partners reach the gateway, without a last slash; None if there is none.
         may_be_plain: Whether tokens may travel over plain http: for development on loopback.
         participants: Ours, by their context: whose tokens are short-lived.
         token_lifetime_s: How long those are good for.
     """
 
-    base_url: str
+    base_url: str | None
     may_be_plain: bool = False
     participants: Mapping[str, Participant] = field(default_factory=dict)
     token_lifetime_s: int = 300
@@ -61,30 +74,38 @@ class GatewayDoor:
         """Return the address of a flow's data: with a fresh token to be renewed, else with the flow's own.
 
         Raises:
-            UnsupportedError: The profile's mechanism has no use for a gateway, or data is to be received.
-            ConfigError: The gateway could only be reached without TLS.
+            UnsupportedError: The profile's mechanism has no use for a gateway.
+            ConfigError: No gateway runs here, or it could only be reached without TLS.
         """
         mechanism, profile = resolver.profile(flow.profile)
-        if not isinstance(mechanism, GatewayAddresses) or flow.direction is Direction.PUSH:
+        if not isinstance(mechanism, GatewayAddresses):
             raise UnsupportedError(f"this plane's gateway does not serve {flow.profile}")
+        if self.base_url is None:
+            raise ConfigError(
+                f"{flow.profile} needs the gateway, which this process does not run: start one with"
+                " --role gateway, and set server.gateway_url to the URL that leads there"
+            )
         if not (self.base_url.startswith("https://") or self.may_be_plain):
             raise ConfigError(
                 "the gateway would hand out tokens for plain http: set server.public_url to the https URL"
                 " that leads here, or, for development on loopback, server.allow_http_on_loopback"
             )
         renews = self._renews(flow)
-        url = f"{self.base_url}{DATA_PATH}/{flow.id}"
         kept = None if renews or gateway_tokens.is_renewable(flow.outgoing_address) else _token(flow)
+        is_push = flow.direction is Direction.PUSH
         address = mechanism.gateway_address(
             profile,
-            url=url,
+            url=f"{self.base_url}{INGEST_PATH if is_push else DATA_PATH}/{flow.id}",
             token=kept or gateway_tokens.new_token(),
             is_single=place.endpoint.is_single,
+            takes_parts=is_push and Capability.PARTS in place.mechanism.sink_capabilities,
         )
         if not renews:
             return address
         return gateway_tokens.renewable(
-            address, endpoint=f"{url}{TOKEN_PATH}", lifetime_s=self.token_lifetime_s
+            address,
+            endpoint=f"{self.base_url}{DATA_PATH}/{flow.id}{TOKEN_PATH}",
+            lifetime_s=self.token_lifetime_s,
         )
 
     def _renews(self, flow: DataFlow) -> bool:
@@ -100,12 +121,16 @@ class Served:
     Attributes:
         flow_id: Whose.
         place: Where it is.
-        selection: Which of its objects: a control plane may offer a part of a dataset.
+        selection: Which of its objects: dataset and control plane may offer a part of it.
+        bandwidths: That its bytes share with others.
+        bandwidth_bytes_per_s: Of this flow alone; None is no bound.
     """
 
     flow_id: UUID
     place: Place
     selection: Selection = field(default_factory=Selection)
+    bandwidths: tuple[Bandwidth, ...] = ()
+    bandwidth_bytes_per_s: int | None = None
 
 
 class GatewayAccess:
@@ -114,12 +139,15 @@ class GatewayAccess:
     Args:
         store: Has the flows.
         resolver: Finds their places.
+        bounds: Says how their bytes may move.
         clock: Time.
     """
 
-    def __init__(self, store: Store, resolver: Resolver, clock: Clock) -> None:
+    def __init__(self, store: Store, resolver: Resolver, bounds: Bounds, clock: Clock) -> None:
         self._store = store
         self._resolver = resolver
+        self.bounds = bounds
+        self._recent: Recent[Served] = Recent()
         self._clock = clock
 
     def open(self, flow_id: str, token: str | None) -> Served:
@@ -131,17 +159,29 @@ class GatewayAccess:
             GoneError: It is over.
             DataFerryError: Its data can't be found any more.
         """
-        flow = self._flow(flow_id, token)
+        flow = self.flow(flow_id, token, Direction.PULL)
+        return self._recent.of((flow.id, flow.version), lambda: self._served(flow))
+
+    def _served(self, flow: DataFlow) -> Served:
+        """Find a flow's data."""
         ends = self._resolver.ends(flow)
         if ends.source is None:
             raise ConfigError(f"flow {flow.data_flow_id} does not say where its data is")
+        options = self.bounds.options(flow, ends)
         return Served(
             flow_id=flow.id,
             place=ends.source,
-            selection=AskedOptions.of(flow.metadata).selection,
+            selection=options.selection,
+            bandwidths=self.bounds.shared(ends),
+            bandwidth_bytes_per_s=options.limits.bandwidth_bytes_per_s,
         )
 
-    def _flow(self, flow_id: str, token: str | None) -> DataFlow:
+    def flow(self, flow_id: str, token: str | None, direction: Direction) -> DataFlow:
+        """Return the flow whose token somebody shows, if its data may move that way now.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, GoneError: As of ``open``.
+        """
         refused = UnauthorizedError("send the bearer token of this flow's data address")
         now = self._clock.now()
         pair = None
@@ -163,37 +203,46 @@ class GatewayAccess:
             is_good = _is_same(token, _token(flow))
         if not is_good:
             raise refused
-        refuse_closed(flow)
+        refuse_closed(flow, direction)
         if pair is not None and not pair.is_used:
             with self._store.transaction() as tx:
                 gateway_tokens.use(tx, pair, now)
         return flow
 
-    def watch(self, served: Served) -> Watch:
+    def watch(self, flow_id: UUID, direction: Direction) -> Watch:
         """Return what tells, while bytes flow, whether they still may."""
-        return Watch(self, served)
+        return Watch(self, flow_id, direction)
 
-    def check(self, served: Served) -> None:
-        """Return if the flow's data is still served; a token that was good when it was shown need not be.
+    def check(self, flow_id: UUID, direction: Direction) -> None:
+        """Return if the flow's data may still move; a token that was good when it was shown need not be.
 
         Raises:
-            ForbiddenError, GoneError: It is not.
+            ForbiddenError, GoneError: It may not.
         """
         with self._store.snapshot() as tx:
-            refuse_closed(tx.flows.get(served.flow_id))
+            refuse_closed(tx.flows.get(flow_id), direction)
 
 
-def refuse_closed(flow: DataFlow) -> None:
-    """Return if a flow's data is served now.
+def refuse_closed(flow: DataFlow, direction: Direction) -> None:
+    """Return if a flow's data may move through the gateway now.
+
+    Args:
+        flow: Whose.
+        direction: PULL to be served, PUSH to be taken.
 
     Raises:
-        ForbiddenError: The flow is not STARTED now.
+        ForbiddenError: Not now; with a time to come back if it may be later.
         GoneError: It is over.
     """
     if flow.state in FINAL_STATES:
         raise GoneError(f"the transfer is over: {flow.state.value}")
-    if flow.state is not State.STARTED or flow.role is not Role.PROVIDER:
-        raise ForbiddenError(f"the transfer is {flow.state.value}: its data is served while it is STARTED")
+    if flow.direction is not direction or not flow.owns_address:
+        raise ForbiddenError(f"the transfer's data does not move this way: it is a {flow.direction.value}")
+    if flow.state not in _OPEN[direction]:
+        moves = "served while it is STARTED" if direction is Direction.PULL else "taken from PREPARED on"
+        raise ForbiddenError(
+            f"the transfer is {flow.state.value}: its data is {moves}", retry_after_s=COME_BACK_S
+        )
 
 
 class Watch:
@@ -201,12 +250,14 @@ class Watch:
 
     Args:
         access: Decides.
-        served: Whose bytes.
+        flow_id: Whose bytes.
+        direction: Where to.
     """
 
-    def __init__(self, access: GatewayAccess, served: Served) -> None:
+    def __init__(self, access: GatewayAccess, flow_id: UUID, direction: Direction) -> None:
         self._access = access
-        self._served = served
+        self._flow_id = flow_id
+        self._direction = direction
         self._looked_at = time.monotonic()
 
     def look(self) -> None:
@@ -218,8 +269,16 @@ class Watch:
         now = time.monotonic()
         if now - self._looked_at < LOOK_INTERVAL_S:
             return
-        self._looked_at = now
-        self._access.check(self._served)
+        self.look_now()
+
+    def look_now(self) -> None:
+        """As ``look``, however short ago the last was: before something becomes visible.
+
+        Raises:
+            DataFerryError: As of ``look``.
+        """
+        self._looked_at = time.monotonic()
+        self._access.check(self._flow_id, self._direction)
 
 
 def _token(flow: DataFlow) -> str | None:

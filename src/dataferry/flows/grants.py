@@ -6,6 +6,7 @@ from datetime import datetime
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import UnsupportedError
 from dataferry.domain.profile import Direction
 from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.resolution import Resolver
@@ -34,7 +35,7 @@ class Grants:
         """Grant the other side access: READ for a pull, WRITE for a push.
 
         Raises:
-            UnsupportedError: The mechanism can't.
+            UnsupportedError: The mechanism can't, or not for a part of the place only.
             ConfigError: The location does not say with what.
             StorageError: Who gives the credentials refused, or could not be asked.
         """
@@ -42,6 +43,11 @@ class Grants:
         mechanism, profile = self._resolver.profile(flow.profile)
         if isinstance(mechanism, GatewayAddresses):
             return self._gateway.address(flow, place, self._resolver)
+        if self._resolver.offered(flow):
+            raise UnsupportedError(
+                "the dataset offers a part of its place only (include, exclude), and access by "
+                f"{flow.mechanism} can't be bounded so: take a push, or a pull by HTTP"
+            )
         mode = GrantMode.WRITE if flow.direction is Direction.PUSH else GrantMode.READ
         return place.mechanism.grant(
             place.endpoint, profile, mode, self._network, ttl_s=self._ttl_s, purpose=str(flow.id)

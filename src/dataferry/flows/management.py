@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from dataferry.domain.dataflow import DataFlow, Run, State
 from dataferry.domain.errors import ConflictError, NotFoundError
@@ -20,6 +21,8 @@ from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
 from dataferry.store.store import Transaction
 
 OPERATOR = "operator"
+# Some of the intervals at which progress is written.
+TAKING_IN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,23 @@ class Management:
             )
             for flow in flows
         ], cursor
+
+    def taking_in(self, limit: int = 100) -> Sequence[FlowView]:
+        """Return flows whose data others send, and of which something came in the last seconds."""
+        since = self._shared.clock.now() - timedelta(seconds=TAKING_IN_S)
+        with self._shared.store.snapshot() as tx:
+            flows = [tx.flows.get(flow_id) for flow_id in tx.progress.changed_since(since, limit)]
+            ids = [flow.id for flow in flows if not flow.moves_bytes]
+            progress, levels = tx.progress.get_many(ids), tx.progress.levels(ids)
+        return [
+            FlowView(
+                flow=flow,
+                progress=progress.get(flow.id),
+                verification=levels.get(flow.id, Verification.NONE),
+            )
+            for flow in flows
+            if not flow.moves_bytes
+        ]
 
     def get(self, any_id: str) -> DataFlow:
         """Return one flow."""

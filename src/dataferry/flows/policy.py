@@ -41,6 +41,7 @@ class FlowPolicy:
         progress_interval_s: How often a running flow's progress row is written.
         bandwidth: Of all flows of this process together.
         max_part_size_bytes: The largest part that a message may ask for.
+        max_received_object_bytes: The largest object that a push may bring; S3 keeps none that are larger.
         verify: How far what is moved is proved; a message may ask for more, never for less.
     """
 
@@ -59,6 +60,7 @@ class FlowPolicy:
     progress_interval_s: float = 1.0
     bandwidth: Schedule = field(default_factory=Schedule)
     max_part_size_bytes: int = 64 * 1024 * 1024
+    max_received_object_bytes: int = 5 * 1024**4
     limits: EngineLimits = field(default_factory=EngineLimits)
     overwrite: Overwrite = Overwrite.IF_DIFFERENT
     verify: Verify = Verify.BEST

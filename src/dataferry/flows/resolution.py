@@ -18,6 +18,7 @@ from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane, Landing, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
+from dataferry.engine.selection import Selection
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.matching import is_for_participant
 from dataferry.flows.messages import Caller, FlowRequest
@@ -264,8 +265,7 @@ class Resolver:
 
     def _is_served(self, flow: DataFlow) -> bool:
         """True if this plane's own gateway serves the flow's profile, whatever mechanism the data is of."""
-        mechanism = self._registry.get(flow.mechanism)
-        return isinstance(mechanism, GatewayAddresses) and flow.direction is Direction.PULL
+        return isinstance(self._registry.get(flow.mechanism), GatewayAddresses)
 
     def _refuse_ungranted(self, flow: DataFlow) -> None:
         """Refuse a profile in which this side would have to hand out what its mechanism can't."""
@@ -297,6 +297,19 @@ class Resolver:
             return self._zone(owner, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
+
+    def offered(self, flow: DataFlow) -> Selection:
+        """Return what the flow's dataset offers of its place now.
+
+        Where metadata names the source, the control plane may name any place, and no dataset is behind it.
+
+        Raises:
+            NotFoundError: The dataset is gone: nobody can say any more what it left out.
+        """
+        if flow.role is not Role.PROVIDER or flow.source_ref is None:
+            return Selection()
+        dataset = self._catalogue.dataset_for(flow.dataset_id, Caller.of(flow))
+        return Selection.of(dataset.include, dataset.exclude)
 
     def wants_renewal(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone takes only addresses whose token can be renewed."""

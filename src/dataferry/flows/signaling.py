@@ -13,7 +13,7 @@ from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, Sta
 from dataferry.domain.errors import AddressError, ConflictError, TransitionError
 from dataferry.domain.execution import Executor
 from dataferry.domain.location import Landing
-from dataferry.flows import gateway_tokens
+from dataferry.flows import gateway_tokens, ingest_completion
 from dataferry.flows.acceptance import Acceptance, first_answer
 from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.shared import Shared
@@ -228,13 +228,12 @@ class Signaling:
             after = flow.after(Event.COMPLETE, run=Run.DONE)
             if flow.moves_bytes and (flow.role is Role.PROVIDER or knows_source(flow)):
                 raise ConflictError("this side moves the bytes, and they are not all there yet")
-            tx.events.add(
-                flow.id, after.state.value, "the other side has moved everything", actor=flow.control_plane_id
-            )
-            return after
+            return ingest_completion.noted(tx, after)
 
         done = self._changed(caller, any_id, decide)
         if done.changed:
+            # What was begun and never ended is cleaned up; of what is there nothing is open.
+            self._shared.store.ledger.abandon_all(str(done.after.id))
             self._shared.revoke(done.after)
         return Answer(flow=done.after)
 

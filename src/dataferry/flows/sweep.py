@@ -102,10 +102,10 @@ class Sweep:
         )
 
     def _abandon_forgotten(self) -> None:
-        """Hand over the uploads of flows that were terminated just before their process was killed."""
+        """Hand over the uploads of flows that ended just before their process was killed."""
         running = self._executor.running()  # asked first: who ends after it hands over by itself
         with self._shared.store.snapshot() as tx:
-            forgotten = tx.flows.terminated_with_uploads()
+            forgotten = tx.flows.ended_with_uploads()
         for flow_id in forgotten:
             if flow_id not in running:
                 self._shared.store.ledger.abandon_all(str(flow_id))

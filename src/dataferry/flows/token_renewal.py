@@ -12,16 +12,19 @@ from enum import StrEnum
 from uuid import UUID
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.dataflow import DataFlow, State
+from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import (
     DataFerryError,
     EgressDeniedError,
+    ForbiddenError,
+    GoneError,
     NotFoundError,
     RetryClass,
     UnauthorizedError,
 )
 from dataferry.domain.participant import Participant
 from dataferry.flows import gateway_tokens
+from dataferry.flows.gateway import refuse_closed
 from dataferry.flows.identities import Identities
 from dataferry.secrets.client_tokens import Presented, Proof, present, verify
 from dataferry.store.records import TokenPair
@@ -161,7 +164,7 @@ def _presented(client_token: str | None) -> Presented:
 
 
 def _granted(tx: Transaction, flow_id: UUID, refresh_token: str) -> tuple[DataFlow, TokenPair]:
-    """Return the flow and the pair that a refresh token is of, while its data is served."""
+    """Return the flow and the pair that a refresh token is of, while its data may move."""
     try:
         flow = tx.flows.get(flow_id)
     except NotFoundError:
@@ -169,8 +172,10 @@ def _granted(tx: Transaction, flow_id: UUID, refresh_token: str) -> tuple[DataFl
     pair = gateway_tokens.by_refresh_token(tx.gateway_tokens.of(flow_id), refresh_token)
     if pair is None:
         raise _no_grant()
-    if flow.state is not State.STARTED:
-        raise RenewalRefusedError(Refusal.INVALID_GRANT, f"the transfer is {flow.state.value}")
+    try:
+        refuse_closed(flow, flow.direction)
+    except (ForbiddenError, GoneError):
+        raise RenewalRefusedError(Refusal.INVALID_GRANT, f"the transfer is {flow.state.value}") from None
     return flow, pair
 
 

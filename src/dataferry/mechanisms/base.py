@@ -432,14 +432,17 @@ class NamedObjects(Protocol):
 class GatewayAddresses(Protocol):
     """A mechanism whose addresses may lead to this plane's own gateway, whatever holds the bytes behind."""
 
-    def gateway_address(self, profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
+    def gateway_address(
+        self, profile: Profile, *, url: str, token: str, is_single: bool, takes_parts: bool = False
+    ) -> DataAddress:
         """Return the DataAddress by which the other side finds the gateway.
 
         Args:
             profile: Of this mechanism.
-            url: Where the gateway serves the flow.
+            url: Where the gateway serves the flow, or takes what is sent for it.
             token: The bearer token that it wants.
-            is_single: The URL is one object; else a listing, with the objects below it.
+            is_single: The URL is one object; else objects lie below it, and of a pull it is their listing.
+            takes_parts: Of a push: objects may be sent in parts too.
         """
         ...
 

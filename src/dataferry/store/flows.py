@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
-from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
+from dataferry.domain.dataflow import FINAL_STATES, DataFlow, Dialect, Role, Run, State
 from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFoundError, StaleVersionError
 from dataferry.domain.location import Landing
 from dataferry.domain.profile import Direction
@@ -176,12 +176,11 @@ class FlowRepository:
         )
         return ids
 
-    def terminated_with_uploads(self) -> Ids:
-        """Return terminated flows whose open uploads, or intents, nobody has handed to the clean-up yet."""
+    def ended_with_uploads(self) -> Ids:
+        """Return flows that are over, with uploads or intents that nobody has handed to the clean-up yet."""
         begun = select(objects.c.transfer_id).where(objects.c.intent_at > "").distinct()
-        query = select(flows.c.id).where(
-            type_coerce(flows.c.id, String).in_(begun), flows.c.state == State.TERMINATED.value
-        )
+        over = [state.value for state in FINAL_STATES]
+        query = select(flows.c.id).where(type_coerce(flows.c.id, String).in_(begun), flows.c.state.in_(over))
         return [UUID(str(row[0])) for row in self._connection.execute(query)]
 
     def queued(self, limit: int) -> Ids:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,11 @@ class ProgressRepository:
         """Return the last moments of those flows that have one."""
         query = select(progress.c.flow_id, progress.c.moment).where(progress.c.flow_id.in_(list(flow_ids)))
         return {flow_id: _moment(stored) for flow_id, stored in self._connection.execute(query)}
+
+    def changed_since(self, moment: datetime, limit: int) -> list[UUID]:
+        """Return flows whose moment was written after another one, in that order."""
+        query = select(progress.c.flow_id).where(progress.c.at > moment).order_by(progress.c.at).limit(limit)
+        return [flow_id for (flow_id,) in self._connection.execute(query)]
 
     def levels(self, flow_ids: Iterable[UUID]) -> dict[UUID, Verification]:
         """Return the lowest level of what has arrived, of those flows of which something has."""

@@ -182,6 +182,7 @@ progress = Table(
     Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
     Column("moment", Json, nullable=False),
     Column("at", Time, nullable=False),
+    Index("ix_progress_at", "at"),
 )
 
 # What the gateway let somebody have; the base of it, sealed, is in the flow's address.

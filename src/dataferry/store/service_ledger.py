@@ -13,16 +13,16 @@ from sqlalchemy.exc import IntegrityError
 
 from dataferry.domain.clock import Clock
 from dataferry.store.database import Database
-from dataferry.store.ledger import SqlLedger
+from dataferry.store.ledger_receiving import ReceivingSqlLedger
 from dataferry.store.ledger_session import NotUniqueError, Row, SqlConnection, Values
 from dataferry.store.ledger_sqlite import SqliteConnection
 
 _EPOCH = "SELECT epoch FROM flows WHERE id = :id"
 
 
-def service_ledger(database: Database, clock: Clock) -> SqlLedger:
+def service_ledger(database: Database, clock: Clock) -> ReceivingSqlLedger:
     """Return the ledger of flows' transfers; its writer thread runs until ``close``."""
-    return SqlLedger(_ServiceDatabase(database), clock)
+    return ReceivingSqlLedger(_ServiceDatabase(database), clock)
 
 
 @cache

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, text
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.ledger import Ledger
+from dataferry.domain.ledger import ReceivingLedger
 from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import upgrading
@@ -25,6 +25,7 @@ from dataferry.store.progress import ProgressRepository
 from dataferry.store.retention import RetentionRepository
 from dataferry.store.service_ledger import service_ledger
 from dataferry.store.tokens import ClientTokenRepository, GatewayTokenRepository, RenewedTokenRepository
+from dataferry.store.transfers import TransferRepository
 
 
 class Transaction:
@@ -42,6 +43,7 @@ class Transaction:
         self.retention = RetentionRepository(connection)
         self.gateway_tokens = GatewayTokenRepository(connection)
         self.client_tokens = ClientTokenRepository(connection)
+        self.transfers = TransferRepository(connection)
         self.renewed_tokens = RenewedTokenRepository(connection, sealer, secrets)
 
 
@@ -55,11 +57,19 @@ class Store:
         self._sealer = sealer
         self._clock = clock
         self._secrets = secrets or SecretValues()
-        self._ledger: Ledger | None = None  # made when asked for: it has a thread
+        self._ledger: ReceivingLedger | None = None  # made when asked for: it has a thread
         self._ledger_made = threading.Lock()
 
     @classmethod
-    def open(cls, url: str, *, sealer: Sealer, clock: Clock, secrets: SecretValues | None = None) -> Store:
+    def open(
+        cls,
+        url: str,
+        *,
+        sealer: Sealer,
+        clock: Clock,
+        secrets: SecretValues | None = None,
+        upgrades: bool = True,
+    ) -> Store:
         """Open a database; on SQLite its schema is brought up to date first.
 
         Args:
@@ -67,6 +77,7 @@ class Store:
             sealer: With the key that the database's secrets are sealed with.
             clock: Where its times come from.
             secrets: Told of the credentials that are read and written, for the logs to leave out.
+            upgrades: Whether this process may bring a SQLite schema up to date; else it must be so already.
 
         Raises:
             ConfigError: It can't be opened, or is another database, or its schema is behind (advice
@@ -74,7 +85,7 @@ class Store:
         """
         database = Database(url)
         try:
-            if database.is_sqlite:
+            if database.is_sqlite and upgrades:
                 upgrading.upgrade(database)
             else:
                 upgrading.require_head(database)
@@ -130,7 +141,7 @@ class Store:
             yield Transaction(connection, self._sealer, self._clock, self._secrets)
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> ReceivingLedger:
         """The ledger of flows' transfers; a transfer's id is its flow's id as text."""
         with self._ledger_made:
             if self._ledger is None:

@@ -61,7 +61,7 @@ def require_head(database: Database) -> None:
     if known != migrations.HEAD:
         raise ConfigError(
             f"the database's schema is {known or 'empty'}, this version needs {migrations.HEAD}: "
-            "stop all processes, then run: dataferry db upgrade"
+            "stop all processes, then run: dataferry db upgrade (or --role api,worker)"
         )
 
 

@@ -18,7 +18,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dataferry.domain.errors import ConflictError, DataFerryError, FencedError, StoppedError
-from dataferry.domain.ledger import Attempt, Cleanup, Finished, Ledger, ObjectState, Plan, PlannedObject
+from dataferry.domain.ledger import (
+    Attempt,
+    Cleanup,
+    Finished,
+    Ledger,
+    ObjectState,
+    Plan,
+    PlannedObject,
+    ReceivingLedger,
+)
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Totals, Upload, Verification
 
 # A service's transfers are named by UUIDs.
@@ -546,7 +555,118 @@ def uid(task: Cleanup) -> str | None:
     return None if task.upload is None else task.upload.upload_id
 
 
-class LedgerSuite(PlanCases, UploadCases, CleanupCases, FenceCases):
+class ReceivingCases:
+    """What a ledger offers too, where the other side sends."""
+
+    @pytest.fixture
+    def receiving(self, rig: LedgerRig) -> ReceivingLedger:
+        """The rig's ledger, if it is one."""
+        ledger = rig.ledger
+        if not isinstance(ledger, ReceivingLedger):
+            pytest.skip("nobody sends to this ledger's owner")
+        return ledger
+
+    def test_what_arrives_is_there(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """Without a plan; again with another size it is counted once, and known by its key in any state."""
+        attempt = rig.begin(T1)
+        assert receiving.named(T1, "to/a") is None
+        receiving.arrive(attempt, planned("a", 100), arrived(100))
+        receiving.arrive(attempt, planned("b", 7), arrived(7))
+        receiving.arrive(attempt, planned("a", 30), arrived(30))
+        row = receiving.named(T1, "to/a")
+        assert row is not None
+        assert (row.state, row.source.size_bytes, row.crc64nvme) == (ObjectState.DONE, 30, 5)
+        totals = receiving.totals(T1)
+        assert (totals.objects_total, totals.objects_done) == (2, 2)
+        assert (totals.bytes_total, totals.bytes_done) == (37, 37)
+        assert totals.verification is Verification.TRANSPORT
+
+    def test_two_names_do_not_share_a_key(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """Neither what arrives nor what is on its way takes another object's key."""
+        attempt = rig.begin(T1)
+        receiving.arrive(attempt, planned("a"), arrived(100))
+        other = replace(planned("A"), target_key="to/a")
+        with pytest.raises(ConflictError):
+            receiving.arrive(attempt, other, arrived(1))
+        with pytest.raises(ConflictError):
+            receiving.expect(attempt, other)
+        assert receiving.totals(T1).objects_total == 1
+
+    def test_what_is_expected_begins_anew(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """Whatever was known: its open upload, and an intent without one, go to the clean-up list."""
+        attempt = rig.begin(T1)
+        first = receiving.expect(attempt, planned("a", None))
+        receiving.intend(attempt, first.ordinal, part_size_bytes=0)
+        receiving.open_upload(attempt, first.ordinal, Upload(upload_id="u1", key="to/a"))
+        receiving.add_part(attempt, first.ordinal, part(1))
+        again = receiving.expect(attempt, planned("a", 50))
+        assert (again.ordinal, again.upload, again.source.size_bytes) == (first.ordinal, None, 50)
+        assert [it.upload and it.upload.upload_id for it in receiving.cleanups()] == ["u1"]
+        assert receiving.totals(T1).bytes_done == 0
+        receiving.arrive(attempt, planned("a", 50), arrived(50))
+        once_more = receiving.expect(attempt, planned("a", 60))
+        assert once_more.state is ObjectState.PENDING
+        assert (receiving.totals(T1).objects_done, receiving.totals(T1).bytes_done) == (0, 0)
+
+    def test_an_arrival_ends_an_open_upload(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """Of the same object, sent whole meanwhile: its parts count no more, and it is to be aborted."""
+        attempt = rig.begin(T1)
+        row = receiving.expect(attempt, planned("a", 100))
+        receiving.intend(attempt, row.ordinal, part_size_bytes=40)
+        receiving.open_upload(attempt, row.ordinal, Upload(upload_id="u1", key="to/a"))
+        receiving.add_part(attempt, row.ordinal, part(1))
+        receiving.arrive(attempt, planned("a", 100), arrived(100))
+        assert receiving.totals(T1).bytes_done == 100
+        assert len(receiving.cleanups()) == 1
+        with pytest.raises(ConflictError):
+            receiving.add_part(attempt, row.ordinal, part(2))
+
+    def test_the_first_word_fixes_the_size_of_parts(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """The same again is fine, another is not, and without an upload there is nothing to fix."""
+        attempt = rig.begin(T1)
+        row = receiving.expect(attempt, planned("a", None))
+        with pytest.raises(ConflictError):
+            receiving.agree_part_size(attempt, row.ordinal, 40)
+        receiving.intend(attempt, row.ordinal, part_size_bytes=0)
+        receiving.agree_part_size(attempt, row.ordinal, 40)
+        receiving.agree_part_size(attempt, row.ordinal, 40)
+        with pytest.raises(ConflictError):
+            receiving.agree_part_size(attempt, row.ordinal, 41)
+
+    def test_an_older_attempt_receives_nothing(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """It is fenced, as all writing is."""
+        old = rig.begin(T1)
+        receiving.expect(old, planned("a"))
+        rig.begin(T1)
+        for write in (
+            lambda: receiving.expect(old, planned("b")),
+            lambda: receiving.arrive(old, planned("b"), arrived(1)),
+            lambda: receiving.agree_part_size(old, 1, 40),
+        ):
+            with pytest.raises(FencedError):
+                write()
+
+    def test_many_threads_receive(self, rig: LedgerRig, receiving: ReceivingLedger) -> None:
+        """Each object has an ordinal of its own, and all are counted."""
+        attempt = rig.begin(T1)
+
+        def send(number: int) -> None:
+            for at in range(10):
+                receiving.arrive(attempt, planned(f"{number}-{at}", 10), arrived(10))
+
+        assert in_threads(8, send) == []
+        assert receiving.totals(T1).objects_done == 80
+        assert receiving.totals(T1).bytes_done == 800
+
+
+def arrived(size_bytes: int) -> Finished:
+    """How an object went that came whole."""
+    return Finished(
+        ordinal=0, size_bytes=size_bytes, etag="e", crc64nvme=5, verification=Verification.TRANSPORT
+    )
+
+
+class LedgerSuite(PlanCases, UploadCases, CleanupCases, FenceCases, ReceivingCases):
     """All cases. Subclass it as ``Test…`` and override the fixture ``rig``."""
 
 

@@ -61,6 +61,7 @@ class Quirk(StrEnum):
     NO_USER_METADATA = "there is no user metadata"
     NO_ATTRIBUTES = "attributes that a source has are of the server's own making"
     LOCKS_BROKEN_WRITES = "what broke off stays locked for a moment"
+    WRITE_ONLY = "what was written is not read there"
     NO_VERSION_OF_WRITES = "a write does not say what version it made"
 
 

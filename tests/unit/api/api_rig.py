@@ -26,12 +26,16 @@ from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
+from dataferry.flows.bounds import Bounds
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
+from dataferry.flows.gateway_shares import GatewayShares
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
+from dataferry.flows.ingest import Ingest
+from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.key_sets import KeySets
 from dataferry.flows.management import Management
@@ -204,18 +208,25 @@ def plane(
         control = HttpControlPlaneClient(
             network,
             data_plane_id="plane-1",
-            base_url=DOOR.base_url,
+            base_url="https://plane.example",
             signaling_path="",
             tokens=tokens,
             profiles=lambda: registry.profile_names,
         )
         cleanup.callback(control.close)
         executor = EmbeddedExecutor(Attempts(shared))
+        bounds = Bounds(catalogue, resolver, shared.bandwidths, policy)
+        access = GatewayAccess(store, resolver, bounds, clock)
+        ingest = Ingest(shared, access)
+        cleanup.callback(ingest.close)
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
             agreements=Agreements(shared, control),
-            gateway=GatewayAccess(store, resolver, clock),
+            gateway=access,
+            ingest=ingest,
+            ingest_progress=IngestProgress(store),
+            shares=GatewayShares(clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             callers=Callers(store, key_sets, signers, data_plane_id="plane-1", clock=clock),
             issuer=TokenIssuer(catalogue, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock),

@@ -444,6 +444,26 @@ def test_a_stream_tells_progress_of_running_flows_and_their_last(api: Plane) -> 
         assert (told["running"], told["paused"]) == (False, True)
 
 
+def test_a_stream_tells_progress_of_what_others_send(api: Plane) -> None:
+    """A push to us runs in no attempt of ours, and is followed all the same, to its end."""
+    told = message("push-1", profile="HttpData-PUSH", datasetId="data-1")
+    assert api.signal("prepare", told).status_code == 202  # its store is not there
+    store = api.services.store
+    headers = {"X-Api-Key": "an-operators-api-key-0123456789"}
+    with store.transaction() as tx:
+        flow = tx.flows.resolve("push-1")
+        tx.progress.put(flow.id, Progress(bytes_total=10, bytes_transferred=7))
+    with api.client.stream("GET", "/management/events", headers=headers) as answer:
+        follower = Follower(answer)
+        first = follower.next("progress")[1]
+        with store.transaction() as tx:
+            tx.progress.put(flow.id, Progress(bytes_total=10, bytes_transferred=10, plan_complete=True))
+        last = follower.next("progress")[1]
+
+    assert (first["bytesTransferred"], first["bytesTotal"]) == (7, None)
+    assert (last["bytesTransferred"], last["percentComplete"]) == (10, 100.0)
+
+
 def test_streams_are_bounded_and_give_their_place_back(tmp_path: Path) -> None:
     """One too many is 429; when one leaves, another may come; all end when the service ends."""
     with plane(

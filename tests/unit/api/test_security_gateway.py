@@ -6,15 +6,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
-import anyio
 import pytest
 
-from dataferry.api.gateway.objects import OpenedObject, told
-from dataferry.api.gateway.routes import _headers, _in_thread
+from dataferry.api.gateway.objects import PIECE_BYTES, OpenedObject, told
+from dataferry.api.gateway.routes import _headers
+from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.domain.errors import (
     AccessDeniedError,
     AddressError,
@@ -31,13 +30,13 @@ from dataferry.flows.resolution import Place
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.net.connections import Network
 
-SIZE = 10_000
+SIZE = PIECE_BYTES + 10_000
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\nAccept-Ranges: bytes\r\n\r\n".encode()
 
 
 @pytest.fixture
 def stalled() -> Iterator[str]:
-    """An origin that answers each GET with the first byte, and then stands still; gives a URL."""
+    """An origin that answers each GET with the first piece, and then stands still; gives a URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
@@ -49,7 +48,7 @@ def stalled() -> Iterator[str]:
                     return
                 held.append(sock)
                 is_head = sock.recv(65_536).startswith(b"HEAD")
-                sock.sendall(HEAD if is_head else HEAD + b"x")
+                sock.sendall(HEAD if is_head else HEAD + bytes(PIECE_BYTES))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -87,16 +86,38 @@ def test_work_that_nobody_waits_for_is_aborted() -> None:
         aborted.wait(30)
 
     async def leave() -> bool:
-        threads = SimpleNamespace(gateway_threads=anyio.CapacityLimiter(1))
-        request = cast("Any", SimpleNamespace(app=SimpleNamespace(state=threads)))
-        asking = asyncio.ensure_future(_in_thread(request, work, aborted.set))
+        threads = GatewayThreads(1)
+        place = Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url("http://127.0.0.1:9/"))
+        asking = asyncio.ensure_future(threads.run(place, work, aborted.set))
         await asyncio.to_thread(began.wait)
         asking.cancel()
         await asyncio.wait([asking])
-        return asking.cancelled() and threads.gateway_threads.borrowed_tokens == 0
+        return asking.cancelled() and threads.busy == 0
 
     assert asyncio.run(leave())
     assert aborted.is_set()
+
+
+def test_a_store_that_stands_still_does_not_hold_all_threads() -> None:
+    """Whatever waits for it, half of the threads are left for what lies elsewhere, also of the same kind."""
+    aborted = threading.Event()
+
+    async def serve() -> str:
+        threads = GatewayThreads(4)
+        dead, alive = (
+            Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url(f"http://127.0.0.1:{port}/"))
+            for port in (9, 10)
+        )
+        waiting = [asyncio.ensure_future(threads.run(dead, aborted.wait)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        try:
+            assert threads.busy == 2
+            return await asyncio.wait_for(threads.run(alive, lambda: "served"), timeout=10)
+        finally:
+            aborted.set()
+            await asyncio.wait(waiting)
+
+    assert asyncio.run(serve()) == "served"
 
 
 def test_what_a_store_says_of_an_object_stays_in_its_header() -> None:

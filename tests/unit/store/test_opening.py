@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from tests.unit.store.sample_rows import PLANTED, flow
 
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Location
+from dataferry.domain.progress import Progress
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations, schema
 from dataferry.store.local import open_local_ledger
 from dataferry.store.store import Store
-from dataferry.testing.ledger_suite import StillClock
+from dataferry.testing.ledger_suite import NOON, StillClock
 
 
 def _open(path: Path) -> Store:
@@ -67,6 +69,27 @@ def test_data_survives_opening_again(tmp_path: Path) -> None:
     with second.snapshot() as transaction:
         assert transaction.flows.get(made.id) == made
     second.close()
+
+
+def test_an_old_database_is_upgraded(tmp_path: Path) -> None:
+    """One that an earlier version made gets what it lacks, and keeps what it has."""
+    made = flow()
+    first = _open(tmp_path / "s.db")
+    with first.transaction() as transaction:
+        transaction.flows.insert(made)
+        transaction.progress.put(made.id, Progress(bytes_transferred=7))
+    first.close()
+    with sqlite3.connect(tmp_path / "s.db") as plain:
+        plain.execute("DROP INDEX ix_progress_at")
+        plain.execute("UPDATE alembic_version SET version_num = '0001'")
+    plain.close()
+    second = _open(tmp_path / "s.db")
+    with second.snapshot() as transaction:
+        assert transaction.flows.get(made.id) == made
+        assert transaction.progress.changed_since(NOON - timedelta(seconds=1), 10) == [made.id]
+    second.close()
+
+    assert "ix_progress_at" in _tables(tmp_path / "s.db")
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -19,12 +19,16 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.manifest import listing_line, listing_summary
 from dataferry.domain.objects import ObjectInfo
+from dataferry.domain.profile import Direction
+from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
 from dataferry.mechanisms.base import Abortable, ByteStream, NamedObjects, Reader, Source
 from dataferry.net.connections import Network
 
 # One is held for each body whose reader is slow, and this much may still leave after a flow was suspended.
 PIECE_BYTES = 256 * 1024
+# While a window is shut: it may be changed meanwhile.
+COME_BACK_S = 60.0
 LISTING_PIECE_BYTES = 64 * 1024
 _NO_NAMES = frozenset({"", ".", ".."})
 
@@ -63,7 +67,7 @@ class OpenedObject:
         """Read a range of the version that was looked up."""
         stream = self._reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes)
         self._open.callback(stream.close)
-        return Pieces(stream, watch)
+        return Pieces(stream, watch, length_bytes)
 
     def abort(self) -> None:
         """Make a blocked call fail at once, and later ones too. Any thread."""
@@ -78,16 +82,28 @@ class OpenedObject:
 
 
 class Pieces:
-    """A body, piece by piece; ``b""`` at its end.
+    """A body, piece by piece; ``b""`` at its end. The first is read at once.
 
     Args:
         stream: Gives the bytes.
         watch: Says whether they may still be given.
+        length_bytes: How many there are.
+
+    Raises:
+        DataFerryError: The source failed.
     """
 
-    def __init__(self, stream: ByteStream, watch: Watch) -> None:
+    def __init__(self, stream: ByteStream, watch: Watch, length_bytes: int) -> None:
         self._stream = stream
         self._watch = watch
+        self._left = length_bytes
+        self._first = self._read()
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """What needs no thread to be had: the first piece, then the end; None where it does."""
+        first, self._first = self._first, b""
+        return first if first or not self._left else None
 
     def next(self) -> bytes:
         """Return the next piece.
@@ -96,13 +112,17 @@ class Pieces:
             DataFerryError: The source failed, or the flow's data may no longer be served.
         """
         self._watch.look()
-        buffer = memoryview(bytearray(PIECE_BYTES))
+        return self._read()
+
+    def _read(self) -> bytes:
+        buffer = memoryview(bytearray(min(PIECE_BYTES, self._left)))
         filled = 0
         while filled < len(buffer):
             count = self._stream.readinto(buffer[filled:])
             if not count:
                 break
             filled += count
+        self._left -= filled
         return bytes(buffer[:filled])
 
 
@@ -121,7 +141,7 @@ class ListingPieces:
     ) -> None:
         self._source = served.place.mechanism.open_source(served.place.endpoint, network)
         self._selection = served.selection
-        self._watch = access.watch(served)
+        self._watch = access.watch(served.flow_id, Direction.PULL)
         self._lines = self._listed(start_after)
 
     def _listed(self, start_after: str | None) -> Iterator[bytes]:
@@ -134,6 +154,11 @@ class ListingPieces:
             size_bytes += info.size_bytes or 0
             yield listing_line(info)
         yield listing_summary(objects, size_bytes)
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """Nothing is."""
+        return None
 
     def next(self) -> bytes:
         """Return some lines; ``b""`` after the last.
@@ -166,9 +191,17 @@ def told(error: DataFerryError) -> DataFerryError:
         return error
     if isinstance(error, NotFoundError | ObjectNotFoundError | AddressError):
         return NotFoundError("there is no object of that name")
+    if isinstance(error, WindowClosedError):
+        return closed_window(error)
     if error.retry is RetryClass.PERMANENT:
         return StorageError("the data can't be read")
     return ServerError("the data can't be read now", retry_after_s=error.retry_after_s)
+
+
+def closed_window(error: WindowClosedError) -> ServerError:
+    """Return what a peer is told while a bandwidth window lets nothing flow: when to come back."""
+    seconds = COME_BACK_S if error.opens_in_s is None else error.opens_in_s
+    return ServerError("no data may flow now", retry_after_s=min(max(seconds, 1.0), COME_BACK_S))
 
 
 def _looked_up(served: Served, source: Source, reader: Reader, name: str) -> ObjectInfo:

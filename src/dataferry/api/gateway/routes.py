@@ -8,15 +8,12 @@ Source: Data Plane Signaling, "HTTP Transfer Profile", section "Pull"; RFC 9110.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Protocol
 
-import anyio
-import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request, Response, Security
 from fastapi.security import HTTPBearer
 from starlette.responses import StreamingResponse
@@ -25,10 +22,14 @@ from dataferry.api.access import BrokenOffError
 from dataferry.api.authorization import bearer_token
 from dataferry.api.gateway.conditions import RangeError, Span, Whole, etag_of, precondition, span
 from dataferry.api.gateway.objects import ListingPieces, OpenedObject, Pieces, told
+from dataferry.api.gateway.pace import take
+from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, UnsupportedError
 from dataferry.domain.objects import ObjectInfo
+from dataferry.domain.profile import Direction
+from dataferry.engine.bandwidth import Share, refuse_closed
 from dataferry.flows.gateway import DATA_PATH, Served, Watch
 from dataferry.telemetry.logs import get_logger
 
@@ -36,7 +37,6 @@ JSON_LINES = "application/jsonl"
 FlowId = Annotated[str, Path(max_length=64)]
 Name = Annotated[str, Path(max_length=4096)]
 StartAfter = Annotated[str | None, Query(max_length=4096)]
-T = TypeVar("T")
 
 _TOKEN = HTTPBearer(
     scheme_name="FlowToken", auto_error=False, description="The `authorization` of a flow's data address."
@@ -47,6 +47,11 @@ _log = get_logger("api.gateway")
 
 class Body(Protocol):
     """What a response reads from."""
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """What needs no thread to be had now; None if it does."""
+        ...
 
     def next(self) -> bytes:
         """Return the next piece, ``b""`` at the end."""
@@ -81,7 +86,7 @@ async def get_data(
         return Response(media_type=JSON_LINES)
     with _translated():
         listing = ListingPieces(served, services.gateway, services.network, start_after=start_after)
-    return StreamingResponse(_streamed(request, listing, listing), media_type=JSON_LINES)
+    return StreamingResponse(_streamed(request, served, listing, listing), media_type=JSON_LINES)
 
 
 @router.get("/{flow_id}/{name:path}", response_class=Response)
@@ -99,17 +104,20 @@ async def _let_in(request: Request, flow_id: str) -> Served:
     """Return what the flow serves, to who shows its token."""
     access, token = services_of(request).gateway, bearer_token(request)
     with _translated():
-        return await _in_thread(request, lambda: access.open(flow_id, token))
+        served = await threads_of(request).run(None, lambda: access.open(flow_id, token))
+        refuse_closed(served.bandwidths)
+        return served
 
 
 async def _object(request: Request, services: Services, served: Served, name: str) -> Response:
     """Answer a GET or HEAD of one object."""
+    run = threads_of(request).run
     with _translated():
-        opened = await _in_thread(request, lambda: OpenedObject(served, name, services.network))
+        opened = OpenedObject(served, name, services.network)  # asks nobody yet
     handed_over = False
     try:
         with _translated():
-            info = await _in_thread(request, opened.look_up, opened.abort)
+            info = await run(served.place, opened.look_up, opened.abort)
         if info.size_bytes is None:
             raise UnsupportedError("the source does not say how long its object is, so it can't be served")
         etag = etag_of(info.validator)
@@ -129,11 +137,12 @@ async def _object(request: Request, services: Services, served: Served, name: st
         if request.method == "HEAD" or not part.length_bytes:
             return Response(status_code=status, headers=headers)
         with _translated():
-            pieces = await _in_thread(
-                request, lambda: _read(opened, info, services.gateway.watch(served), part), opened.abort
-            )
+            watch = services.gateway.watch(served.flow_id, Direction.PULL)
+            # With the first piece: of a small object it is the only one.
+            pieces = await run(served.place, lambda: _read(opened, info, watch, part), opened.abort)
         handed_over = True
-        return StreamingResponse(_streamed(request, pieces, opened), status_code=status, headers=headers)
+        body = _streamed(request, served, pieces, opened)
+        return StreamingResponse(body, status_code=status, headers=headers)
     finally:
         if not handed_over:
             opened.close()
@@ -155,14 +164,22 @@ def _translated() -> Iterator[None]:
         raise shown from None
 
 
-async def _streamed(request: Request, body: Body, opened: Opened) -> AsyncIterator[bytes]:
-    """Give a body piece by piece; one that fails is broken off, as are all when this plane ends."""
-    closing = services_of(request).closing
+async def _streamed(request: Request, served: Served, body: Body, opened: Opened) -> AsyncIterator[bytes]:
+    """Give a body piece by piece, as fast as it may flow; one that fails is broken off, as all are then."""
+    services = services_of(request)
+    run = threads_of(request).run
     try:
-        while piece := await _in_thread(request, body.next, opened.abort):
-            yield piece
-            if closing.is_set():
-                raise BrokenOffError("closing")
+        with services.shares.of(served.flow_id, served.bandwidths, served.bandwidth_bytes_per_s) as share:
+            while True:
+                piece = body.at_hand
+                if piece is None:
+                    piece = await run(served.place, body.next, opened.abort)
+                if not piece:
+                    return
+                async for part in _paced(share, piece):
+                    yield part
+                    if services.closing.is_set():
+                        raise BrokenOffError("closing")
     except DataFerryError as exc:
         _log.info("broken_off", kind=exc.kind, reason=str(exc))
         raise BrokenOffError(exc.kind) from None
@@ -170,20 +187,23 @@ async def _streamed(request: Request, body: Body, opened: Opened) -> AsyncIterat
         opened.close()
 
 
-async def _in_thread(request: Request, work: Callable[[], T], abort: Callable[[], None] = lambda: None) -> T:
-    """Do blocking work in one of the gateway's threads; if nobody waits for it any more, it is aborted."""
-    limiter = request.app.state.gateway_threads
-    working = asyncio.ensure_future(anyio.to_thread.run_sync(work, limiter=limiter))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        abort()
-        working.cancel()  # it may still wait for its thread
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([working])
-        if not working.cancelled():
-            working.exception()  # looked at: nobody else will
-        raise
+async def _paced(share: Share, piece: bytes) -> AsyncIterator[bytes]:
+    """Give a piece, or what of it may flow now, and then the rest."""
+    if not share.bounds:
+        yield piece
+        return
+    sent = 0
+    while sent < len(piece):
+        count = await take(share, len(piece) - sent)
+        yield piece[sent : sent + count]
+        sent += count
+
+
+def threads_of(request: Request) -> GatewayThreads:
+    """Return the threads of the application that a request came to."""
+    threads = request.app.state.gateway_threads
+    assert isinstance(threads, GatewayThreads)  # noqa: S101  create_application put it there
+    return threads
 
 
 def _headers(info: ObjectInfo, etag: str | None) -> dict[str, str]:

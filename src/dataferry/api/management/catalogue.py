@@ -62,6 +62,10 @@ class DatasetBody(Body):
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
     participants: list[Text] = Field(default_factory=list, max_length=1000, description=PARTICIPANTS)
+    include: list[Text] = Field(
+        default_factory=list, max_length=200, description="Patterns of names that belong to it; empty: all."
+    )
+    exclude: list[Text] = Field(default_factory=list, max_length=200)
 
 
 class LandingZoneBody(Body):
@@ -259,7 +263,8 @@ def show_dataset(request: Request, operator: MayRead, match: Name) -> dict[str, 
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
 def put_dataset(request: Request, operator: MayConfigure, match: Name, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
-    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes", "participants")}
+    names = ("labels", "control_planes", "participants", "include", "exclude")
+    lists = {key: tuple(getattr(body, key)) for key in names}
     services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
     return show_dataset(request, operator, match)
 

@@ -113,8 +113,9 @@ class News:
         return [_frame("flow", event_view(event), id=event.id) for event in events]
 
     def _progress(self) -> list[str]:
-        """Tell the progress of running flows, and once more of those that have just ended."""
-        views, _ = self._management.list(run=Run.RUNNING, limit=MAX_FLOWS)
+        """Tell the progress of running flows and of pushes to us, and once more of those that have ended."""
+        running, _ = self._management.list(run=Run.RUNNING, limit=MAX_FLOWS)
+        views = (*running, *self._management.taking_in(MAX_FLOWS))
         frames: list[str] = []
         told: dict[str, str] = {}
         for view in views:

@@ -21,6 +21,8 @@ from dataferry.store.records import FlowEvent, OutboxMessage
 
 # Runs in which a flow may wait for a bandwidth window.
 _AT_WORK = frozenset({Run.QUEUED, Run.RUNNING})
+# States in which the gateway takes what others send.
+_TAKEN_IN = frozenset({State.PREPARED, State.STARTED})
 
 
 def flow_view(view: FlowView) -> dict[str, Any]:
@@ -76,17 +78,23 @@ def agreement_view(agreement: Agreement | None, now: datetime) -> dict[str, Any]
 
 
 def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
-    """Show how far a flow is; what counts bytes is null where this plane moves none."""
-    counted = (progress or Progress()) if flow.moves_bytes else None
+    """Show how far a flow is; what counts bytes is null on the side that neither moves nor takes any.
+
+    Of what others send to the gateway, this side knows what has come, and the total only at the end.
+    """
+    counted = (progress or Progress()) if flow.moves_bytes else progress
+    moves = flow.moves_bytes
+    is_live = flow.run is Run.RUNNING if moves else flow.state in _TAKEN_IN
+    is_total = counted is not None and not counted.objects_unsized and (moves or counted.plan_complete)
     return {
-        "bytesTotal": None if counted is None or counted.objects_unsized else counted.bytes_total,
+        "bytesTotal": counted.bytes_total if counted is not None and is_total else None,
         "bytesTransferred": counted and counted.bytes_transferred,
-        "bytesResumed": counted and counted.bytes_resumed,
-        "bytesRetransferred": counted and counted.bytes_retransferred,
-        "bytesVerified": counted and counted.bytes_verified,
+        "bytesResumed": counted and counted.bytes_resumed if moves else None,
+        "bytesRetransferred": counted and counted.bytes_retransferred if moves else None,
+        "bytesVerified": counted and counted.bytes_verified if moves else None,
         "percentComplete": counted and counted.percent_complete,
-        "throughput": counted and (counted.throughput_bytes_per_s if flow.run is Run.RUNNING else 0.0),
-        "workers": counted and (counted.workers if flow.run is Run.RUNNING else 0),
+        "throughput": counted and (counted.throughput_bytes_per_s if is_live else 0.0),
+        "workers": counted and (counted.workers if flow.run is Run.RUNNING else 0) if moves else None,
         "eta": counted.eta_s if counted is not None and flow.run is Run.RUNNING else None,
         "objectsTotal": counted and counted.objects_total,
         "objectsDone": counted and counted.objects_done,

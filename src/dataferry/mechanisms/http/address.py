@@ -78,6 +78,7 @@ class Place:
         headers: Credentials and headers of an address; sent to this origin only.
         method: What an address asks for; None is GET to read and PUT to write.
         is_listing: As a source it is a listing, with the objects below it; else one object.
+        takes_parts: As a sink it is another plane's gateway, which takes objects in parts for one flow.
         route: What the operator says about the way to this host.
         tokens: Renewed ones, in place of the ``Authorization`` among ``headers``.
     """
@@ -87,6 +88,7 @@ class Place:
     headers: Headers = field(default=(), repr=False, compare=False)
     method: str | None = None
     is_listing: bool = False
+    takes_parts: bool = False
     route: Route = field(default=USUAL, compare=False)
     tokens: AccessTokens | None = field(default=None, repr=False, compare=False)
     exclusive: bool = field(default=False, init=False)

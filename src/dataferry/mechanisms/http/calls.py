@@ -8,11 +8,12 @@ anew once, without a word; everything else is an error for the engine to judge.
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urljoin
 
 from dataferry.domain.errors import (
@@ -20,6 +21,7 @@ from dataferry.domain.errors import (
     ConnectionFailedError,
     DataFerryError,
     ProtocolError,
+    ServerError,
     StallError,
 )
 from dataferry.domain.location import Provenance
@@ -30,6 +32,8 @@ from dataferry.net.connections import Network, PinnedConnection
 from dataferry.net.replies import MAX_DRAIN_BYTES, REPLY_STALLS, PinnedResponse
 
 MAX_REDIRECTS = 5
+# A list of 10,000 parts has a tenth of it.
+MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Others of the 2xx speak of several results, of a part, or of something else than what was sent.
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
@@ -63,13 +67,15 @@ class Client:
         self._home = self._connection(place.url.origin, place.provenance)
         self._away: PinnedConnection | None = None
         self._away_to: tuple[Origin, Provenance] | None = None
+        # The token of the write that is on its way, if it may be replaced.
+        self._shown: str | None = None
 
     def where(self, key: str) -> str:
         """Name an object for people, without its query."""
         return str(self.place.at(key))
 
     def ask(
-        self, method: str, key: str, headers: Mapping[str, str], *, follow: bool = True
+        self, method: str, key: str, headers: Mapping[str, str], *, follow: bool = True, query: str = ""
     ) -> PinnedResponse:
         """Send a GET or HEAD, follow its redirects, and return the reply with its body unread.
 
@@ -78,7 +84,7 @@ class Client:
         Raises:
             StorageError: There is no reply, or the redirects are too many or lead where they must not.
         """
-        hop = self._first(key)
+        hop = self._first(key, query)
         operation = f"http.{method}"
         redirects = 0
         while redirects <= MAX_REDIRECTS:
@@ -100,17 +106,25 @@ class Client:
         """Raise what a reply says that is none of success."""
         seconds = retry_after(response.headers)
         self.discard(response)
+        shown, self._shown = self._shown, None
+        if response.status == HTTPStatus.UNAUTHORIZED and self.place.tokens is not None and shown is not None:
+            self.place.tokens.after(shown)
+            raise ServerError(f"{self.where(key)}: the token had ended", operation=f"http.{method}")
         raise error_of(
             operation=f"http.{method}",
             where=self.where(key),
             status=response.status,
             retry_after_s=seconds,
             key=key if writing else None,
+            takes_parts=self.place.takes_parts,
         )
 
-    def begin(self, method: str, key: str, *, length_bytes: int, headers: Mapping[str, str]) -> None:
+    def begin(
+        self, method: str, key: str, *, length_bytes: int, headers: Mapping[str, str], query: str = ""
+    ) -> None:
         """Send the head of a write; the body follows by ``send`` and the reply by ``answer``."""
-        hop = self._first(key)
+        hop = self._first(key, query)
+        self._shown = hop.token
         try:
             self._head(self._home, method, hop, {**headers, "Content-Length": str(length_bytes)})
         except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -134,14 +148,50 @@ class Client:
         Raises:
             StorageError: It is none of success. A redirect is none: writes are not sent elsewhere.
         """
+        response = self._answer(method, key)
+        self.discard(response)
+        return response
+
+    def _answer(self, method: str, key: str) -> PinnedResponse:
         try:
             response = self._home.getresponse()
         except (OSError, http.client.HTTPException) as exc:
             self._failed(f"http.{method}", self._home, exc)
         if response.status not in _OK:
             self.refuse(method, key, response, writing=True)
-        self.discard(response)
         return response
+
+    def document(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Send a request about an object, with a JSON body if there is one, and return the JSON that answers.
+
+        Raises:
+            StorageError: The reply is none of success.
+            ProtocolError: It is no JSON object, or too long.
+        """
+        content = b"" if body is None else json.dumps(body).encode()
+        said = {} if body is None else {"Content-Type": "application/json"}
+        self.begin(method, key, length_bytes=len(content), headers={**said, **(headers or {})}, query=query)
+        if content:
+            self.send(method, key, memoryview(content))
+        response = self._answer(method, key)
+        try:
+            response.limit(REPLY_STALLS)
+            answer = response.read(MAX_DOCUMENT_BYTES)
+        except (OSError, http.client.HTTPException) as exc:
+            self._failed(f"http.{method}", self._home, exc)
+        if not response.isclosed():
+            response.close()
+            self.drop()
+            raise ProtocolError(f"{self.where(key)}: the answer is too long", operation=f"http.{method}")
+        return _document(answer, f"http.{method}")
 
     def discard(self, response: PinnedResponse, connection: PinnedConnection | None = None) -> None:
         """Read a little of a body that is of no interest, so that the connection is good; else drop it."""
@@ -174,10 +224,11 @@ class Client:
         if away is not None:
             away.shut()
 
-    def _first(self, key: str) -> _Hop:
+    def _first(self, key: str, query: str = "") -> _Hop:
         """Return the request that every chain begins with, with a token that is good now."""
         place = self.place
-        hop = _Hop(url=place.at(key), provenance=place.provenance, headers=place.headers)
+        url = replace(place.at(key), query=query) if query else place.at(key)
+        hop = _Hop(url=url, provenance=place.provenance, headers=place.headers)
         return hop if place.tokens is None else _carrying(hop, place.tokens.current())
 
     def _again(self, hop: _Hop) -> _Hop:
@@ -309,6 +360,21 @@ class Client:
         if isinstance(exc, http.client.HTTPException) and not isinstance(exc, OSError):
             raise ProtocolError(f"{server}: the answer is no HTTP/1.1", operation=operation) from None
         raise ConnectionFailedError(f"{server}: {type(exc).__name__}", operation=operation) from exc
+
+
+def _document(body: bytes, operation: str) -> dict[str, Any]:
+    """Read an answer that is to be a JSON object; nothing is one without fields.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    try:
+        found = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ProtocolError("the answer is no JSON object", operation=operation)
+    return found
 
 
 def _carrying(hop: _Hop, token: str) -> _Hop:

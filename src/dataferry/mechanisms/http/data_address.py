@@ -16,7 +16,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Place, Url, joined, parse_url
-from dataferry.mechanisms.http.grant import JSON_LINES, LISTING
+from dataferry.mechanisms.http.grant import JSON_LINES, LISTING, PARTS, PARTS_OF_CRC64
 from dataferry.mechanisms.http.headers import MAX_HEADERS, basic, bearer, checked_header
 from dataferry.mechanisms.routes import refuse_route
 
@@ -33,6 +33,8 @@ def place_of(address: DataAddress) -> Place:
         AddressError: It names no URL, has credentials that can't be used, or breaks the profile.
     """
     place = _strict(address) if address.endpoint_type in STRICT_TYPES else _lax(address)
+    if address.get(PARTS) == PARTS_OF_CRC64:
+        return replace(place, takes_parts=True)
     if address.get(LISTING) != JSON_LINES:
         return place
     if place.is_single:

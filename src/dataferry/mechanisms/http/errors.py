@@ -12,6 +12,7 @@ from dataferry.domain.errors import (
     BucketNotFoundError,
     DataFerryError,
     DestinationExistsError,
+    IntegrityError,
     NoSpaceError,
     ObjectNotFoundError,
     ProtocolError,
@@ -19,6 +20,7 @@ from dataferry.domain.errors import (
     SourceChangedError,
     ThrottledError,
     UnsupportedError,
+    UploadGoneError,
 )
 
 _ALWAYS: dict[int, type[DataFerryError]] = {
@@ -45,6 +47,12 @@ _WRITING: dict[int, type[DataFerryError]] = {
     410: BucketNotFoundError,
     412: DestinationExistsError,
 }
+# Of another plane's gateway: an object of any name may be there, and what is missing is an upload.
+_PARTS: dict[int, type[DataFerryError]] = {
+    404: UploadGoneError,
+    409: IntegrityError,
+    410: BucketNotFoundError,
+}
 _ADVICE = {
     401: "the credentials are missing, wrong or expired",
     403: "the credentials do not allow it",
@@ -58,7 +66,13 @@ _NO_PLACE = "nothing there takes objects, or a directory of the path is missing"
 
 
 def error_of(
-    *, operation: str, where: str, status: int, retry_after_s: float | None, key: str | None = None
+    *,
+    operation: str,
+    where: str,
+    status: int,
+    retry_after_s: float | None,
+    key: str | None = None,
+    takes_parts: bool = False,
 ) -> DataFerryError:
     """Return the error of a reply that is none of success.
 
@@ -68,12 +82,23 @@ def error_of(
         status: HTTP status.
         retry_after_s: From the reply.
         key: What was to be written; None for a read.
+        takes_parts: It is another plane's gateway.
     """
-    table = _ALWAYS | (_READING if key is None else _WRITING)
+    table = (
+        _ALWAYS
+        | (_READING if key is None else _WRITING)
+        | (_PARTS if takes_parts and key is not None else {})
+    )
     kind = table.get(status) or _by_class(status)
-    if kind is BucketNotFoundError and "/" in (key or ""):
+    if kind is BucketNotFoundError and "/" in (key or "") and not takes_parts:
         kind = ObjectNotFoundError  # a directory of this one name is missing: others may succeed
-    advice = _NO_PLACE if key is not None and status in {404, 409, 410} else _ADVICE.get(status, "")
+    if status == HTTPStatus.FORBIDDEN and retry_after_s is not None:
+        kind = ThrottledError  # not allowed now: a transfer that is suspended on the other side may go on
+    if kind is ThrottledError and status == HTTPStatus.FORBIDDEN:
+        text = f"{where}: {_phrase(status)} (not now: it says when to come back)"
+        return kind(text, operation=operation, retry_after_s=retry_after_s)
+    nowhere = key is not None and status in {404, 409, 410} and not takes_parts
+    advice = _NO_PLACE if nowhere else _ADVICE.get(status, "")
     text = f"{where}: {_phrase(status)}" + (f" ({advice})" if advice else "")
     return kind(text, operation=operation, retry_after_s=retry_after_s)
 

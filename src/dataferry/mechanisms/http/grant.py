@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import UnsupportedError
-from dataferry.domain.profile import Profile
+from dataferry.domain.profile import Direction, Profile
 
 # An https address is of the published profile. Plain http, which only a development plane on loopback hands
 # out, is not: EDC's older type says what it is, and nobody who holds to the profile takes it for one.
@@ -14,9 +14,14 @@ PLAIN_TYPE = "https://w3id.org/idsa/v4.1/HTTP"
 # A property of ours, which others ignore: the URL is a listing in JSON lines, the objects lie below it.
 LISTING = "listing"
 JSON_LINES = "jsonl"
+# Another: objects may be sent in parts, as docs/reference/http-api.md says, each with a CRC-64/NVME.
+PARTS = "parts"
+PARTS_OF_CRC64 = "crc64nvme"
 
 
-def gateway_address(profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
+def gateway_address(
+    profile: Profile, *, url: str, token: str, is_single: bool, takes_parts: bool
+) -> DataAddress:
     """Return the address of a gateway's URL.
 
     Source: Data Plane Signaling, "HTTP Transfer Profile", section "Endpoint Type and DataAddress".
@@ -24,7 +29,10 @@ def gateway_address(profile: Profile, *, url: str, token: str, is_single: bool) 
     properties = [("authorization", token), ("authType", "bearer")]
     if not is_single:
         url = f"{url}/"
-        properties.append((LISTING, JSON_LINES))
+        if profile.direction is Direction.PULL:
+            properties.append((LISTING, JSON_LINES))
+    if takes_parts:
+        properties.append((PARTS, PARTS_OF_CRC64))
     return DataAddress(
         endpoint_type=profile.url if url.startswith("https://") else PLAIN_TYPE,
         endpoint=url,

@@ -17,6 +17,7 @@ from dataferry.mechanisms.http.address import Headers, Place, below, parse_url
 from dataferry.mechanisms.http.data_address import PROFILE, place_of
 from dataferry.mechanisms.http.grant import gateway_address, refuse_grant
 from dataferry.mechanisms.http.headers import basic, bearer, checked_header
+from dataferry.mechanisms.http.parts import PartsSink
 from dataferry.mechanisms.http.sink import PUT, SINK_CAPABILITIES, HttpSink
 from dataferry.mechanisms.http.source import SOURCE_CAPABILITIES, HttpSource
 from dataferry.mechanisms.routes import route_of
@@ -103,7 +104,7 @@ class HttpMechanism:
         place = _own(endpoint)
         if place.method not in {None, PUT, "POST"}:
             raise AddressError(f"a sink is written with PUT or POST, and the address says {place.method}")
-        return HttpSink(place, network)
+        return PartsSink(place, network) if place.takes_parts else HttpSink(place, network)
 
     def grant(
         self,
@@ -122,9 +123,11 @@ class HttpMechanism:
         """
         refuse_grant()
 
-    def gateway_address(self, profile: Profile, *, url: str, token: str, is_single: bool) -> DataAddress:
+    def gateway_address(
+        self, profile: Profile, *, url: str, token: str, is_single: bool, takes_parts: bool = False
+    ) -> DataAddress:
         """Return the address of this plane's own gateway, as the published profile writes it."""
-        return gateway_address(profile, url=url, token=token, is_single=is_single)
+        return gateway_address(profile, url=url, token=token, is_single=is_single, takes_parts=takes_parts)
 
     def with_tokens(self, endpoint: Endpoint, tokens: AccessTokens) -> Place:
         """Return the place with tokens that are renewed."""

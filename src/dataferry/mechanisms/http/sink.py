@@ -25,6 +25,7 @@ from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import content_length, strong_etag, to_headers
 from dataferry.mechanisms.http.source import HttpReader, described
 from dataferry.net.connections import Network
+from dataferry.net.heads import Headers
 
 SINK_CAPABILITIES = frozenset({Capability.INJECTIVE_NAMES, Capability.READ_BACK})
 PUT = "PUT"
@@ -183,7 +184,12 @@ class HttpWriter:
         size = content_length(response.headers, "http.HEAD")
         info = described(ObjectInfo(name=key, key=key, size_bytes=None), response.headers, size_bytes=size)
         self._client.discard(response)
-        return dataclasses.replace(info, attributes=None)
+        return dataclasses.replace(info, attributes=None, crc64nvme=self._checksum_of(response.headers))
+
+    def _checksum_of(self, headers: Headers) -> int | None:
+        """Return the checksum that a server says of an object; HTTP has none."""
+        del headers
+        return None
 
     def reach(self) -> None:
         """Make a request that changes nothing, whatever its reply says."""
@@ -203,13 +209,23 @@ class HttpPartWrite:
     """The body of one PUT or POST, streamed; the head is sent with the first bytes."""
 
     def __init__(
-        self, client: Client, *, method: str, key: str, length_bytes: int, headers: dict[str, str]
+        self,
+        client: Client,
+        *,
+        method: str,
+        key: str,
+        length_bytes: int,
+        headers: dict[str, str],
+        query: str = "",
+        number: int = 1,
     ) -> None:
         self._client = client
         self._method = method
         self._key = key
         self._length = length_bytes
         self._headers = headers
+        self._query = query
+        self._number = number
         self._sent = 0
         self._crc = 0
         self._begun = False
@@ -238,8 +254,12 @@ class HttpPartWrite:
             )
         self._begin()
         response = self._client.answer(self._method, self._key)
-        etag = strong_etag(response.headers) if self._method == PUT else None
-        return PartReceipt(number=1, size_bytes=self._sent, etag=etag or "", crc64nvme=self._crc)
+        return self._receipt(response.headers)
+
+    def _receipt(self, headers: Headers) -> PartReceipt:
+        """Read what was accepted out of the reply's headers."""
+        etag = strong_etag(headers) if self._method == PUT else None
+        return PartReceipt(number=self._number, size_bytes=self._sent, etag=etag or "", crc64nvme=self._crc)
 
     def cancel(self) -> None:
         """Drop the connection: a body shorter than announced is no object."""
@@ -260,7 +280,13 @@ class HttpPartWrite:
         """Send the head, once."""
         if not self._begun:
             self._begun = True
-            self._client.begin(self._method, self._key, length_bytes=self._length, headers=self._headers)
+            self._client.begin(
+                self._method,
+                self._key,
+                length_bytes=self._length,
+                headers=self._headers,
+                query=self._query,
+            )
 
 
 def _no_parts() -> NoReturn:

@@ -1,0 +1,170 @@
+"""What the gateway takes for a push: whose it is, where it goes, and how it may move.
+
+The other side plans and sends; this side writes down what has come in the ledger of transfers, under the
+flow's id, so that a kill costs no more than what was on its way.
+
+Source: Data Plane Signaling, "HTTP Transfer Profile", section "Push".
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from uuid import UUID
+
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import ConfigError
+from dataferry.domain.ledger import Attempt
+from dataferry.domain.profile import Direction
+from dataferry.engine.bandwidth import Bandwidth
+from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.recent import Recent
+from dataferry.flows.resolution import Place, safe_segment
+from dataferry.flows.shared import Shared
+from dataferry.flows.transfer_options import TransferOptions
+from dataferry.mechanisms.base import Sink, Writer
+
+# A connection to a store that nobody has used for so long is closed.
+IDLE_S = 20.0
+MOST_IDLE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiving:
+    """A flow's data on its way in, open to who showed its token.
+
+    Attributes:
+        flow_id: Whose.
+        attempt: Under which what comes is written down.
+        place: Where it goes.
+        options: How it may move.
+        bounds: What it shares with others.
+        default_name: What an object is called that is sent to the address itself.
+    """
+
+    flow_id: UUID
+    attempt: Attempt
+    place: Place
+    options: TransferOptions
+    bounds: tuple[Bandwidth, ...]
+    default_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """A connection to a store, for one request."""
+
+    sink: Sink
+    writer: Writer
+
+    def close(self) -> None:
+        """Close it; never waits for the store."""
+        self.writer.abort()
+        self.writer.close()
+        self.sink.close()
+
+
+class Ingest:
+    """Lets pushes in, and keeps their connections to stores from one request to the next. Thread-safe.
+
+    Args:
+        shared: The parts of this data plane.
+        access: Decides who may send.
+    """
+
+    def __init__(self, shared: Shared, access: GatewayAccess) -> None:
+        self.shared = shared
+        self.access = access
+        self._recent: Recent[Receiving] = Recent()
+        self._lock = Lock()
+        self._idle: deque[tuple[Receiving, Lent, float]] = deque()
+        self._closed = False
+
+    def open(self, flow_id: str, token: str | None) -> Receiving:
+        """Let somebody send who shows the flow's token.
+
+        Raises:
+            UnauthorizedError, ForbiddenError, GoneError: As of ``GatewayAccess``.
+            DataFerryError: The flow's place can't be found any more.
+        """
+        flow = self.access.flow(flow_id, token, Direction.PUSH)
+        return self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+
+    def _receiving(self, flow: DataFlow) -> Receiving:
+        """Find where a flow's data goes."""
+        ends = self.shared.resolver.ends(flow)
+        if ends.sink is None:
+            raise ConfigError(f"flow {flow.data_flow_id} does not say where its data goes")
+        return Receiving(
+            flow_id=flow.id,
+            attempt=Attempt(transfer_id=str(flow.id), epoch=flow.epoch),
+            place=ends.sink,
+            options=self.access.bounds.options(flow, ends),
+            bounds=self.access.bounds.shared(ends),
+            default_name=safe_segment(flow.dataset_id),
+        )
+
+    @contextmanager
+    def lending(self, receiving: Receiving) -> Iterator[Lent]:
+        """Lend a connection to a flow's store; one whose use failed is closed."""
+        lent = self.lend(receiving)
+        try:
+            yield lent
+        except BaseException:
+            lent.close()
+            raise
+        self.take_back(receiving, lent)
+
+    def lend(self, receiving: Receiving) -> Lent:
+        """Return a connection to a flow's store: one that was used before, where there is one."""
+        with self._lock:
+            for entry in self._idle:
+                if _is_same(entry[0], receiving):
+                    self._idle.remove(entry)
+                    return entry[1]
+        place = receiving.place
+        sink = place.mechanism.open_sink(place.endpoint, self.shared.network)
+        return Lent(sink=sink, writer=sink.writer())
+
+    def take_back(self, receiving: Receiving, lent: Lent) -> None:
+        """Keep a connection for the next request of the flow."""
+        with self._lock:
+            if not self._closed:
+                self._idle.append((receiving, lent, time.monotonic()))
+                lent_before = self._idle.popleft()[1] if len(self._idle) > MOST_IDLE else None
+            else:
+                lent_before = lent
+        if lent_before is not None:
+            lent_before.close()
+
+    def tick(self) -> None:
+        """Close connections that idle; called every moment."""
+        before = time.monotonic() - IDLE_S
+        with self._lock:
+            over = []
+            while self._idle and self._idle[0][2] < before:
+                over.append(self._idle.popleft()[1])
+        for lent in over:
+            lent.close()
+        self.access.bounds.renew()
+
+    def close(self) -> None:
+        """Close every connection that is kept."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, deque()
+        for _, lent, _ in idle:
+            lent.close()
+
+
+def _is_same(kept: Receiving, asked: Receiving) -> bool:
+    """Say if a connection is still to where the flow's data goes now, with the credentials that hold now."""
+    return (
+        kept.flow_id == asked.flow_id
+        and kept.place.endpoint == asked.place.endpoint
+        and kept.place.location == asked.place.location
+    )
