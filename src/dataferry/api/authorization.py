@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from dataferry.domain.errors import UnauthorizedError
+from dataferry.domain.errors import ForbiddenError, UnauthorizedError
 from dataferry.domain.location import ControlPlane
 
 LOCAL_OPERATOR = "operator"
+# The orchestrator's description has it as default, and everybody knows it.
+DEFAULT_KEY = "password"
 # By its own word, e.g. an image of a page, which has no ``Origin``. "none" is what a person typed.
 OWN_FETCHES = frozenset({"same-origin", "none"})
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -130,6 +132,32 @@ class ApiKeys:
         if not names:
             raise UnauthorizedError("send an API key in X-Api-Key")
         return names[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientKey:
+    """The key that clients show.
+
+    Attributes:
+        value: The default one is taken from this machine only.
+    """
+
+    value: str = field(default=DEFAULT_KEY, repr=False)
+
+    @property
+    def is_default(self) -> bool:
+        """True if everybody knows it."""
+        return is_same(self.value, DEFAULT_KEY)
+
+    def require(self, connection: HTTPConnection) -> None:
+        """Let a client pass.
+
+        Raises:
+            ForbiddenError: Its key is missing or wrong, or the default one and it is another machine.
+        """
+        shown = connection.headers.get("x-api-key", "")
+        if not shown or not is_same(shown, self.value) or (self.is_default and not is_local(connection)):
+            raise ForbiddenError("Invalid API key")
 
 
 def _digest(key: str) -> bytes:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from dataferry.api.authorization import ApiKeys
+from dataferry.api.authorization import ApiKeys, ClientKey
 from dataferry.api.bodies import MAX_BODY_BYTES
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.orchestrator import Orchestrator
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
@@ -27,6 +28,7 @@ class Services:
     Attributes:
         signaling: The control planes' verbs.
         management: The operators' verbs.
+        orchestrator: The verbs of the orchestrator's clients.
         gateway: Who may have which data.
         renewals: New tokens for it.
         catalogue: Locations, datasets, landing zones and control planes.
@@ -40,6 +42,7 @@ class Services:
         anonymous_control_plane_id: Who calls without a token; only from this machine, and only while no
             control plane has a token.
         api_keys: Of operators; none configured: only this machine may call.
+        client_key: Of the orchestrator's clients; the default one is for this machine only.
         max_body_bytes: Bound of a request's body.
         gateway_threads: How many pieces of data are read from their stores at once.
         max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
@@ -53,6 +56,7 @@ class Services:
 
     signaling: Signaling
     management: Management
+    orchestrator: Orchestrator
     gateway: GatewayAccess
     renewals: TokenRenewals
     catalogue: Catalogue
@@ -65,6 +69,7 @@ class Services:
     public_path: str = ""
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
+    client_key: ClientKey = field(default_factory=ClientKey)
     max_body_bytes: int = MAX_BODY_BYTES
     gateway_threads: int = 32
     max_requests_per_caller: int = 40

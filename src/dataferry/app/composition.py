@@ -17,6 +17,13 @@ from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
+from dataferry.app.orchestration import (
+    client_key,
+    is_used,
+    orchestration,
+    own_location,
+    warn_of_default_key,
+)
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,
@@ -75,7 +82,7 @@ def configured(settings: Settings, registry: Registry) -> Configured:
         ConfigError: A location's settings do not fit its mechanism, or a reference leads nowhere.
     """
     locations = Locations(settings, registry)
-    found = tuple(locations.get(name) for name in locations.names)
+    found = (*(locations.get(name) for name in locations.names), *own_location(settings))
     for location in found:
         try:
             check_settings(registry.get(location.mechanism), location)
@@ -197,8 +204,14 @@ class Service:
             attempts,
             concurrency=settings.engine.flow_concurrency,
             owner_of=attempts.owner,
-            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes())),
+            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes()) + is_used(settings)),
         )
+        management = Management(shared, self._executor)
+        orchestrated = orchestration(settings, shared, self._executor, management, self.secrets)
+        self._open.callback(orchestrated.edc.close)
+        self._runner = orchestrated.runner
+        self._client_key = client_key(settings, self.secrets)
+        self._settings = settings
         self._outbox = OutboxSender(shared, client)
         self._registrar = Registrar(shared, client)
         self._journal = Journal(store)
@@ -209,7 +222,8 @@ class Service:
         self.application: FastAPI = create_application(
             Services(
                 signaling=Signaling(shared, self._executor),
-                management=Management(shared, self._executor),
+                management=management,
+                orchestrator=orchestrated.orchestrator,
                 gateway=GatewayAccess(store, resolver, clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,
@@ -222,6 +236,7 @@ class Service:
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
                 api_keys=ApiKeys(_operators(settings)),
+                client_key=self._client_key,
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),
@@ -247,7 +262,16 @@ class Service:
 
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
-        parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        warn_of_default_key(self._settings, self._client_key)
+        parts = (
+            self._journal,
+            self._outbox,
+            self._executor,
+            self._sweep,
+            self._registrar,
+            self._retention,
+            self._runner,
+        )
         for part in parts:
             part.start()
             self._open.callback(part.close)

@@ -18,6 +18,7 @@ from dataferry.app.catalogue import (
     ParticipantSettings,
 )
 from dataferry.app.engine_settings import EngineSettings
+from dataferry.app.orchestrator_settings import OrchestratorSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
 from dataferry.secrets.references import is_reference
 
@@ -61,6 +62,13 @@ class ServerSettings(Section):
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="`text` is for people at a terminal, `json` one object a line for log collectors.",
+    )
+    log_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File that the log is written to as well, such as `logs/dataferry.log`; its directory is"
+        " made, its mode is 0600, and at 10 MiB it is put aside: five older ones are kept. None: standard"
+        " error alone.",
     )
     max_body_bytes: int = Field(
         default=1024 * 1024,
@@ -287,6 +295,7 @@ class Settings(Section):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     egress: EgressSettings = Field(default_factory=EgressSettings)
+    orchestrator: OrchestratorSettings = Field(default_factory=OrchestratorSettings)
 
     @model_validator(mode="after")
     def _proxied_needs_a_proxy(self) -> Self:

@@ -71,7 +71,7 @@ def proxy_of(settings: Settings) -> Proxy | None:
 
 def proxy_password(settings: Settings) -> str | None:
     """The password at the proxy, resolved."""
-    password: str | None = _resolved(settings.network.proxy_password, "network.proxy_password")
+    password: str | None = resolved(settings.network.proxy_password, "network.proxy_password")
     return password
 
 
@@ -136,8 +136,8 @@ class Locations:
         for key, value in location.settings.items():
             if key not in properties and schema.get("additionalProperties") is False:
                 raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
-            resolved = _resolved(value, f"locations.{name}.{key}")
-            settings[key] = _typed(resolved, properties.get(key, {}))
+            plain = resolved(value, f"locations.{name}.{key}")
+            settings[key] = _typed(plain, properties.get(key, {}))
         return Location(name=name, mechanism=location.type, settings=settings, limits=location.limits)
 
 
@@ -215,15 +215,15 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
     return ControlPlane(
         id=plane.id,
         endpoint=plane.endpoint,
-        token=_resolved(plane.token, f"{where}: token"),
-        callback_token=_resolved(plane.callback_token, f"{where}: callback_token"),
+        token=resolved(plane.token, f"{where}: token"),
+        callback_token=resolved(plane.callback_token, f"{where}: callback_token"),
         register=plane.register_,
         registration_url=plane.registration_url,
         registration=plane.registration,
         retries=plane.retries,
         on_failure=plane.on_failure,
         management_url=plane.management_url,
-        management_key=_resolved(plane.management_key, f"{where}: management_key"),
+        management_key=resolved(plane.management_key, f"{where}: management_key"),
         may_name_locations=plane.may_name_locations,
         metadata_location=plane.metadata_location,
         participant_context_id=plane.participant_context_id,
@@ -241,7 +241,7 @@ def participants(settings: Settings) -> tuple[Participant, ...]:
 
 def _participant(settings: ParticipantSettings) -> Participant:
     where = f"participants {settings.id!r}: signing_key"
-    key: str | None = _resolved(settings.signing_key, where)
+    key: str | None = resolved(settings.signing_key, where)
     if key is None or settings.did is None or settings.kid is None:
         return Participant(id=settings.id, did=settings.did)
     kid = absolute(settings.did, settings.kid)
@@ -255,7 +255,7 @@ def _participant(settings: ParticipantSettings) -> Participant:
 def api_keys(settings: Settings) -> tuple[tuple[str, str], ...]:
     """The operators' keys that are configured as such: ``(name, key)``, resolved."""
     return tuple(
-        (key.name, str(_resolved(key.key.strip(), f"auth.api_keys {key.name!r}: key")))
+        (key.name, str(resolved(key.key.strip(), f"auth.api_keys {key.name!r}: key")))
         for key in settings.auth.api_keys
         if key.key is not None
     )
@@ -285,8 +285,12 @@ def database_file(settings: Settings) -> Path | None:
     return Path(url.removeprefix(SQLITE).partition("?")[0])
 
 
-def _resolved(value: Any, where: str) -> Any:
-    """Resolve ``env:`` and ``file:`` in text; anything else is itself."""
+def resolved(value: Any, where: str) -> Any:
+    """Resolve ``env:`` and ``file:`` in text; anything else is itself.
+
+    Raises:
+        ConfigError: The reference leads nowhere; names where it stands.
+    """
     if not isinstance(value, str):
         return value
     try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
 from dataferry.flows.location_settings import check_settings, moved_settings, secret_names, secrets_of
@@ -67,6 +68,8 @@ class Catalogue:
         self._secrets = secrets or SecretValues()
         self._registry = registry
         given = configured or Configured()
+        for plane in given.control_planes:
+            _refuse_our_own(plane.id)
         self._locations = {entry.name: entry for entry in given.locations}
         self._datasets = {entry.match: entry for entry in given.datasets}
         self._zones = {entry.name: entry for entry in given.landing_zones}
@@ -291,6 +294,7 @@ class Catalogue:
         Raises:
             ForbiddenError: The operator gave another endpoint.
         """
+        _refuse_our_own(plane.id)
         taken = replace(
             plane,
             provenance=Provenance.EXTERNAL,
@@ -320,6 +324,7 @@ class Catalogue:
             ForbiddenError: It stands in the configuration.
         """
         self._refuse_configured(plane.id, self._planes, "control plane")
+        _refuse_our_own(plane.id)
         with self._store.transaction() as tx:
             tx.control_planes.put(plane)
 
@@ -354,6 +359,12 @@ class Catalogue:
             self.location(ref.location)
         except NotFoundError as exc:
             raise InputError(f"{text!r}: there is no location {ref.location!r}") from exc
+
+
+def _refuse_our_own(id: str) -> None:
+    """Refuse a control plane that would own the flows that this service makes for itself."""
+    if id == OWN_FLOWS:
+        raise ForbiddenError(f"{id} is no control plane's id: this service uses it itself")
 
 
 def _check_name(name: str) -> None:

@@ -272,6 +272,8 @@ class Resolver:
     def _bandwidth(self, flow: DataFlow) -> int | None:
         """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""
         plane_id = flow.control_plane_id
+        if flow.is_own:
+            return None
         try:
             if flow.role is Role.PROVIDER:
                 return self._catalogue.dataset_for(flow.dataset_id, plane_id).bandwidth_bytes_per_s
@@ -281,9 +283,9 @@ class Resolver:
 
     def wants_renewal(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone takes only addresses whose token can be renewed."""
-        if flow.role is Role.PROVIDER or not isinstance(
-            self._registry.get(flow.mechanism), RenewableEndpoints
-        ):
+        if flow.is_own or flow.role is Role.PROVIDER:
+            return False
+        if not isinstance(self._registry.get(flow.mechanism), RenewableEndpoints):
             return False
         try:
             zone = self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id)
@@ -293,7 +295,7 @@ class Resolver:
 
     def _manifest(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone wants a manifest now; no if it is gone."""
-        if flow.role is Role.PROVIDER or flow.sink_ref is None:
+        if flow.is_own or flow.role is Role.PROVIDER or flow.sink_ref is None:
             return False
         try:
             return self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id).manifest

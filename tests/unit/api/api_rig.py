@@ -27,6 +27,9 @@ from dataferry.flows.gateway import GatewayAccess, GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.connectors import Connectors
+from dataferry.flows.orchestration.orchestrator import Orchestrator
+from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.renewal import Renewals
@@ -180,6 +183,9 @@ def plane(
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
+            orchestrator=Orchestrator(
+                store, resolver, Connectors(()), OrchestratorPolicy(destination="disk:"), clock
+            ),
             gateway=GatewayAccess(store, resolver, clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             catalogue=catalogue,
