@@ -18,6 +18,7 @@ from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
 from dataferry.app.orchestration import (
+    Asking,
     client_key,
     is_used,
     orchestration,
@@ -199,7 +200,9 @@ class Service:
             policy=policy,
             clock=clock,
         )
-        attempts = Attempts(shared)
+        asking = Asking(settings, network, self.secrets)
+        self._open.callback(asking.edc.close)
+        attempts = Attempts(shared, asking.tokens(store, resolver))
         self._executor = EmbeddedExecutor(
             attempts,
             concurrency=settings.engine.flow_concurrency,
@@ -207,8 +210,7 @@ class Service:
             most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes()) + is_used(settings)),
         )
         management = Management(shared, self._executor)
-        orchestrated = orchestration(settings, shared, self._executor, management, self.secrets)
-        self._open.callback(orchestrated.edc.close)
+        orchestrated = orchestration(settings, shared, self._executor, management, asking)
         self._runner = orchestrated.runner
         self._client_key = client_key(settings, self.secrets)
         self._settings = settings

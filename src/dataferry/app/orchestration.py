@@ -22,49 +22,66 @@ from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import ConnectorAddresses
 from dataferry.flows.orchestration.runner import Runner
 from dataferry.flows.orchestration.steps import Steps
+from dataferry.flows.orchestration.tokens import FetchedTokens
+from dataferry.flows.resolution import Resolver
 from dataferry.flows.shared import Shared
+from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
+from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("orchestrator")
 
 
+class Asking:
+    """How connectors are asked; what both attempts and steps need.
+
+    Args:
+        settings: As read.
+        network: Whose egress guard is used.
+        secrets: Told of credentials, for logs and messages to leave out.
+    """
+
+    def __init__(self, settings: Settings, network: Network, secrets: SecretValues) -> None:
+        self.connectors = connectors_of(settings, secrets)
+        timeout_s = settings.orchestrator.request_timeout_s
+        self.edc = HttpEdcClient(network, timeout_s=timeout_s, secrets=secrets)
+        self.addresses = ConnectorAddresses(self.edc)
+
+    def tokens(self, store: Store, resolver: Resolver) -> FetchedTokens:
+        """Return how the downloads of entries come to new tokens."""
+        return FetchedTokens(store, self.connectors, self.edc, self.addresses, resolver)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orchestration:
-    """What of the orchestrator the service starts, serves and ends."""
+    """What of the orchestrator the service serves, starts and ends."""
 
     orchestrator: Orchestrator
     runner: Runner
-    edc: HttpEdcClient
 
 
 def orchestration(
-    settings: Settings, shared: Shared, executor: Executor, management: Management, secrets: SecretValues
+    settings: Settings, shared: Shared, executor: Executor, management: Management, asking: Asking
 ) -> Orchestration:
-    """Wire it; no thread runs yet.
-
-    Raises:
-        ConfigError: Something configured does not fit.
-    """
+    """Wire it; no thread runs yet."""
     ours = settings.orchestrator
     policy = policy_of(settings)
-    connectors = connectors_of(settings, secrets)
-    edc = HttpEdcClient(shared.network, timeout_s=ours.request_timeout_s, redact=secrets.redact)
-    probing = shared.network.with_stall_timeout(max(ours.request_timeout_s, 1.0))
+    probing = shared.network.with_stall_timeout(ours.request_timeout_s)
     steps = Steps(
         shared,
-        connectors,
-        edc,
-        ConnectorAddresses(edc),
+        asking.connectors,
+        asking.edc,
+        asking.addresses,
         Downloads(shared, executor, management, policy, probing=probing),
         policy,
         participant=ours.participant_context_id,
     )
     runner = Runner(shared, steps, policy)
     orchestrator = Orchestrator(
-        shared.store, shared.resolver, connectors, policy, shared.clock, wake=runner.wake
+        shared.store, shared.resolver, asking.connectors, policy, shared.clock, wake=runner.wake
     )
-    return Orchestration(orchestrator=orchestrator, runner=runner, edc=edc)
+    return Orchestration(orchestrator=orchestrator, runner=runner)
 
 
 def is_used(settings: Settings) -> bool:

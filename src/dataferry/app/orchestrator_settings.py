@@ -172,10 +172,10 @@ class OrchestratorSettings(Section):
         " terminates ends the download.",
     )
     retries: int = Field(
-        default=5,
+        default=6,
         ge=0,
         description="How often a question to a connector that failed for a passing reason is asked again;"
-        " five take half a minute.",
+        " six take half a minute.",
     )
     max_entries: int = Field(
         default=1000,

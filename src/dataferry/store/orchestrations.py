@@ -190,6 +190,12 @@ class OrchestrationRepository:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
 
+    def of_flow(self, flow_id: UUID) -> Entry | None:
+        """Return the entry that a flow downloads and that has not ended; None if there is none."""
+        condition = and_(entries.c.flow_id == flow_id, entries.c.ended_at.is_(None))
+        row = self._connection.execute(select(entries).where(condition)).mappings().first()
+        return None if row is None else _entry(row)
+
     def save(self, entry: Entry, *, expected: Entry, standing: Standing | None = None) -> Entry:
         """Write an entry over the one it was made from, and what follows for its orchestration.
 

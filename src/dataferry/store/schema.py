@@ -285,6 +285,12 @@ orchestration_entries = Table(
     Column("updated_at", Time, nullable=False),
     Column("ended_at", Time),
     Index(
+        "ix_orchestration_entries_flow",
+        "flow_id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
         "ix_orchestration_entries_open",
         "step",
         "orchestration_id",

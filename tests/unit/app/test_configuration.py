@@ -70,9 +70,11 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         ("[orchestrator]\ndestination = 'lake:in/'", "there is no location 'lake'"),
         ("[orchestrator]\ndestination = 'lake:in'\n[locations.lake]\ntype = 'file'", "must end with `/`"),
         (
-            "[orchestrator]\nparticipant_context_id = 'b'\n[[participants]]\nid = 'a'\n"
-            "[[orchestrator.connectors]]\naddress = 'http://x'\n"
-            "[[control_planes]]\nid = 'c'\nparticipant_context_id = 'a'",
+            (
+                "[orchestrator]\nparticipant_context_id = 'b'\n[[participants]]\nid = 'a'\n"
+                "[[orchestrator.connectors]]\naddress = 'http://x'\n"
+                "[[control_planes]]\nid = 'c'\nparticipant_context_id = 'a'"
+            ),
             "orchestrator.participant_context_id is none of [[participants]]",
         ),
         ("[server]\nport = 'many'", "server.port: "),

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -44,9 +44,11 @@ from dataferry.domain.orchestration import ApiVersion, Ask, Connector
 from dataferry.flows.orchestration.ports import ENDED, TransferProcess
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
+from dataferry.secrets.redaction import SecretValues
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MAX_RETRY_AFTER_S = 3600.0
+T = TypeVar("T")
 
 
 class HttpEdcClient:
@@ -55,20 +57,21 @@ class HttpEdcClient:
     Args:
         network: Whose egress guard and certificates are used.
         timeout_s: Of one call: to connect, and without a byte; a whole call may take twice that.
-        redact: Takes secrets out of what connectors say about refusals.
+        secrets: Told of tokens, and takes secrets out of what connectors say about refusals.
     """
 
     def __init__(
-        self, network: Network, *, timeout_s: float = 5.0, redact: Callable[[str], str] = lambda text: text
+        self, network: Network, *, timeout_s: float = 5.0, secrets: SecretValues | None = None
     ) -> None:
         self._clients = {
             provenance: guarded_client(network, provenance, timeout_s=timeout_s) for provenance in Provenance
         }
         self._timeout_s = timeout_s
-        self._redact = redact
+        known = secrets or SecretValues()
+        self._redact = known.redact
         self._lock = threading.Lock()
         self._versions: dict[str, ApiVersion] = {}
-        self._tokens = ClientCredentials(self._fetch)
+        self._tokens = ClientCredentials(self._fetch, known.remember)
 
     def close(self) -> None:
         """Close the connections."""
@@ -93,7 +96,9 @@ class HttpEdcClient:
         for version in (ApiVersion.V3, ApiVersion.V4):
             try:
                 query = wire.message(version, "QuerySpec", limit=1)
-                self._ask(connector, version, "POST", "/transferprocesses/request", query)
+                self._ask(
+                    connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None
+                )
             except (NotFoundError, UnsupportedError) as exc:
                 refused = exc
                 continue
@@ -114,7 +119,7 @@ class HttpEdcClient:
         body = wire.transfer_request(
             version, connector, ask, transfer_type=transfer_type, reference=reference
         )
-        return wire.id_of(self._ask(connector, version, "POST", "/transferprocesses", body))
+        return self._ask(connector, version, "POST", "/transferprocesses", body, read=wire.id_of)
 
     def find(self, connector: Connector, reference: str) -> str | None:
         """POST ``/transferprocesses/request`` with the reference that ``start`` gave.
@@ -124,9 +129,7 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         query = wire.reference_query(version, reference)
-        found = self._ask(connector, version, "POST", "/transferprocesses/request", query)
-        if not isinstance(found, list):
-            raise ProtocolError("the answer is no list", operation="connector transferprocesses/request")
+        found = self._ask(connector, version, "POST", "/transferprocesses/request", query, read=wire.list_of)
         # A connector that does not know the property might return whatever it has.
         theirs = [entry for entry in found if reference in json.dumps(entry)]
         return wire.id_of(theirs[0]) if theirs else None
@@ -139,10 +142,10 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         path = f"/transferprocesses/{quote(transfer_id, safe='')}"
-        found = wire.process_of(self._ask(connector, version, "GET", f"{path}/state"))
+        found = self._ask(connector, version, "GET", f"{path}/state", read=wire.process_of)
         if found.state not in ENDED:
             return found
-        whole = wire.process_of(self._ask(connector, version, "GET", path))
+        whole = self._ask(connector, version, "GET", path, read=wire.process_of)
         return TransferProcess(state=whole.state, error=whole.error and self._redact(whole.error))
 
     def data_address(self, connector: Connector, transfer_id: str) -> DataAddress | None:
@@ -157,11 +160,11 @@ class HttpEdcClient:
             raise UnsupportedError(
                 "a connector of this version keeps no data addresses: they come to its data plane"
             )
+        path = f"/edrs/{quote(transfer_id, safe='')}/dataaddress"
         try:
-            answer = self._ask(connector, version, "GET", f"/edrs/{quote(transfer_id, safe='')}/dataaddress")
+            return self._ask(connector, version, "GET", path, read=wire.address_of)
         except NotFoundError:
             return None
-        return wire.address_of(answer)
 
     def terminate(self, connector: Connector, transfer_id: str, reason: str) -> None:
         """POST ``/transferprocesses/{id}/terminate``; one that has ended (409), or is gone, is no error.
@@ -173,7 +176,7 @@ class HttpEdcClient:
         path = f"/transferprocesses/{quote(transfer_id, safe='')}/terminate"
         body = wire.message(version, "TerminateTransfer", reason=reason)
         try:
-            self._ask(connector, version, "POST", path, body)
+            self._ask(connector, version, "POST", path, body, read=lambda _: None)
         except (ConflictError, NotFoundError):
             return
 
@@ -184,8 +187,10 @@ class HttpEdcClient:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Send one request and return its JSON; None where there is none.
+        *,
+        read: Callable[[Any], T],
+    ) -> T:
+        """Send one request and return what ``read`` makes of its JSON, which is None where there is none.
 
         Raises:
             DataFerryError: As ``EdcClient`` says.
@@ -205,7 +210,10 @@ class HttpEdcClient:
         )
         if not httpx.codes.is_success(status):
             self._refuse(connector, operation, status, content, retry_after_s)
-        return _parsed(content, operation)
+        try:
+            return read(_parsed(content))
+        except ProtocolError as exc:
+            raise ProtocolError(exc.message, operation=operation) from exc
 
     def _credentials(self, connector: Connector) -> dict[str, str]:
         """Return the headers that a connector knows us by; none for one that is not configured."""
@@ -259,7 +267,7 @@ class HttpEdcClient:
         return answer.status_code, bytes(body), _retry_after_s(answer)
 
 
-def _parsed(content: bytes, operation: str) -> Any:
+def _parsed(content: bytes) -> Any:
     """Read JSON that is not nested too deeply."""
     if not content:
         return None
@@ -267,9 +275,9 @@ def _parsed(content: bytes, operation: str) -> Any:
         document = json.loads(content)
         check_json(document)
     except InputError as exc:
-        raise ProtocolError(exc.message.replace("the body", "the answer"), operation=operation) from exc
+        raise ProtocolError(exc.message.replace("the body", "the answer")) from exc
     except (ValueError, RecursionError) as exc:
-        raise ProtocolError("the answer is not JSON", operation=operation) from exc
+        raise ProtocolError("the answer is not JSON") from exc
     return document
 
 

@@ -35,10 +35,16 @@ class ClientCredentials:
 
     Args:
         fetch: Sends a request, as ``HttpEdcClient._fetch`` does.
+        remember: Told of each token, for the logs to leave out.
     """
 
-    def __init__(self, fetch: Callable[..., tuple[int, bytes, float | None]]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[..., tuple[int, bytes, float | None]],
+        remember: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._fetch = fetch
+        self._remember = remember
         self._turn = threading.Lock()
         self._tokens: dict[str, _Token] = {}
 
@@ -79,7 +85,9 @@ class ClientCredentials:
             raise ServerError(f"the token endpoint answered with {status}", operation=_OPERATION)
         if status != HTTPStatus.OK:
             raise UnauthorizedError(f"the token endpoint answered with {status}", operation=_OPERATION)
-        return _read(content)
+        found = _read(content)
+        self._remember(found.value)
+        return found
 
 
 def _read(content: bytes) -> _Token:

@@ -79,6 +79,17 @@ def id_of(answer: Any) -> str:
     return found
 
 
+def list_of(answer: Any) -> list[Any]:
+    """Return an answer that is a list.
+
+    Raises:
+        ProtocolError: It is none.
+    """
+    if not isinstance(answer, list):
+        raise ProtocolError("the answer is no list")
+    return answer
+
+
 def process_of(answer: Any) -> TransferProcess:
     """Read a transfer process, or only its state.
 

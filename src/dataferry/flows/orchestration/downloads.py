@@ -22,6 +22,7 @@ from dataferry.domain.profile import Direction
 from dataferry.flows.management import Management
 from dataferry.flows.orchestration.naming import base_name, file_name
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
+from dataferry.flows.orchestration.tokens import is_same_place
 from dataferry.flows.resolution import Place
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change
@@ -167,11 +168,7 @@ class Downloads:
 
     def is_same_place(self, flow: DataFlow, address: DataAddress) -> bool:
         """Return whether a new address leads to what the flow is reading, with other credentials."""
-        known = flow.incoming_address
-        if known is None:
-            return False
-        at = self._shared.resolver.at_address
-        return at(flow.profile, known).endpoint.identity == at(flow.profile, address).endpoint.identity
+        return is_same_place(self._shared.resolver, flow, address)
 
     def go_on(self, flow: DataFlow, address: DataAddress) -> None:
         """Let a flow that was refused go on from its ledger, with a new address for the same place."""

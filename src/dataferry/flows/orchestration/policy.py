@@ -27,7 +27,7 @@ class OrchestratorPolicy:
         start_timeout_s: How long a process may take to be STARTED; a negotiation of keys or an approval by
             hand may stand behind it.
         watch_interval_s: How often a process is looked at while its data is downloaded.
-        retries: How often a step that failed for a passing reason is tried again; 5 make half a minute.
+        retries: How often a step that failed for a passing reason is tried again; 6 make half a minute.
         backoff: Between those.
         close_retries: How often taking a process back is tried again; the outcome does not depend on it.
         most_renewals: How often in a row a new data address may be fetched with no byte arriving between.
@@ -49,8 +49,8 @@ class OrchestratorPolicy:
     first_delay_s: float = 0.05
     start_timeout_s: float = 300.0
     watch_interval_s: float = 5.0
-    retries: int = 5
-    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=1.0, most_s=30.0))
+    retries: int = 6
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.5, most_s=30.0))
     close_retries: int = 2
     most_renewals: int = 3
     tick_s: float = 0.1

@@ -85,10 +85,11 @@ def _entries() -> None:
         ),
         sa.PrimaryKeyConstraint("orchestration_id", "position", name="pk_orchestration_entries"),
     )
-    op.create_index(
-        "ix_orchestration_entries_open",
-        "orchestration_entries",
-        ["step", "orchestration_id", "position"],
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
-    )
+    for name, columns in (("flow", ["flow_id"]), ("open", ["step", "orchestration_id", "position"])):
+        op.create_index(
+            f"ix_orchestration_entries_{name}",
+            "orchestration_entries",
+            columns,
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        )
