@@ -1,4 +1,4 @@
-"""The service is killed while entries of an orchestration are under way: started again it goes on by itself."""
+"""The service is killed while entries of an orchestration are under way: then it goes on by itself."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -317,7 +317,17 @@ def _is(key: tuple[UUID, int]) -> ColumnElement[bool]:
 
 
 def _asked(ask: Ask) -> dict[str, str]:
-    return {name: value for name, value in asdict(ask).items() if value is not None}
+    """Write what is asked for; by hand, as requests have hundreds of them."""
+    asked = {
+        "counter_party_address": ask.counter_party_address,
+        "contract_id": ask.contract_id,
+        "connector_id": ask.connector_id,
+    }
+    for name in ("transfer_type", "counter_party_id", "destination"):
+        value = getattr(ask, name)
+        if value is not None:
+            asked[name] = value
+    return asked
 
 
 def _orchestration(row: Mapping[Any, Any]) -> Orchestration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from dataferry.domain.errors import InputError
@@ -37,6 +38,7 @@ class Connectors:
         return Connector(address=address.rstrip("/"), is_configured=False)
 
 
+@lru_cache(maxsize=1024)  # the entries of a request have few between them
 def normalized(address: str) -> str:
     """Return an address in the one spelling that it is compared by.
 

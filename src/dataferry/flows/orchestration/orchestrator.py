@@ -17,6 +17,7 @@ from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import is_for
 from dataferry.flows.orchestration.connectors import Connectors
+from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.resolution import Resolver
 from dataferry.store.store import Store
@@ -86,6 +87,7 @@ class Orchestrator:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
+        self._intake = Intake(store)
         self._resolver = resolver
         self._connectors = connectors
         self._policy = policy
@@ -115,8 +117,7 @@ class Orchestrator:
             updated_at=now,
         )
         try:
-            with self._store.transaction() as tx:
-                tx.orchestrations.insert(made, request.asks)
+            self._intake.insert(made, request.asks)
         except ConflictError:
             present = self._repeated(request)
             if present is None:

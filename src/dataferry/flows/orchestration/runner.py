@@ -24,7 +24,7 @@ from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.orchestration")
 
-EXPANDED_A_TICK = 10
+EXPANDED_A_TICK = 1
 FORGOTTEN_A_TICK = 50
 RETENTION_INTERVAL_S = 600.0
 # After a step whose outcome could not be written, e.g. because the disk is full.
@@ -126,7 +126,7 @@ class Runner:
     def _expand(self) -> None:
         """Give entries that were accepted as one row rows of their own."""
         with self._lock:
-            if not self._may_wait:
+            if not self._may_wait or len(self._places) >= self._policy.concurrency:
                 return
         with self._shared.store.snapshot() as tx:
             ids = tx.orchestrations.unexpanded(EXPANDED_A_TICK)
