@@ -93,12 +93,9 @@ class HttpEdcClient:
         if known is not None:
             return known
         refused: DataFerryError | None = None
-        for version in (ApiVersion.V3, ApiVersion.V4):
+        for version in ApiVersion:
             try:
-                query = wire.message(version, "QuerySpec", limit=1)
-                self._ask(
-                    connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None
-                )
+                self._query(connector, version)
             except (NotFoundError, UnsupportedError) as exc:
                 refused = exc
                 continue
@@ -108,6 +105,21 @@ class HttpEdcClient:
         raise NotFoundError(
             f"no Management API of version 3 or 4 below {connector.management_url}", operation="connector"
         ) from refused
+
+    def probe(self, connector: Connector) -> ApiVersion:
+        """Return which version a connector speaks, asked anew, also where it is configured: for checks.
+
+        Raises:
+            DataFerryError: It does not answer, or does not take our credentials.
+        """
+        version = self.version(connector)
+        self._query(connector, version)
+        return version
+
+    def _query(self, connector: Connector, version: ApiVersion) -> None:
+        """Ask for a transfer process, whichever: that changes nothing, and wants our credentials."""
+        query = wire.message(version, "QuerySpec", limit=1)
+        self._ask(connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None)
 
     def start(self, connector: Connector, ask: Ask, *, transfer_type: str, reference: str) -> str:
         """POST ``/transferprocesses``.
