@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.interop.dps.observed import InspectingControlPlane
 from tests.servers.s3_client import S3Server
 
-from dataferry.demo.control_plane import PlaneAddress, Reply, ScriptedControlPlane, message
+from dataferry.demo.control_plane import PlaneAddress, Reply, message
 from dataferry.demo.planes import PlaneProcess
 
 PUSH = "https://w3id.org/dspace-sig/profile/s3-push"
@@ -84,7 +85,7 @@ class Rig:
         more: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.control_plane = ScriptedControlPlane(callback_token=CALLBACK_TOKEN)
+        self.control_plane = InspectingControlPlane(callback_token=CALLBACK_TOKEN)
         self.control_plane.start()
         entry = {
             "id": "control-plane",
@@ -111,11 +112,13 @@ class Rig:
         self.plane = PlaneProcess("plane-under-test", directory, settings, environment=environment)
 
     def close(self) -> None:
-        """End both; what the plane did not expect fails the test, whatever it was about."""
+        """End both; a fault that the plane did not expect fails the test, as does a message that differs."""
         self.plane.stop()
         self.control_plane.stop()
         log = self.plane.process.log.read_text(errors="replace")
         assert "Traceback" not in log, log[-8000:]
+        faults = self.control_plane.inspector.faults
+        assert not faults, "\n".join(faults)
 
     @property
     def address(self) -> PlaneAddress:

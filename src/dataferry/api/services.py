@@ -10,6 +10,7 @@ from fastapi import Request
 
 from dataferry.api.authorization import ApiKeys, ClientKey
 from dataferry.api.bodies import MAX_BODY_BYTES
+from dataferry.flows.agreements import Agreements
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.management import Management
@@ -29,6 +30,7 @@ class Services:
         signaling: The control planes' verbs.
         management: The operators' verbs.
         orchestrator: The verbs of the orchestrator's clients.
+        agreements: The contracts that flows are under.
         gateway: Who may have which data.
         renewals: New tokens for it.
         catalogue: Locations, datasets, landing zones and control planes.
@@ -57,6 +59,7 @@ class Services:
     signaling: Signaling
     management: Management
     orchestrator: Orchestrator
+    agreements: Agreements
     gateway: GatewayAccess
     renewals: TokenRenewals
     catalogue: Catalogue

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from dataferry.app.section import Bandwidth, LocationName, Name, Section, Windows, http_url
 from dataferry.domain.errors import InputError
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES, LocationLimits
-from dataferry.domain.location import LocationRef, OnFailure, RegistrationStyle, Retries
+from dataferry.domain.location import Landing, LandingZone, LocationRef, OnFailure, RegistrationStyle, Retries
 from dataferry.secrets.did import MAX_DID_CHARS, is_web_did
 
 _FOR = (
@@ -103,7 +103,9 @@ class ControlPlaneSettings(Section):
         " retry` (the default, since nothing is lost by it), `terminate`, or `terminate-via-management-api`.",
     )
     management_url: str | None = Field(
-        default=None, description="Its Management API, for `terminate-via-management-api`. None: not used."
+        default=None,
+        description="Its Management API: flows show their contract agreement, and"
+        " `terminate-via-management-api` works. None: not used.",
     )
     management_key: str | None = Field(
         default=None,
@@ -251,9 +253,15 @@ class LandingZoneSettings(Section):
     """``[[landing_zones]]``: where a consumer receives; the most specific that matches wins."""
 
     name: Name = Field(description="Its name.")
-    sink: str = Field(
+    mode: Landing = Field(
+        default=Landing.COPY,
+        description="`copy`, or `none`: nothing is copied, and the flow keeps the data address for"
+        " applications to read by themselves. Of pulls only: what is pushed must have a place.",
+    )
+    sink: str | None = Field(
+        default=None,
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
-        " `{counterPartyId}`."
+        ' `{counterPartyId}`. Required, but for `mode = "none"`, which has none.',
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
@@ -293,3 +301,14 @@ class LandingZoneSettings(Section):
     @classmethod
     def _places(cls, value: str | None) -> str | None:
         return _reference(value)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.zone.fault:
+            raise ValueError(self.zone.fault)
+        return self
+
+    @property
+    def zone(self) -> LandingZone:
+        """What it says, for the rooms below."""
+        return LandingZone(**self.model_dump())

@@ -46,6 +46,7 @@ from dataferry.domain.location import ControlPlane
 from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
+from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
@@ -226,6 +227,7 @@ class Service:
                 signaling=Signaling(shared, self._executor),
                 management=management,
                 orchestrator=orchestrated.orchestrator,
+                agreements=Agreements(shared, client),
                 gateway=GatewayAccess(store, resolver, clock),
                 renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
                 catalogue=catalogue,

@@ -238,7 +238,7 @@ def _unknown_locations(settings: Settings) -> Iterable[str]:
     """Every ``LOCATION:PATH`` must name a configured location."""
     named = [(f"datasets[{n}].source", d.source) for n, d in enumerate(settings.datasets)]
     for number, zone in enumerate(settings.landing_zones):
-        named.append((f"landing_zones[{number}].sink", zone.sink))
+        named += [(f"landing_zones[{number}].sink", zone.sink)] if zone.sink else []
         named += [(f"landing_zones[{number}].source", zone.source)] if zone.source else []
     for number, plane in enumerate(settings.control_planes):
         if plane.metadata_location:

@@ -137,7 +137,7 @@ def _places(settings: Settings, name: str) -> tuple[list[str], list[str]]:
     """The paths of a location that are read, and those that are written."""
     reads = [dataset.source for dataset in settings.datasets]
     reads += [zone.source for zone in settings.landing_zones if zone.source]
-    writes = [zone.sink for zone in settings.landing_zones]
+    writes = [zone.sink for zone in settings.landing_zones if zone.sink]
     return _paths(reads, name), _paths(writes, name)
 
 

@@ -175,22 +175,7 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
 
 def landing_zones(settings: Settings) -> tuple[LandingZone, ...]:
     """Configured landing zones, in their order."""
-    return tuple(
-        LandingZone(
-            name=zone.name,
-            sink=zone.sink,
-            profiles=zone.profiles,
-            labels=zone.labels,
-            datasets=zone.datasets,
-            source=zone.source,
-            prepare_wait_s=zone.prepare_wait_s,
-            bandwidth_bytes_per_s=zone.bandwidth_bytes_per_s,
-            manifest=zone.manifest,
-            require_token_renewal=zone.require_token_renewal,
-            control_planes=zone.control_planes,
-        )
-        for zone in settings.landing_zones
-    )
+    return tuple(zone.zone for zone in settings.landing_zones)
 
 
 def control_planes(settings: Settings) -> tuple[ControlPlane, ...]:

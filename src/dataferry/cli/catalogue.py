@@ -110,6 +110,7 @@ def list_landing_zones(*, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
     """List landing zones and where they put things."""
     columns = (
         ("zone", "name"),
+        ("mode", "mode"),
         ("sink", "sink"),
         ("profiles", "profiles"),
         ("datasets", "datasets"),

@@ -14,6 +14,7 @@ from dataferry.domain.errors import (
     ConflictError,
     ConnectionFailedError,
     DataFerryError,
+    GoneError,
     InputError,
     NotFoundError,
     UnauthorizedError,
@@ -29,6 +30,7 @@ _ERRORS: dict[int, type[DataFerryError]] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: InputError,
     HTTPStatus.NOT_FOUND: NotFoundError,
     HTTPStatus.CONFLICT: ConflictError,
+    HTTPStatus.GONE: GoneError,
     HTTPStatus.NOT_IMPLEMENTED: UnsupportedError,
 }
 

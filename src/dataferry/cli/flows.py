@@ -26,7 +26,8 @@ COLUMNS = ("flow", "state", "run", "role", "dataset", "done", "moved")
 WATCHED = ("flow", "state", "run", "done", "moved", "rate", "left")
 # What `show` tells of a flow, in this order, where there is something to tell.
 FACTS = (
-    "dataFlowId", "processId", "id", "state", "run", "waitingFor", "reason", "lastErrorKind", "lastError",
+    "dataFlowId", "processId", "id", "correlationId", "state", "run", "landing", "waitingFor", "reason",
+    "lastErrorKind", "lastError",
     "source", "sink", "role", "direction", "profile", "mechanism", "controlPlaneId", "participantContextId",
     "participantId", "counterPartyId", "dataspaceContext", "agreementId", "datasetId", "labels",
     "verification", "attempt", "createdAt", "updatedAt",
@@ -80,7 +81,22 @@ def facts(flow: dict[str, Any]) -> list[tuple[str, str]]:
         of = "" if total is None else f" of {as_size(total)} ({_percent(flow)})"
         told.append(("bytes", f"{as_size(flow['bytesTransferred'])}{of}"))
     told += [(name, as_size(flow[name])) for name in COUNTS if flow.get(name)]
+    told += _agreement(flow.get("agreement"))
     return [(name, as_time(value) if name.endswith("At") else value) for name, value in told]
+
+
+def _agreement(agreement: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """What `show` tells of a contract agreement; the policy is for `--json`."""
+    if agreement is None:
+        return []
+    parties = [agreement[name] for name in ("providerId", "consumerId") if agreement[name]]
+    said = [("agreement", agreement["standing"])]
+    said += [("agreed by", " and ".join(parties))] if parties else []
+    said += [
+        (f"agreement {name}", agreement[f"{name}At"]) for name in ("signed", "ends") if agreement[f"{name}At"]
+    ]
+    said = [(name, as_time(value) if name[-4:] in {"gned", "ends"} else value) for name, value in said]
+    return [*said, *([("agreement error", agreement["error"])] if agreement["error"] else [])]
 
 
 def failed(flow: dict[str, Any], objects: list[dict[str, Any]], url: str) -> list[str]:
@@ -168,6 +184,33 @@ def show(flow: FlowId, *, as_json: AsJson = False, url: Url = DEFAULT_URL, api_k
         ([as_time(e.get("at")), e.get("actor"), e.get("kind"), e.get("reason")] for e in events[-20:]),
         empty="no events",
     )
+
+
+@group.command("data-address")
+def data_address(
+    flow: FlowId,
+    *,
+    control_plane: Annotated[
+        str | None, typer.Option("--control-plane", metavar="ID", help="Only its flows are meant.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+) -> None:
+    """Print where and how a flow's data can be read now: credentials included."""
+    from dataferry.cli.client import ManagementClient
+
+    with ManagementClient(url, api_key) as client:
+        found: dict[str, Any] = client.get("dataflows", flow, "data-address", control_plane=control_plane)
+    if as_json:
+        print_json(found)
+        return
+    address = found["dataAddress"]
+    told = [(name, address[name]) for name in ("endpointType", "endpoint")]
+    told += [(entry["name"], entry["value"]) for entry in address["endpointProperties"]]
+    for name, value in [*told, ("expiresAt", as_time(found["expiresAt"]))]:
+        # On one line each, so that a token can be copied.
+        sys.stdout.write(printable(f"{name}: {value}") + "\n")
 
 
 @group.command()

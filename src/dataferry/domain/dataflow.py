@@ -13,6 +13,7 @@ from uuid import UUID
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import TransitionError
+from dataferry.domain.location import Landing
 from dataferry.domain.profile import Direction
 
 # In the place of a control plane: flows that this service makes for itself, of which nobody is told.
@@ -143,6 +144,8 @@ class DataFlow:
         epoch: Grows with each attempt; fences workers of older ones.
         request_digest: Of the first prepare or start without ``messageId``, to recognise its repetition.
         source_ref, sink_ref: ``location:path`` where this side's end lies in a configured location.
+        landing: What becomes of a consumer's data here; a provider's flow has ``COPY``.
+        correlation_id: What its ``metadata`` says that it belongs to, for who looks for it.
     """
 
     id: UUID
@@ -172,6 +175,8 @@ class DataFlow:
     outgoing_address: DataAddress | None = None
     source_ref: str | None = None
     sink_ref: str | None = None
+    landing: Landing = Landing.COPY
+    correlation_id: str | None = None
     request_digest: str = ""
     reason: str | None = None
     error_kind: str | None = None
@@ -180,10 +185,10 @@ class DataFlow:
     updated_at: datetime
 
     @property
-    def moves_bytes(self) -> bool:
-        """True on the side that does the copying: provider of a push, consumer of a pull."""
-        mover = Role.PROVIDER if self.direction is Direction.PUSH else Role.CONSUMER
-        return self.role is mover
+    def takes_address(self) -> bool:
+        """True on the side that is given the DataAddress: provider of a push, consumer of a pull."""
+        given = Role.PROVIDER if self.direction is Direction.PUSH else Role.CONSUMER
+        return self.role is given
 
     @property
     def is_own(self) -> bool:
@@ -193,7 +198,12 @@ class DataFlow:
     @property
     def owns_address(self) -> bool:
         """True on the side that hands out the DataAddress."""
-        return not self.moves_bytes
+        return not self.takes_address
+
+    @property
+    def moves_bytes(self) -> bool:
+        """True if this plane copies: it is given the address, and does not keep it for applications."""
+        return self.takes_address and self.landing is Landing.COPY
 
     def after(self, event: Event, **changes: Any) -> DataFlow:
         """Return the flow in the state that ``event`` leads to, with ``changes`` applied.

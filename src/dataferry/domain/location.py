@@ -82,14 +82,22 @@ class Dataset:
     control_planes: tuple[str, ...] = ()
 
 
+class Landing(StrEnum):
+    """What becomes of the data that a consumer's flow is given access to."""
+
+    COPY = "copy"  # it is copied to a place of ours
+    NONE = "none"  # nothing is: the flow keeps the data address, for applications that read by themselves
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandingZone:
     """Where a consumer's flows are received.
 
     Attributes:
         name: Its name.
+        mode: Whether data is copied; flows of a zone where it is not keep their data address instead.
         sink: ``location:path``; ``{datasetId}``, ``{processId}``, ``{agreementId}`` and ``{counterPartyId}``
-            stand for the flow's.
+            stand for the flow's. None where nothing is copied.
         profiles, labels, datasets: It serves a flow that matches each of these that is set; with ``*``.
         source: A fallback ``location:path`` for control planes that convey no address.
         prepare_wait_s: As of a dataset.
@@ -100,7 +108,8 @@ class LandingZone:
     """
 
     name: str
-    sink: str
+    mode: Landing = Landing.COPY
+    sink: str | None = None
     profiles: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
@@ -110,6 +119,20 @@ class LandingZone:
     manifest: bool = False
     require_token_renewal: bool = False
     control_planes: tuple[str, ...] = ()
+
+    @property
+    def fault(self) -> str | None:
+        """What of it does not fit together, as a sentence; None if it does."""
+        if self.mode is Landing.COPY:
+            return None if self.sink else '`sink` is needed: with `mode = "none"` nothing is copied'
+        copying = {
+            "sink": self.sink,
+            "source": self.source,
+            "manifest": self.manifest,
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+        }
+        unused = [f"`{name}`" for name, value in copying.items() if value]
+        return f'with `mode = "none"` nothing is copied: leave out {", ".join(unused)}' if unused else None
 
 
 class Retries(StrEnum):

@@ -21,7 +21,7 @@ from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Own
 from dataferry.flows.shared import Shared
-from dataferry.flows.transfer_options import AskedOptions
+from dataferry.flows.transfer_options import AskedOptions, correlation_of
 from dataferry.flows.turns import Turns
 from dataferry.flows.writing import wants_run
 
@@ -120,6 +120,8 @@ class Acceptance:
             incoming_address=address,
             source_ref=own.source_ref,
             sink_ref=own.sink_ref,
+            landing=own.landing,
+            correlation_id=correlation_of(request.metadata),
             request_digest=request.digest,
             created_at=now,
             updated_at=now,

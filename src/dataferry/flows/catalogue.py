@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
+from dataferry.domain.profile import Direction
 from dataferry.flows.location_settings import check_settings, moved_settings, secret_names, secrets_of
 from dataferry.flows.matching import is_for, matches, specificity, zone_rank, zone_serves
 from dataferry.mechanisms.base import Mechanism
@@ -191,7 +192,7 @@ class Catalogue:
         if not dataset.match:
             raise InputError("a dataset needs an id or a pattern")
         self._refuse_configured(dataset.match, self._datasets, "dataset")
-        self._check_ref(dataset.source)
+        self.check_ref(dataset.source)
         with self._store.transaction() as tx:
             tx.catalogue.put_dataset(dataset)
 
@@ -216,7 +217,13 @@ class Catalogue:
         return _merged(self._zones, rows, lambda entry: entry.name)
 
     def landing_zone_for(
-        self, control_plane_id: str, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+        self,
+        control_plane_id: str,
+        *,
+        direction: Direction,
+        profile_names: Sequence[str],
+        labels: Sequence[str],
+        dataset_id: str,
     ) -> LandingZone:
         """Return the landing zone of a control plane's flow: of those that serve it, the most demanding one.
 
@@ -227,7 +234,13 @@ class Catalogue:
             e.value
             for e in self.landing_zones()
             if is_for(e.value.control_planes, control_plane_id)
-            and zone_serves(e.value, profile_names=profile_names, labels=labels, dataset_id=dataset_id)
+            and zone_serves(
+                e.value,
+                direction=direction,
+                profile_names=profile_names,
+                labels=labels,
+                dataset_id=dataset_id,
+            )
         ]
         if not found:
             raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
@@ -242,8 +255,10 @@ class Catalogue:
         """
         _check_name(zone.name)
         self._refuse_configured(zone.name, self._zones, "landing zone")
-        for ref in (zone.sink, *([zone.source] if zone.source else [])):
-            self._check_ref(ref)
+        if zone.fault:
+            raise InputError(zone.fault)
+        for ref in filter(None, (zone.sink, zone.source)):
+            self.check_ref(ref)
         with self._store.transaction() as tx:
             tx.catalogue.put_landing_zone(zone)
 
@@ -352,8 +367,12 @@ class Catalogue:
         if name in configured:
             raise ForbiddenError(f"{what} {name} stands in the configuration file: change it there")
 
-    def _check_ref(self, text: str) -> None:
-        """Refuse a place in a location that does not exist."""
+    def check_ref(self, text: str) -> None:
+        """Refuse a place in a location that does not exist.
+
+        Raises:
+            InputError: It does not, or the text is no ``location:path``.
+        """
         ref = LocationRef.parse(text)
         try:
             self.location(ref.location)

@@ -9,10 +9,12 @@ from dataferry.domain.dataflow import DataFlow, Run, State
 from dataferry.domain.errors import ConflictError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow, ObjectState
+from dataferry.domain.location import Landing
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
+from dataferry.flows.data_addresses import CurrentAddress, DataAddresses
 from dataferry.flows.shared import Shared
-from dataferry.flows.writing import by_id, change, terminated, wants_run
+from dataferry.flows.writing import by_id, change, queued_if_it_should_run, terminated, wants_run
 from dataferry.store.records import FlowEvent, OutboxMessage, OutboxState
 from dataferry.store.store import Transaction
 
@@ -24,7 +26,7 @@ class FlowView:
     """A flow and how far it is.
 
     Attributes:
-        progress: None on the side that moves no bytes, or before any moved.
+        progress: None where this plane moves no bytes, or before any moved.
         verification: The lowest level of any object that has arrived; ``NONE`` before one has.
     """
 
@@ -47,6 +49,7 @@ class Management:
     def __init__(self, shared: Shared, executor: Executor) -> None:
         self._shared = shared
         self._executor = executor
+        self._addresses = DataAddresses(shared)
 
     def list(
         self,
@@ -56,11 +59,17 @@ class Management:
         state: State | None = None,
         run: Run | None = None,
         control_plane_id: str | None = None,
+        correlation_id: str | None = None,
     ) -> tuple[Sequence[FlowView], str | None]:
         """Return a page of flows, newest first, and the cursor of the next page."""
         with self._shared.store.snapshot() as tx:
             flows, cursor = tx.flows.list(
-                after=after, limit=limit, state=state, run=run, control_plane_id=control_plane_id
+                after=after,
+                limit=limit,
+                state=state,
+                run=run,
+                control_plane_id=control_plane_id,
+                correlation_id=correlation_id,
             )
             ids = [flow.id for flow in flows]
             progress, levels = tx.progress.get_many(ids), tx.progress.levels(ids)
@@ -185,6 +194,41 @@ class Management:
             self._shared.preparations.begin_revoke(flow)
         return flow
 
+    def data_address(
+        self, any_id: str, *, control_plane_id: str | None = None, actor: str = OPERATOR
+    ) -> CurrentAddress:
+        """Return where and how a flow's data can be read now, and note who asked.
+
+        Raises:
+            DataFerryError: As ``DataAddresses.read``.
+        """
+        return self._addresses.read(any_id, control_plane_id=control_plane_id, actor=actor)
+
+    def copy_to(self, any_id: str, sink: str, *, actor: str = OPERATOR) -> DataFlow:
+        """Have a flow that copies nothing copy to a place of ours after all; it begins when it is STARTED.
+
+        Args:
+            any_id: Whose.
+            sink: ``location:path``.
+            actor: Who wants it.
+
+        Raises:
+            InputError: The place is malformed, or in no location of ours.
+            ConflictError: The flow copies already, to another place, or is none that could, or is over.
+        """
+        self._shared.catalogue.check_ref(sink)
+        self._shared.resolver.at_ref(sink)
+
+        def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
+            if flow.sink_ref == sink and flow.landing is Landing.COPY:
+                return flow
+            if flow.landing is not Landing.NONE or flow.state.is_final:
+                raise ConflictError(f"flow {flow.data_flow_id} is over, or has its destination already")
+            tx.events.add(flow.id, "destination", f"it is copied to {sink}", actor=actor)
+            return queued_if_it_should_run(replace(flow, landing=Landing.COPY, sink_ref=sink))
+
+        return self._submitted(self._changed(any_id, decide))
+
     def outbox(
         self, any_id: str | None = None, *, state: OutboxState | None = None, limit: int = 100
     ) -> Sequence[OutboxMessage]:
@@ -223,5 +267,7 @@ def _refuse_if_nothing_to_do(flow: DataFlow) -> None:
     """Refuse to hold what does not move."""
     if flow.state.is_final:
         raise ConflictError(f"flow {flow.data_flow_id} is over")
+    if flow.landing is Landing.NONE:
+        raise ConflictError(f"flow {flow.data_flow_id}: applications read its data; nothing is moved here")
     if not flow.moves_bytes:
         raise ConflictError(f"flow {flow.data_flow_id}: the other side moves the bytes")

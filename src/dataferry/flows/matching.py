@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataferry.domain.location import LandingZone
+from dataferry.domain.location import Landing, LandingZone
+from dataferry.domain.profile import Direction
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -26,9 +27,19 @@ def is_for(patterns: Sequence[str], control_plane_id: str) -> bool:
 
 
 def zone_serves(
-    zone: LandingZone, *, profile_names: Sequence[str], labels: Sequence[str], dataset_id: str
+    zone: LandingZone,
+    *,
+    direction: Direction,
+    profile_names: Sequence[str],
+    labels: Sequence[str],
+    dataset_id: str,
 ) -> bool:
-    """Return whether a landing zone takes a flow: all that it asks for must match."""
+    """Return whether a landing zone takes a flow: all that it asks for must match.
+
+    One that copies nothing takes no push: what is sent must have a place.
+    """
+    if zone.mode is Landing.NONE and direction is Direction.PUSH:
+        return False
     by_profile = not zone.profiles or any(matches(p, name) for p in zone.profiles for name in profile_names)
     by_label = all(any(matches(want, label) for label in labels) for want in zone.labels)
     by_dataset = not zone.datasets or any(matches(pattern, dataset_id) for pattern in zone.datasets)

@@ -93,6 +93,10 @@ class ControlPlaneClient(Protocol):
         """PUT ``/dataplanes`` with our id, endpoint and profiles."""
         ...
 
+    def agreement(self, control_plane: ControlPlane, agreement_id: str) -> dict[str, Any]:
+        """Return a contract agreement as the Management API has it; ``NotFoundError`` if it has none."""
+        ...
+
     def terminate_transfer(self, control_plane: ControlPlane, process_id: str, reason: str) -> None:
         """Terminate the transfer process through the Management API (``on_failure``)."""
         ...

@@ -13,18 +13,20 @@ import json
 import re
 import threading
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import httpx
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
-from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.domain.errors import (
     AccessDeniedError,
     ConnectionFailedError,
@@ -41,7 +43,7 @@ from dataferry.net.httpx_transport import guarded_client
 from dataferry.secrets.client_tokens import Signer
 from dataferry.secrets.did import is_this_machine
 from dataferry.store.records import RenewedTokens
-from dataferry.store.store import Store
+from dataferry.store.store import Store, Transaction
 from dataferry.telemetry.logs import get_logger
 
 TIMEOUT_S = 5.0
@@ -98,6 +100,17 @@ class Offer:
             refresh_token=refresh,
             lifetime_s=min(int(seconds), MAX_LIFETIME_S),
             base_digest=hashlib.sha256(written.encode("utf-8", "replace")).hexdigest(),
+        )
+
+    def tokens(self, flow_id: UUID, now: datetime) -> RenewedTokens:
+        """Return what the address itself brought, as if it were issued now."""
+        return RenewedTokens(
+            flow_id=flow_id,
+            base_digest=self.base_digest,
+            access_token=self.access_token,
+            refresh_token=self.refresh_token,
+            expires_at=now + timedelta(seconds=self.lifetime_s),
+            lifetime_s=self.lifetime_s,
         )
 
 
@@ -164,6 +177,21 @@ class Renewals:
                 tokens = self._tokens[key] = FlowTokens(self, flow, offer, signer)
             return tokens
 
+    def note(self, tx: Transaction, flow: DataFlow) -> None:
+        """Write down when a flow's address came, if it is new: its token is as old as that, or a little more.
+
+        Args:
+            tx: The one that the flow is written in.
+            flow: With its address.
+        """
+        address = flow.incoming_address
+        offer = None if address is None or flow.role is Role.PROVIDER else self.offer(address)
+        if offer is None:
+            return
+        known = tx.renewed_tokens.get(flow.id)
+        if known is None or known.base_digest != offer.base_digest:
+            tx.renewed_tokens.put(offer.tokens(flow.id, self.clock.now()))
+
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
@@ -189,6 +217,9 @@ class FlowTokens:
         self._turn = threading.Lock()
         self._held = self._stored()
         self._again_at = renewals.clock.now()
+        # The last renewal that failed, and when.
+        self._failure: DataFerryError | None = None
+        self._failed_at = renewals.clock.monotonic()
 
     def _stored(self) -> RenewedTokens:
         """Return what was renewed last for this address, else what the address itself brought."""
@@ -197,7 +228,7 @@ class FlowTokens:
         if stored is not None and stored.base_digest == self._offer.base_digest:
             return stored
         # Nobody knows how old it is; one that has ended is refused, and renewed then.
-        return self._kept(self._offer.access_token, self._offer.refresh_token, self._offer.lifetime_s)
+        return self._offer.tokens(self._flow.id, self._renewals.clock.now())
 
     def _kept(self, access_token: str, refresh_token: str, lifetime_s: float) -> RenewedTokens:
         return RenewedTokens(
@@ -215,20 +246,30 @@ class FlowTokens:
         Raises:
             DataFerryError: It has ended, and there is no other.
         """
+        return self.good_now().access_token
+
+    def good_now(self) -> RenewedTokens:
+        """Return the tokens that ``current`` is of, with the time when they end.
+
+        Raises:
+            DataFerryError: As ``current``.
+        """
         held, now = self._held, self._renewals.clock.now()
         left_s = (held.expires_at - now).total_seconds()
         if left_s > min(MAX_MARGIN_S, held.lifetime_s * MARGIN):
-            return held.access_token
+            return held
         if left_s > 0 and (self._turn.locked() or now < self._again_at):
-            return held.access_token
+            return held
+        if left_s <= 0 and now < self._again_at and self._failure is not None:
+            raise copy(self._failure)
         try:
             return self._renewed(held)
         except DataFerryError as exc:
+            self._again_at = self._renewals.clock.now() + timedelta(seconds=ASKED_AGAIN_S)
             if left_s <= 0:
                 raise
             _log.info("renewal_failed", flow_id=str(self._flow.id), reason=str(exc))
-            self._again_at = now + timedelta(seconds=ASKED_AGAIN_S)
-            return held.access_token
+            return held
 
     def after(self, refused: str) -> str:
         """Return the token that follows one that was refused.
@@ -237,17 +278,36 @@ class FlowTokens:
             DataFerryError: There is none.
         """
         held = self._held
-        return held.access_token if held.access_token != refused else self._renewed(held)
+        return held.access_token if held.access_token != refused else self._renewed(held).access_token
 
-    def _renewed(self, seen: RenewedTokens) -> str:
-        """Renew what was seen, unless another worker has just done so."""
+    def _renewed(self, seen: RenewedTokens) -> RenewedTokens:
+        """Renew what was seen; who waits here meanwhile shares what becomes of it, be it a failure.
+
+        Raises:
+            DataFerryError: No token was issued.
+        """
+        came_at = self._renewals.clock.monotonic()
         with self._turn:
-            if self._held is seen:
+            if self._held is not seen:
+                return self._held
+            if self._failure is not None and self._failed_at > came_at:
+                raise copy(self._failure)
+            try:
                 fresh = self._ask(seen)
-                with self._renewals.store.transaction() as tx:
-                    tx.renewed_tokens.put(fresh)
-                self._held = fresh
-            return self._held.access_token
+            except DataFerryError as exc:
+                self._failure, self._failed_at = copy(exc), self._renewals.clock.monotonic()
+                raise
+            self._keep(fresh)
+            self._held, self._failure = fresh, None
+            return fresh
+
+    def _keep(self, fresh: RenewedTokens) -> None:
+        """Write down what was issued, unless another address came meanwhile: that one's tokens count then."""
+        with self._renewals.store.transaction() as tx:
+            address = tx.flows.get(self._flow.id).incoming_address
+            offer = None if address is None else self._renewals.offer(address)
+            if offer is None or offer.base_digest == fresh.base_digest:
+                tx.renewed_tokens.put(fresh)
 
     def _ask(self, held: RenewedTokens) -> RenewedTokens:
         """Send the refresh request.

@@ -15,7 +15,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
 from dataferry.domain.errors import AddressError, ConfigError, InputError, NotFoundError, UnsupportedError
 from dataferry.domain.limits import LocationLimits
-from dataferry.domain.location import ControlPlane, LandingZone, Location, LocationRef, Provenance
+from dataferry.domain.location import ControlPlane, Landing, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
@@ -62,11 +62,13 @@ class Own:
 
     Attributes:
         source_ref, sink_ref: ``location:path``, for the row; None where metadata or an address names it.
+        landing: What becomes of the data.
         prepare_wait_s: Of the dataset or landing zone; None is the server's default.
     """
 
     source_ref: str | None = None
     sink_ref: str | None = None
+    landing: Landing = Landing.COPY
     prepare_wait_s: float | None = None
 
 
@@ -127,8 +129,9 @@ class Resolver:
             "counterPartyId": request.counter_party_id,
         }
         return Own(
-            sink_ref=None if named else filled(zone.sink, values),
+            sink_ref=None if named or zone.sink is None else filled(zone.sink, values),
             source_ref=filled(zone.source, values) if zone.source else None,
+            landing=Landing.COPY if named else zone.mode,
             prepare_wait_s=zone.prepare_wait_s,
         )
 
@@ -137,7 +140,11 @@ class Resolver:
     ) -> LandingZone:
         _, found = self._registry.by_profile(profile)
         return self._catalogue.landing_zone_for(
-            control_plane_id, profile_names=found.names, labels=labels, dataset_id=dataset_id
+            control_plane_id,
+            direction=found.direction,
+            profile_names=found.names,
+            labels=labels,
+            dataset_id=dataset_id,
         )
 
     def _named(self, request: FlowRequest, plane: ControlPlane, end: str) -> Place | None:
@@ -187,6 +194,8 @@ class Resolver:
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "source")
 
     def _sink(self, flow: DataFlow, mechanism: Mechanism) -> Place | None:
+        if flow.landing is Landing.NONE:
+            return None
         if flow.role is Role.PROVIDER and flow.direction is Direction.PULL:
             return None
         if flow.role is Role.PROVIDER and flow.incoming_address is not None:

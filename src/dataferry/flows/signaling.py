@@ -12,11 +12,19 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import SATISFIED, DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import AddressError, ConflictError, TransitionError
 from dataferry.domain.execution import Executor
+from dataferry.domain.location import Landing
 from dataferry.flows import gateway_tokens
 from dataferry.flows.acceptance import Acceptance, first_answer
 from dataferry.flows.messages import Answer, Caller, FlowRequest
 from dataferry.flows.shared import Shared
-from dataferry.flows.writing import Change, change, knows_source, terminated, wants_run
+from dataferry.flows.writing import (
+    Change,
+    change,
+    knows_source,
+    queued_if_it_should_run,
+    terminated,
+    wants_run,
+)
 from dataferry.store.store import Transaction
 
 
@@ -67,13 +75,14 @@ class Signaling:
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
             if flow.role is Role.PROVIDER:
                 raise TransitionError("started is for consumers; this flow is a provider's")
-            address = data_address if flow.moves_bytes else None
+            address = data_address if flow.takes_address else None
             self._check_address(flow, address)
             if flow.state in SATISFIED[Event.STARTED]:
                 return self._with_address(tx, flow, address)
             after = flow.after(Event.STARTED, incoming_address=address or flow.incoming_address)
+            self._shared.renewals.note(tx, after)
             tx.events.add(flow.id, after.state.value, _started_reason(after), actor=flow.control_plane_id)
-            return _queued_if_it_should_run(after)
+            return queued_if_it_should_run(after)
 
         return self._answer(self._changed(caller, any_id, decide))
 
@@ -91,15 +100,16 @@ class Signaling:
                 " expiresIn in seconds, and an https refreshEndpoint"
             )
 
-    @staticmethod
-    def _with_address(tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:
+    def _with_address(self, tx: Transaction, flow: DataFlow, address: DataAddress | None) -> DataFlow:
         """A repeated notification may bring the address, or a fresh one."""
         if address is None or address == flow.incoming_address:
             return flow
         tx.events.add(
             flow.id, "address", "the control plane sent a new data address", actor=flow.control_plane_id
         )
-        return _queued_if_it_should_run(replace(flow, incoming_address=address))
+        after = replace(flow, incoming_address=address)
+        self._shared.renewals.note(tx, after)
+        return queued_if_it_should_run(after)
 
     def suspend(self, caller: Caller, any_id: str, reason: str | None = None) -> Answer:
         """Stop the bytes, then answer; what was moved stays, and resume goes on from there.
@@ -138,7 +148,7 @@ class Signaling:
         fresh = self._fresh_grant(seen)
 
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
-            address = data_address if flow.moves_bytes else None
+            address = data_address if flow.takes_address else None
             self._check_address(flow, address)
             known = replace(
                 flow,
@@ -146,10 +156,11 @@ class Signaling:
                 outgoing_address=fresh or flow.outgoing_address,
             )
             gateway_tokens.record(tx, known, self._shared.clock.now())
+            self._shared.renewals.note(tx, known)
             if flow.state in SATISFIED[Event.RESUME]:
-                again = _queued_if_it_should_run(known)
+                again = queued_if_it_should_run(known)
                 return flow if again == flow else again
-            after = _queued_if_it_should_run(known.after(Event.RESUME, reason=None))
+            after = queued_if_it_should_run(known.after(Event.RESUME, reason=None))
             why = "resumed; the operator's hold stays" if after.run is Run.HELD else "resumed"
             tx.events.add(flow.id, after.state.value, why, actor=flow.control_plane_id)
             return after
@@ -254,15 +265,10 @@ def _found(caller: Caller, any_id: str) -> Callable[[Transaction], DataFlow]:
     return lambda tx: tx.flows.find(caller.control_plane_id, caller.participant_context_id, any_id)
 
 
-def _queued_if_it_should_run(flow: DataFlow) -> DataFlow:
-    """Queue a flow that has bytes to move and does not move them; a hold is the operator's to lift."""
-    if wants_run(flow) and flow.run in {Run.IDLE, Run.FAILED}:
-        return replace(flow, run=Run.QUEUED, error=None, error_kind=None)
-    return flow
-
-
 def _started_reason(flow: DataFlow) -> str:
     """Say what follows from a started notification."""
-    if not flow.moves_bytes:
+    if not flow.takes_address:
         return "the provider has started to send"
+    if flow.landing is Landing.NONE and flow.incoming_address is not None:
+        return "the provider has started; applications may read the data"
     return "the provider has started" if wants_run(flow) else "the provider has started; no address came yet"

@@ -22,6 +22,8 @@ from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 MIN_ASKED_PART_BYTES = 5 * MIB
 # Whole numbers above this are not the same in every JSON.
 _MAX_NUMBER = 2**53
+# Of what a flow says that it belongs to.
+_MAX_CORRELATION_CHARS = 300
 _Word = TypeVar("_Word", bound=StrEnum)
 _DIGITS = re.compile(r"[0-9]{1,16}")
 # From what may lose the most to what may lose nothing, and from the weaker proof to the stronger.
@@ -64,6 +66,22 @@ class AskedOptions:
             selection=Selection.of(_patterns(metadata, "include"), _patterns(metadata, "exclude")),
             manifest=_flag(metadata, "manifest"),
         )
+
+
+def correlation_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return what a flow says that it belongs to, for who looks for it; None if it says nothing.
+
+    Raises:
+        InputError: It is no short text.
+    """
+    value = metadata.get("correlationId")
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_CORRELATION_CHARS or not value.isprintable():
+        raise InputError(
+            f"metadata: correlationId must be text of at most {_MAX_CORRELATION_CHARS} characters"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,13 @@ def wants_run(flow: DataFlow) -> bool:
     return flow.role is Role.PROVIDER or knows_source(flow)
 
 
+def queued_if_it_should_run(flow: DataFlow) -> DataFlow:
+    """Queue a flow that has bytes to move and does not move them; a hold is the operator's to lift."""
+    if wants_run(flow) and flow.run in {Run.IDLE, Run.FAILED}:
+        return replace(flow, run=Run.QUEUED, error=None, error_kind=None)
+    return flow
+
+
 def knows_source(flow: DataFlow) -> bool:
     """Return whether a consumer that fetches was told where from: by an address, or by its landing zone."""
     return flow.incoming_address is not None or flow.source_ref is not None

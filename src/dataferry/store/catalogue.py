@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.limits import split_settings
-from dataferry.domain.location import Dataset, LandingZone, Location
+from dataferry.domain.location import Dataset, Landing, LandingZone, Location
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.schema import datasets, landing_zones, locations
 
@@ -110,7 +110,8 @@ def _dataset(stored: dict[str, Any]) -> Dataset:
 
 def _landing_zone(stored: dict[str, Any]) -> LandingZone:
     """Read a stored landing zone."""
-    return LandingZone(**_known(stored, LandingZone))
+    known = _known(stored, LandingZone)
+    return LandingZone(**{**known, "mode": Landing(known.get("mode", Landing.COPY))})
 
 
 def _known(stored: dict[str, Any], kind: type[Dataset | LandingZone]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class EventRepository:
         self._connection = connection
         self._clock = clock
 
-    def add(self, flow_id: UUID, kind: str, reason: str, *, actor: str = "dataferry") -> int:
+    def add(
+        self, flow_id: UUID, kind: str, reason: str, *, actor: str = "dataferry", most: int = MAX_EVENTS
+    ) -> int:
         """Write an event, and forget the flow's oldest ones beyond ``MAX_EVENTS``; return its id.
 
         Args:
@@ -35,6 +37,7 @@ class EventRepository:
             kind: A short word, e.g. ``started``, ``paused``, ``route``.
             reason: A sentence for operators; no secret.
             actor: ``dataferry``, a control plane's id, or an operator's name.
+            most: Of this kind that are kept for the flow: what is read often must not push out its story.
         """
         written = self._connection.execute(
             insert(events)
@@ -51,6 +54,10 @@ class EventRepository:
         of_flow = events.c.flow_id == flow_id
         surplus = select(events.c.id).where(of_flow).order_by(events.c.id.desc()).offset(MAX_EVENTS).limit(1)
         self._connection.execute(delete(events).where(of_flow, events.c.id <= surplus.scalar_subquery()))
+        if most < MAX_EVENTS:
+            of_kind = (of_flow, events.c.kind == kind)
+            surplus = select(events.c.id).where(*of_kind).order_by(events.c.id.desc()).offset(most).limit(1)
+            self._connection.execute(delete(events).where(*of_kind, events.c.id <= surplus.scalar_subquery()))
         return event_id
 
     def list(self, flow_id: UUID, after: int = 0, limit: int = 100) -> FlowEvents:

@@ -16,6 +16,7 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
 from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFoundError, StaleVersionError
+from dataferry.domain.location import Landing
 from dataferry.domain.profile import Direction
 from dataferry.secrets.redaction import SecretValues, secrets_in
 from dataferry.secrets.sealing import Sealer
@@ -30,7 +31,7 @@ Ids = list[UUID]
 _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
     "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id",
-    "dataset_id", "callback_address", "source_ref", "sink_ref", "request_digest", "reason",
+    "dataset_id", "callback_address", "source_ref", "sink_ref", "correlation_id", "request_digest", "reason",
     "error_kind", "error", "created_at", "updated_at",
 )  # fmt: skip
 # What identifies a flow: never changed by a save.
@@ -69,6 +70,10 @@ class FlowRepository:
             NotFoundError: There is none.
         """
         return self._one(flows.c.id == id, named=str(id))
+
+    def exists(self, id: UUID) -> bool:
+        """Return whether there is a flow with this internal id."""
+        return self._connection.execute(select(flows.c.id).where(flows.c.id == id)).first() is not None
 
     def find(self, control_plane_id: str, participant_context_id: str, any_id: str) -> DataFlow:
         """Return the flow that a control plane calls ``any_id``: its dataFlowId, or else its processId.
@@ -189,6 +194,7 @@ class FlowRepository:
         state: State | None = None,
         run: Run | None = None,
         control_plane_id: str | None = None,
+        correlation_id: str | None = None,
     ) -> tuple[DataFlows, str | None]:
         """Return a page of flows, newest first, and the cursor of the next page.
 
@@ -198,6 +204,7 @@ class FlowRepository:
             state: Only those in this state.
             run: Only those whose run is this.
             control_plane_id: Only this control plane's.
+            correlation_id: Only those that say that they belong to this.
 
         Raises:
             InputError: ``after`` is no cursor of ours.
@@ -215,13 +222,19 @@ class FlowRepository:
             query = query.where(flows.c.run == run.value)
         if control_plane_id is not None:
             query = query.where(flows.c.control_plane_id == control_plane_id)
+        if correlation_id is not None:
+            query = query.where(flows.c.correlation_id == correlation_id)
         found = [self._flow(row) for row in self._connection.execute(query).mappings()]
         page = found[:bound]
         more = len(found) > bound
         return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
 
-    def resolve(self, any_id: str) -> DataFlow:
-        """Return the flow that an operator means by a uuid, a dataFlowId or a processId, in any scope.
+    def resolve(self, any_id: str, *, control_plane_id: str | None = None) -> DataFlow:
+        """Return the flow that an operator means by a uuid, a dataFlowId or a processId.
+
+        Args:
+            any_id: One of these.
+            control_plane_id: Only this control plane's flows are meant; None: in any scope.
 
         Raises:
             NotFoundError: There is none.
@@ -234,7 +247,10 @@ class FlowRepository:
             pass
         else:
             conditions.append(flows.c.id == internal)
-        found = self._all(or_(*conditions))
+        condition = or_(*conditions)
+        if control_plane_id is not None:
+            condition = and_(condition, flows.c.control_plane_id == control_plane_id)
+        found = self._all(condition)
         if not found:
             raise NotFoundError(f"there is no data flow {any_id!r}")
         exact = [flow for flow in found if str(flow.id) == any_id.lower()]
@@ -279,6 +295,7 @@ class FlowRepository:
             "dialect": flow.dialect.value,
             "state": flow.state.value,
             "run": flow.run.value,
+            "landing": flow.landing.value,
             "labels": list(flow.labels),
             "claims_sealed": self._seal(flow.id, "claims", flow.claims or None),
             "metadata_sealed": self._seal(flow.id, "metadata", flow.metadata or None),
@@ -297,6 +314,7 @@ class FlowRepository:
             dialect=Dialect(row["dialect"]),
             state=State(row["state"]),
             run=Run(row["run"]),
+            landing=Landing(row["landing"]),
             labels=tuple(row["labels"]),
             claims=self._open(flow_id, "claims", row["claims_sealed"]) or {},
             metadata=self._open(flow_id, "metadata", row["metadata_sealed"]) or {},

@@ -94,6 +94,8 @@ flows = Table(
     Column("outgoing_address_sealed", Text),
     Column("source_ref", Text),
     Column("sink_ref", Text),
+    Column("landing", String(16), nullable=False, server_default="copy"),
+    Column("correlation_id", String(300)),
     Column("request_digest", String(128), nullable=False),
     Column("reason", Text),
     Column("error_kind", String(100)),
@@ -106,6 +108,18 @@ flows = Table(
     Index("ix_flows_run", "run", "created_at"),
     Index("ix_flows_data_flow", "data_flow_id"),
     Index("ix_flows_process", "process_id"),
+    Index("ix_flows_correlation", "correlation_id", "created_at"),
+)
+
+# Flows' contract agreements as control planes' Management APIs tell them; those that could not be had too.
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE"), primary_key=True),
+    Column("standing", String(16), nullable=False),
+    Column("content", Json, nullable=False),
+    Column("error", Text),
+    Column("asked_at", Time, nullable=False),
 )
 
 outbox = Table(

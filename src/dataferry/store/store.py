@@ -13,6 +13,7 @@ from dataferry.domain.ledger import Ledger
 from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import upgrading
+from dataferry.store.agreements import AgreementRepository
 from dataferry.store.api_keys import ApiKeyRepository
 from dataferry.store.catalogue import CatalogueRepository
 from dataferry.store.control_planes import ControlPlaneRepository
@@ -32,6 +33,7 @@ class Transaction:
 
     def __init__(self, connection: Connection, sealer: Sealer, clock: Clock, secrets: SecretValues) -> None:
         self.flows = FlowRepository(connection, sealer, clock, secrets)
+        self.agreements = AgreementRepository(connection)
         self.outbox = OutboxRepository(connection, clock)
         self.events = EventRepository(connection, clock)
         self.progress = ProgressRepository(connection, clock)

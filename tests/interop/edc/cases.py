@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.interop.edc.connector import Connector, ConnectorError
-from tests.interop.edc.dataspace import DEFERRED, MISSING, QUICK, SLOW, Dataspace
+from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
 
 PUSH, PULL = "AmazonS3-PUSH", "AmazonS3-PULL"
 HTTP_PULL = "HttpData-PULL"
@@ -122,6 +122,40 @@ def failure_terminates_at_connector(dataspace: Dataspace) -> None:
         raise ConnectorError(f"the process does not say why it was terminated: {found}")
 
 
+def agreement_shown(dataspace: Dataspace) -> None:
+    """Both planes show a transfer's contract agreement, read from their connector's Management API."""
+    process_id, counterpart = _both(dataspace, QUICK, PUSH)
+    dataspace.wait_completed(process_id, counterpart)
+    for plane, one in ((dataspace.consumer_plane, process_id), (dataspace.provider_plane, counterpart)):
+        shown = plane.flow(one)["agreement"] or {}
+        told = [shown.get(name) for name in ("standing", "providerId", "consumerId", "assetId", "error")]
+        _expect(told, ["known", "provider", "consumer", QUICK, None])
+        if not (shown["signedAt"] and shown["policy"]):
+            raise ConnectorError(f"the agreement is not whole: {shown}")
+
+
+def application_reads(dataspace: Dataspace) -> None:
+    """HttpData-PULL for an application: the plane copies nothing; it reads, but not while suspended."""
+    process_id, _ = dataspace.begun(LIVE, HTTP_PULL)
+    endpoint, token = dataspace.data_address(process_id)
+    _expect(dataspace.fetched(endpoint, token), (200, dataspace.expected["object 00"]))
+    dataspace.consumer.suspend(process_id)
+    dataspace.consumer.wait(process_id, "SUSPENDED")
+    dataspace.wait_for(lambda: dataspace.fetched(endpoint, token)[0] == 403, "the gateway to refuse")
+    _expect(dataspace.refused_address(process_id), 409)
+    dataspace.consumer.resume(process_id)
+    dataspace.consumer.wait(process_id, "STARTED")
+    dataspace.wait_for(
+        lambda: dataspace.consumer_plane.flow(process_id)["state"] == "STARTED", "the plane to resume"
+    )
+    fresh, token = dataspace.data_address(process_id)
+    _expect(dataspace.fetched(fresh, token), (200, dataspace.expected["object 00"]))
+    _expect(dataspace.consumer_plane.flow(process_id)["bytesTransferred"], None)
+    dataspace.consumer.terminate(process_id)
+    dataspace.consumer.wait(process_id, "TERMINATED")
+    _expect(dataspace.refused_address(process_id), 410)
+
+
 CASES: tuple[Case, ...] = (
     s3_push,
     s3_pull,
@@ -134,6 +168,8 @@ CASES: tuple[Case, ...] = (
     provider_suspends_pull,
     terminated,
     provider_plane_killed,
+    agreement_shown,
+    application_reads,
     failure_held,
     failure_terminates,
     failure_terminates_at_connector,

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 from tests.interop.edc.connector import Connector, ConnectorError
 from tests.servers.plane import MIB, s3_location
 from tests.servers.s3_client import digests, s3_client
@@ -20,8 +21,8 @@ from dataferry.demo.servers import JuiceFs
 
 SOURCE, LANDING = "provider-data", "consumer-data"
 # Assets, each a dataset of that id at the provider's plane.
-QUICK, SLOW, DEFERRED, MISSING = "quick", "slow", "deferred", "missing"
-ASSETS = (QUICK, SLOW, DEFERRED, MISSING)
+QUICK, SLOW, DEFERRED, MISSING, LIVE = "quick", "slow", "deferred", "missing", "live"
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE)
 OBJECTS = 24
 OBJECT_BYTES = 1 * MIB
 # A quarter of a minute is cut into parts small enough to be suspended and killed in.
@@ -181,6 +182,28 @@ class Dataspace:
         prefix = f"{process_id}/"
         return {key.removeprefix(prefix): digest for key, digest in found.items() if key.startswith(prefix)}
 
+    def data_address(self, process_id: str) -> tuple[str, str]:
+        """Ask the consumer's plane for a flow's data address, as an application; its endpoint and token."""
+        path = f"/dataflows/{process_id}/data-address?control_plane={self.consumer.name}"
+        address = self.consumer_plane.manage("GET", path)["dataAddress"]
+        values = {entry["name"]: entry["value"] for entry in address["endpointProperties"]}
+        return address["endpoint"], values["authorization"]
+
+    def refused_address(self, process_id: str) -> int:
+        """Return the status that the consumer's plane refuses a data address with; 0 if it gives it."""
+        try:
+            self.data_address(process_id)
+        except httpx.HTTPStatusError as refusal:
+            return refusal.response.status_code
+        return 0
+
+    @staticmethod
+    def fetched(endpoint: str, token: str) -> tuple[int, str]:
+        """Read data by an address, as an application; the status, and the SHA-256 of what came."""
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            answer = client.get(endpoint, headers={"Authorization": f"Bearer {token}"})
+        return answer.status_code, hashlib.sha256(answer.content).hexdigest()
+
     def wait_moving(self, plane: PlaneProcess, process_id: str, *, at_least_bytes: int = 2 * MIB) -> None:
         """Wait until a plane has moved something, and not yet all."""
 
@@ -213,6 +236,7 @@ def _provider_settings() -> dict[str, Any]:
             {"id": QUICK, "source": source},
             {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
             {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
+            {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
             {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
         ]
     }
@@ -224,6 +248,7 @@ def _consumer_settings() -> dict[str, Any]:
         "landing_zones": [
             {"name": "slow", "datasets": [SLOW], "sink": sink, "bandwidth_bytes_per_s": BYTES_PER_S},
             {"name": "deferred", "datasets": [DEFERRED], "sink": sink, "prepare_wait_s": 0},
+            {"name": "applications", "datasets": [LIVE], "mode": "none"},
             {"name": "all", "sink": sink},
         ]
     }

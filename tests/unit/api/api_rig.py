@@ -17,10 +17,12 @@ import uvicorn
 from dataferry.api.application import create_application
 from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
+from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
+from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured
 from dataferry.flows.gateway import GatewayAccess, GatewayDoor
@@ -179,6 +181,10 @@ def plane(
             policy=policy,
             clock=clock,
         )
+        control = HttpControlPlaneClient(
+            network, data_plane_id="plane-1", endpoint=DOOR.base_url, profiles=lambda: registry.profile_names
+        )
+        cleanup.callback(control.close)
         executor = EmbeddedExecutor(Attempts(shared))
         services = Services(
             signaling=Signaling(shared, executor),
@@ -186,6 +192,7 @@ def plane(
             orchestrator=Orchestrator(
                 store, resolver, Connectors(()), OrchestratorPolicy(destination="disk:"), clock
             ),
+            agreements=Agreements(shared, control),
             gateway=GatewayAccess(store, resolver, clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             catalogue=catalogue,

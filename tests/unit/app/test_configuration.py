@@ -96,6 +96,8 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
             "[[landing_zones]]\nname = 'a'\nsink = 'lak:y'\n[locations.lake]\ntype = 'file'",
             "landing_zones[0].sink: there is no location 'lak'; did you mean 'lake'?",
         ),
+        ("[[landing_zones]]\nname = 'a'", "`sink` is needed"),
+        ("[[landing_zones]]\nname = 'a'\nmode = 'none'\nsource = 'x:y'", "leave out `source`"),
         ("[locations.a]\nroot = '/'", "locations.a.type is required"),
         ("[auth]\napi_keys = [{ name = 'a' }]", "give either `key` or `sha256`"),
         ("[auth]\napi_keys = [{ name = 'a', key = 'short' }]", "auth.api_keys[0].key: "),

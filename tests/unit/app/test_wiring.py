@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
@@ -18,6 +19,7 @@ from dataferry.app.wiring import (
     landing_zones,
 )
 from dataferry.domain.errors import ConfigError
+from dataferry.domain.location import Landing
 from dataferry.mechanisms.registry import Registry
 
 
@@ -103,3 +105,15 @@ def test_datasets_and_zones_say_for_whom_they_are() -> None:
     )
     assert [entry.control_planes for entry in datasets(settings)] == [("one",), ()]
     assert [entry.control_planes for entry in landing_zones(settings)] == [("t*",)]
+
+
+def test_a_zone_says_what_becomes_of_data() -> None:
+    """Copied to its place, or kept for applications; both at once, or neither, is refused."""
+    zones = [{"name": "copy", "sink": "a:y"}, {"name": "keep", "mode": "none", "require_token_renewal": True}]
+    copying, keeping = landing_zones(settings_of(landing_zones=zones))
+    assert (copying.mode, copying.sink) == (Landing.COPY, "a:y")
+    assert (keeping.mode, keeping.sink, keeping.require_token_renewal) == (Landing.NONE, None, True)
+
+    for wrong in ({}, {"mode": "none", "sink": "a:y"}, {"mode": "none", "manifest": True}, {"mode": "x"}):
+        with pytest.raises(ValidationError):
+            settings_of(landing_zones=[{"name": "z", **wrong}])

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.flows.world import PULL, PUSH, World
 
 from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
-from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, Provenance
+from dataferry.domain.location import ControlPlane, Dataset, Landing, LandingZone, Location, Provenance
 from dataferry.flows.catalogue import HIDDEN, Catalogue
 from dataferry.flows.matching import matches
 from dataferry.secrets.redaction import MASK, SecretValues
@@ -114,13 +114,49 @@ def test_the_most_demanding_landing_zone_wins(still: World) -> None:
     def chosen(dataset_id: str, profile: str, *labels: str) -> str:
         _, found = still.registry.by_profile(profile)
         return still.catalogue.landing_zone_for(
-            "cp", profile_names=found.names, labels=labels, dataset_id=dataset_id
+            "cp",
+            direction=found.direction,
+            profile_names=found.names,
+            labels=labels,
+            dataset_id=dataset_id,
         ).name
 
     assert chosen("q", PUSH) == "in"
     assert chosen("q", PULL) == "pull"
     assert chosen("q", PULL, "gold", "blue") == "gold"
     assert chosen("d", PULL, "gold") == "exact"
+
+
+def test_a_zone_that_copies_nothing_is_for_pulls(still: World) -> None:
+    """What is pushed goes to the zone that has a place, however much the other one matches."""
+    still.catalogue.put_landing_zone(LandingZone(name="keep", mode=Landing.NONE, datasets=("d",)))
+
+    def chosen(profile: str) -> str:
+        _, found = still.registry.by_profile(profile)
+        return still.catalogue.landing_zone_for(
+            "cp", direction=found.direction, profile_names=found.names, labels=(), dataset_id="d"
+        ).name
+
+    assert (chosen(PULL), chosen(PUSH)) == ("keep", "in")
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        LandingZone(name="z"),
+        LandingZone(name="z", mode=Landing.NONE, sink="here:x"),
+        LandingZone(name="z", mode=Landing.NONE, source="here:x"),
+        LandingZone(name="z", mode=Landing.NONE, manifest=True),
+        LandingZone(name="z", mode=Landing.NONE, bandwidth_bytes_per_s=1),
+    ],
+)
+def test_a_zone_has_a_place_or_copies_nothing(still: World, zone: LandingZone) -> None:
+    """Keys that would do nothing are refused; what is right comes back as it was written."""
+    with pytest.raises(InputError, match="mode"):
+        still.catalogue.put_landing_zone(zone)
+    kept = LandingZone(name="z", mode=Landing.NONE, require_token_renewal=True)
+    still.catalogue.put_landing_zone(kept)
+    assert kept in [entry.value for entry in still.catalogue.landing_zones()]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ class Notebook:
         self._refuse()
         self.registered.append(control_plane.id)
 
+    def agreement(self, control_plane: ControlPlane, agreement_id: str) -> dict[str, Any]:
+        self._refuse()
+        return {"policy": {}, "assetId": agreement_id}
+
     def terminate_transfer(self, control_plane: ControlPlane, process_id: str, reason: str) -> None:
         self._refuse()
         self.terminated.append((process_id, reason))

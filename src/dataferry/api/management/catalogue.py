@@ -17,6 +17,7 @@ from dataferry.domain.limits import split_settings
 from dataferry.domain.location import (
     ControlPlane,
     Dataset,
+    Landing,
     LandingZone,
     Location,
     OnFailure,
@@ -62,7 +63,10 @@ class LandingZoneBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sink": "plant-a:incoming/{processId}/"}]})
 
-    sink: Text = Field(description="`location:path`; may hold `{datasetId}`, `{processId}`, `{agreementId}`.")
+    mode: Annotated[Landing, Field(strict=False)] = Landing.COPY
+    sink: Text | None = Field(
+        default=None, description="`location:path`; may hold `{datasetId}`, `{processId}`, `{agreementId}`."
+    )
     profiles: list[Text] = Field(default_factory=list, max_length=100)
     labels: list[Text] = Field(default_factory=list, max_length=100)
     datasets: list[Text] = Field(default_factory=list, max_length=1000)

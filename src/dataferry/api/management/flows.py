@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dataferry.api.management.authorization import Operator
-from dataferry.api.management.views import callback_view, event_view, flow_view, object_view
+from dataferry.api.management.views import (
+    agreement_view,
+    callback_view,
+    data_address_view,
+    event_view,
+    flow_view,
+    object_view,
+)
 from dataferry.api.services import services_of
 from dataferry.domain.dataflow import Run, State
 from dataferry.domain.ledger import ObjectState
@@ -41,18 +49,37 @@ class ReasonBody(BaseModel):
     reason: Annotated[str | None, Field(max_length=4000)] = None
 
 
+class DestinationBody(BaseModel):
+    """Where a flow's data is to go."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"sink": "plant-a:incoming/day-1/"}]}
+    )
+
+    sink: Annotated[str, Field(min_length=1, max_length=4096, description="`location:path`.")]
+
+
 @router.get("", summary="List data flows, newest first")
 def list_flows(
     request: Request,
     state: State | None = None,
     run: Run | None = None,
     control_plane_id: Annotated[str | None, Query(alias="controlPlaneId", max_length=1024)] = None,
+    correlation_id: Annotated[
+        str | None,
+        Query(alias="correlationId", max_length=300, description="As `metadata` of its message said."),
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Return a page of flows: ``{items, next}``."""
     views, following = services_of(request).management.list(
-        after=cursor, limit=limit, state=state, run=run, control_plane_id=control_plane_id
+        after=cursor,
+        limit=limit,
+        state=state,
+        run=run,
+        control_plane_id=control_plane_id,
+        correlation_id=correlation_id,
     )
     return {"items": [flow_view(view) for view in views], "next": following}
 
@@ -81,6 +108,33 @@ def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After 
         "items": [event_view(event) for event in events],
         "next": events[-1].id if len(events) == limit else None,
     }
+
+
+@router.get("/{id:path}/data-address", summary="Read a flow's data by yourself")
+def read_data_address(
+    request: Request,
+    response: Response,
+    operator: Operator,
+    id: FlowId,
+    control_plane: Annotated[
+        str | None, Query(max_length=1024, description="Only this control plane's flows are meant.")
+    ] = None,
+) -> dict[str, Any]:
+    """Return the data address of a STARTED flow that receives, with a token that is good now.
+
+    The one answer that has credentials in it. Each reading is an event of the flow.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    management = services_of(request).management
+    return data_address_view(management.data_address(id, control_plane_id=control_plane, actor=operator))
+
+
+@router.post("/{id:path}/destination", summary="Have a flow copied that is not")
+def copy_to(request: Request, operator: Operator, id: FlowId, body: DestinationBody) -> dict[str, Any]:
+    """Give a flow that keeps its address for applications a place to be copied to."""
+    management = services_of(request).management
+    management.copy_to(id, body.sink, actor=operator)
+    return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/pause", summary="Hold a data flow")
@@ -119,8 +173,11 @@ def terminate(
 
 @router.get("/{id:path}", summary="Show a data flow")
 def show(request: Request, id: FlowId) -> dict[str, Any]:
-    """Return one flow with its progress."""
-    return flow_view(services_of(request).management.view(id))
+    """Return one flow with its progress and its contract agreement, where its control plane can be asked."""
+    services = services_of(request)
+    view = services.management.view(id)
+    agreement = services.agreements.of(view.flow)
+    return {**flow_view(view), "agreement": agreement_view(agreement, datetime.now(UTC))}
 
 
 @callbacks.get("", summary="List callbacks, newest first")

@@ -1,17 +1,21 @@
 """What operators are shown of flows, objects, events and callbacks.
 
-Never in them: credentials of ``metadata``, ``claims``, and the properties of a DataAddress.
+Never in them: credentials of ``metadata``, ``claims``, and the properties of a DataAddress, but for the one
+view that is there to hand an address out.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dataferry.domain.address import DataAddress
-from dataferry.domain.dataflow import DataFlow, Run, State
+from dataferry.domain.agreement import Agreement, told
+from dataferry.domain.dataflow import DataFlow, Role, Run, State
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.progress import Progress
+from dataferry.flows.data_addresses import CurrentAddress
 from dataferry.flows.management import FlowView
 from dataferry.store.records import FlowEvent, OutboxMessage
 
@@ -34,6 +38,8 @@ def flow_view(view: FlowView) -> dict[str, Any]:
         "mechanism": flow.mechanism,
         "state": flow.state.value,
         "run": flow.run.value,
+        "landing": flow.landing.value if flow.role is Role.CONSUMER else None,
+        "correlationId": flow.correlation_id,
         "reason": flow.reason,
         "participantId": flow.participant_id,
         "counterPartyId": flow.counter_party_id,
@@ -50,8 +56,27 @@ def flow_view(view: FlowView) -> dict[str, Any]:
     }
 
 
+def agreement_view(agreement: Agreement | None, now: datetime) -> dict[str, Any] | None:
+    """Show a flow's contract agreement; null if its control plane was not asked."""
+    if agreement is None:
+        return None
+    content, ends_at = agreement.content, agreement.ends_at
+    is_over = ends_at is not None and ends_at <= now
+    return {
+        "standing": "expired" if is_over else agreement.standing.value,
+        "providerId": told(content, "providerId"),
+        "consumerId": told(content, "consumerId"),
+        "assetId": told(content, "assetId"),
+        "signedAt": agreement.signed_at and agreement.signed_at.isoformat(),
+        "endsAt": ends_at and ends_at.isoformat(),
+        "policy": next((value for key, value in content.items() if key.endswith("policy")), None),
+        "error": agreement.error,
+        "askedAt": agreement.asked_at.isoformat(),
+    }
+
+
 def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
-    """Show how far a flow is; what counts bytes is null on the side that moves none."""
+    """Show how far a flow is; what counts bytes is null where this plane moves none."""
     counted = (progress or Progress()) if flow.moves_bytes else None
     return {
         "bytesTotal": None if counted is None or counted.objects_unsized else counted.bytes_total,
@@ -80,8 +105,10 @@ def progress_view(flow: DataFlow, progress: Progress | None) -> dict[str, Any]:
 def places(flow: DataFlow) -> dict[str, str | None]:
     """Show both ends: ``location:path`` where it is ours, else the bare endpoint of the address."""
     theirs = _place(flow.incoming_address)
-    if not flow.moves_bytes:
+    if not flow.takes_address:
         return {"source": flow.source_ref, "sink": flow.sink_ref}
+    if not flow.moves_bytes:
+        return {"source": theirs, "sink": None}
     return {"source": flow.source_ref or theirs, "sink": flow.sink_ref or theirs}
 
 
@@ -96,6 +123,19 @@ def _place(address: DataAddress | None) -> str | None:
     except ValueError:
         shown = ""
     return shown or address.get("bucketName", "container") or address.endpoint_type or None
+
+
+def data_address_view(current: CurrentAddress) -> dict[str, Any]:
+    """Show where and how a flow's data can be read now: credentials included, for who may have them."""
+    flow = current.flow
+    return {
+        "dataFlowId": flow.data_flow_id,
+        "processId": flow.process_id,
+        "controlPlaneId": flow.control_plane_id,
+        "state": flow.state.value,
+        "dataAddress": current.address.to_wire(),
+        "expiresAt": current.expires_at and current.expires_at.isoformat(),
+    }
 
 
 def object_view(row: ObjectRow) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Nothing is retried here: the outbox and the registrar do.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -162,27 +163,49 @@ class HttpControlPlaneClient:
 
         Source: EDC Management API, "TerminateTransfer".
         """
-        if control_plane.management_url is None:
-            raise ConfigError(f"control plane {control_plane.id} has no management_url")
-        base = control_plane.management_url.rstrip("/")
-        version = _MANAGEMENT_VERSION.search(base)
-        if version is None:
-            base = f"{base}/v4"
-        is_v3 = version is not None and version.group(1) == "3"
+        base, is_v3 = _management(control_plane)
         context: Any = (
             {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"}
             if is_v3
             else ["https://w3id.org/edc/connector/management/v2"]
         )
-        key = control_plane.management_key
         self._call(
             f"termination at {control_plane.id}",
             "POST",
             f"{base}/transferprocesses/{quote(process_id, safe='')}/terminate",
             provenance=Provenance.OPERATOR,
             body={"@context": context, "@type": "TerminateTransfer", "reason": reason},
-            headers={"X-Api-Key": key} if key else {},
+            headers=_api_key(control_plane),
         )
+
+    def agreement(self, control_plane: ControlPlane, agreement_id: str) -> dict[str, Any]:
+        """Read a contract agreement from EDC's Management API.
+
+        Raises:
+            ConfigError: The control plane has no Management API configured.
+            NotFoundError: It has no such agreement.
+            ProtocolError: Its answer is no agreement.
+            DataFerryError: As ``flows.messages.ControlPlaneClient`` says.
+
+        Source: EDC Management API, "ContractAgreement".
+        """
+        base, _ = _management(control_plane)
+        operation = f"agreement at {control_plane.id}"
+        answer = self._call(
+            operation,
+            "GET",
+            f"{base}/contractagreements/{quote(agreement_id, safe='')}",
+            provenance=Provenance.OPERATOR,
+            body=None,
+            headers=_api_key(control_plane),
+        )
+        try:
+            content = json.loads(answer)
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict) or "policy" not in {re.split("[#/:]", key)[-1] for key in content}:
+            raise ProtocolError("the answer is no contract agreement", operation=operation)
+        return content
 
     def _call(
         self,
@@ -191,17 +214,17 @@ class HttpControlPlaneClient:
         url: str,
         *,
         provenance: Provenance,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | None,
         headers: Mapping[str, str],
-    ) -> None:
-        """Send one request; return if it was answered with 2xx, raise our error otherwise."""
+    ) -> bytes:
+        """Send one request; return the body of an answer of 2xx, raise our error otherwise."""
         if urlsplit(url).scheme.lower() not in {"http", "https"}:
             raise AddressError("the endpoint is not an http or https URL", operation=operation)
         try:
             with self._clients[provenance].stream(
-                method, url, json=dict(body), headers=dict(headers)
+                method, url, json=None if body is None else dict(body), headers=dict(headers)
             ) as answer:
-                self._drain(answer)
+                content = self._read(answer)
         except httpx.InvalidURL as exc:
             raise AddressError("the endpoint is not a URL", operation=operation) from exc
         except httpx.HTTPError as exc:
@@ -210,15 +233,37 @@ class HttpControlPlaneClient:
             ) from exc
         if not answer.is_success:
             raise _refusal(operation, answer)
+        return content
 
-    def _drain(self, answer: httpx.Response) -> None:
-        """Read the answer's body away, within bounds, so that the connection can be used again."""
+    def _read(self, answer: httpx.Response) -> bytes:
+        """Read the answer's body, so that the connection can be used again; empty if it is beyond bounds."""
         deadline = time.monotonic() + self._timeout_s
-        size = 0
-        for chunk in answer.iter_raw():
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                return
+        content = bytearray()
+        for chunk in answer.iter_bytes():
+            content += chunk
+            if len(content) > MAX_ANSWER_BYTES or time.monotonic() > deadline:
+                return b""
+        return bytes(content)
+
+
+def _management(control_plane: ControlPlane) -> tuple[str, bool]:
+    """Return the versioned base URL of a control plane's Management API, and whether that is version 3.
+
+    Raises:
+        ConfigError: It has none configured.
+    """
+    if control_plane.management_url is None:
+        raise ConfigError(f"control plane {control_plane.id} has no management_url")
+    base = control_plane.management_url.rstrip("/")
+    version = _MANAGEMENT_VERSION.search(base)
+    if version is None:
+        return f"{base}/v4", False
+    return base, version.group(1) == "3"
+
+
+def _api_key(control_plane: ControlPlane) -> dict[str, str]:
+    key = control_plane.management_key
+    return {"X-Api-Key": key} if key else {}
 
 
 def _bearer(token: str | None) -> dict[str, str]:
