@@ -122,6 +122,9 @@ class EdcConnector(LoopbackHttp):
         self.fails: dict[str, str] = {}
         self.tokens: list[dict[str, str]] = []
         self.expanded = False
+        # Called when a process was made, and just before it is STARTED: what its own data plane is told then.
+        self.on_start: Callable[[Process], None] = lambda _: None
+        self.on_started: Callable[[Process], None] = lambda _: None
         self.released = threading.Event()
         self._injections: list[_Injection] = []
         self._lock = threading.Lock()
@@ -189,7 +192,17 @@ class EdcConnector(LoopbackHttp):
         return None
 
     def perform(self, operation: str, version: str, id_: str | None, body: Any) -> tuple[int, Any]:
-        """Do what an operation does."""
+        """Do what an operation does, and tell its data plane."""
+        before = {one.id: one.state for one in list(self.processes.values())}
+        answer = self._perform(operation, version, id_, body)
+        for process in list(self.processes.values()):
+            if process.id not in before:
+                self.on_start(process)
+            elif process.state == "STARTED" != before[process.id]:
+                self.on_started(process)
+        return answer
+
+    def _perform(self, operation: str, version: str, id_: str | None, body: Any) -> tuple[int, Any]:
         with self._lock:
             if operation == "start":
                 return self._start(body)

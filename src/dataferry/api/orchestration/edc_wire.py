@@ -14,7 +14,7 @@ from typing import Any
 from dataferry.domain.address import DataAddress, short_name
 from dataferry.domain.errors import AddressError, ProtocolError
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
-from dataferry.flows.orchestration.ports import TransferProcess
+from dataferry.flows.orchestration.ports import LABEL, TransferProcess
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 CONTEXTS: dict[ApiVersion, Any] = {
@@ -46,6 +46,7 @@ def transfer_request(
         "protocol": connector.protocol,
         "transferType": transfer_type,
         "privateProperties": {REFERENCE: reference},
+        "dataplaneMetadata": _for_our_plane(version, reference),
     }
     if version is ApiVersion.V3:
         fields |= {
@@ -54,6 +55,15 @@ def transfer_request(
             "dataDestination": {"@type": "DataAddress", "type": "HttpProxy"},
         }
     return message(version, "TransferRequest", **fields)
+
+
+def _for_our_plane(version: ApiVersion, reference: str) -> dict[str, Any]:
+    """Return what a connector tells its own data plane with ``prepare``: that may be this service."""
+    properties: dict[str, Any] = {"correlationId": reference}
+    if version is ApiVersion.V3:
+        # Version 4's context says so by itself.
+        properties = {"@type": "@json", "@value": properties}
+    return {"@type": "DataplaneMetadata", "labels": [LABEL], "properties": properties}
 
 
 def reference_query(version: ApiVersion, reference: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import OWN_FLOWS, DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import NotFoundError
+from dataferry.domain.errors import ConfigError, NotFoundError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow
-from dataferry.domain.location import LocationRef
+from dataferry.domain.location import Landing, LocationRef
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Entry, Standing, Step
 from dataferry.domain.profile import Direction
@@ -28,6 +28,8 @@ from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change
 from dataferry.net.connections import Network
 from dataferry.store.store import Transaction
+
+ACTOR = "orchestrator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,52 @@ class Downloads:
             )
         self._executor.submit(flow.id)
         return after
+
+    def opened(self, entry: Entry) -> DataFlow | None:
+        """Return the flow that the connector has opened here for an entry, that nobody copies; None if none.
+
+        A landing zone of mode ``none`` keeps such flows: from EDC 0.19 on that is the only way in which a
+        data address comes.
+        """
+        with self._shared.store.snapshot() as tx:
+            found, _ = tx.flows.list(correlation_id=entry.reference, limit=10)
+        mine = (
+            flow
+            for flow in found
+            if flow.process_id == entry.transfer_id
+            and flow.role is Role.CONSUMER
+            and flow.direction is Direction.PULL
+            and flow.landing is Landing.NONE
+            and not flow.state.is_final
+        )
+        return next(mine, None)
+
+    def claim(self, entry: Entry, flow: DataFlow) -> Entry:
+        """Say where a flow goes that the connector has opened: it is downloaded once, and completed with DPS.
+
+        Args:
+            entry: Whose transfer process it belongs to.
+            flow: With its data address.
+
+        Raises:
+            DataFerryError: What its address leads to can't be read.
+        """
+        if flow.incoming_address is None:
+            raise ConfigError(f"flow {flow.data_flow_id} has no data address yet")
+        place = self._shared.resolver.at_address(flow.profile, flow.incoming_address)
+        target = self._target(entry, self._look_up(place))
+        with self._shared.store.transaction() as tx:
+            after = tx.orchestrations.save(
+                entry.to(Step.DOWNLOADING, flow_id=flow.id, sink_ref=target.ref, storage_path=target.shown),
+                expected=entry,
+                standing=Standing.DATA_ADDRESS_RETRIEVED,
+            )
+        self.direct(after)
+        return after
+
+    def direct(self, entry: Entry) -> None:
+        """Let a claimed flow copy to where its entry says. Safe to repeat: a crash may come before it."""
+        self._management.copy_to(str(entry.flow_id), entry.sink_ref or "", actor=ACTOR)
 
     def _look_up(self, place: Place) -> ObjectInfo | None:
         """Ask the source what it is; None if it is several objects."""
@@ -187,7 +235,7 @@ class Downloads:
         """End an entry's flow, if it has one that has not ended; what it left half is cleaned up."""
         flow = self.flow(entry)
         if flow is not None and not flow.state.is_final:
-            self._management.terminate(str(flow.id), reason, actor="orchestrator")
+            self._management.terminate(str(flow.id), reason, actor=ACTOR)
 
     def stored(self, entry: Entry) -> ObjectRow | None:
         """Return what the ledger knows of an entry's only object; None if there are several."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
+from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Run, State
 from dataferry.domain.errors import (
     AccessDeniedError,
@@ -18,7 +19,9 @@ from dataferry.domain.errors import (
     InputError,
     NotFoundError,
     ProtocolError,
+    UnsupportedError,
 )
+from dataferry.domain.location import Landing
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Connector, Entry, OnSaved, Orchestration, Standing, Step
 from dataferry.flows.orchestration.connectors import Connectors
@@ -212,7 +215,12 @@ class Steps:
             self._refuse_late(entry.started_at or entry.updated_at, process.state)
             memory.looks += 1
             return Next(after_s=self._pause_s(memory.looks))
-        address = self._addresses.find(work.connector, transfer_id)
+        memory.looked_at = self._shared.clock.monotonic()
+        opened = self._downloads.opened(entry)
+        if opened is not None and opened.incoming_address is not None:
+            after = self._downloads.claim(entry, opened)
+            return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
+        address = None if opened is not None else self._address(work, transfer_id)
         if address is None:
             memory.misses += 1
             if memory.misses >= self._policy.data_address_retries:
@@ -221,8 +229,20 @@ class Steps:
                 )
             return Next(after_s=self._policy.data_address_delay_s)
         after = self._downloads.begin(entry, address, participant=self._participant)
-        memory.looked_at = self._shared.clock.monotonic()
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
+
+    def _address(self, work: _Work, transfer_id: str) -> DataAddress | None:
+        """Ask for a data address; a connector that keeps none may yet tell its data plane, which we may be.
+
+        Raises:
+            UnsupportedError: It keeps none, and has told nobody here, as often as asked.
+        """
+        try:
+            return self._addresses.find(work.connector, transfer_id)
+        except UnsupportedError:
+            if work.memory.misses + 1 >= self._policy.data_address_retries:
+                raise
+            return None
 
     def _pause_s(self, looks: int) -> float:
         most_s = max(self._policy.data_address_delay_s, self._policy.first_delay_s)
@@ -245,6 +265,8 @@ class Steps:
             raise ProtocolError(f"the download was ended: {flow.reason or 'terminated by the operator'}")
         if flow.run is Run.FAILED:
             return self._failed(work, flow)
+        if flow.landing is Landing.NONE:
+            self._downloads.direct(entry)
         self._look_meanwhile(work)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
@@ -267,7 +289,8 @@ class Steps:
         entry = work.entry
         moved = self._downloads.bytes_moved(flow.id)
         renewals = 0 if moved > entry.renewed_at_bytes else entry.renewals
-        if flow.error_kind != AccessDeniedError.kind or renewals >= self._policy.most_renewals:
+        refused = flow.is_own and flow.error_kind == AccessDeniedError.kind
+        if not refused or renewals >= self._policy.most_renewals:
             raise DownloadError(flow)
         transfer_id = _known(entry)
         process = self._edc.process(work.connector, transfer_id)
@@ -330,7 +353,7 @@ class Steps:
     def _terminate(self, work: _Work, outcome: Step) -> None:
         """Terminate the transfer process, also one that was started without our knowing."""
         entry, connector = work.entry, work.connector
-        keeps = outcome is Step.SAVED and connector.on_saved is OnSaved.KEEP
+        keeps = outcome is Step.SAVED and (connector.on_saved is OnSaved.KEEP or self._completes(entry))
         if keeps or (entry.fault is not None and entry.fault.kind == TransferEndedError.kind):
             return
         transfer_id = entry.transfer_id or self._edc.find(connector, entry.reference)
@@ -340,6 +363,11 @@ class Steps:
         if entry.fault is not None:
             reason = f"the download failed ({entry.fault.kind})"
         self._edc.terminate(connector, transfer_id, reason)
+
+    def _completes(self, entry: Entry) -> bool:
+        """Return whether an entry's control plane is told of its flow: that completes the process."""
+        flow = self._downloads.flow(entry)
+        return flow is not None and not flow.is_own
 
     def _end(self, work: _Work, outcome: Step, note: str | None) -> None:
         entry = work.entry
