@@ -47,7 +47,6 @@ class ControlPlane:
                 "agreementId": process.contract_id,
                 "datasetId": "asset",
                 "profile": "HttpData-PULL",
-                "labels": told["labels"],
                 "metadata": properties.get("@value", properties),
             },
         )
@@ -84,7 +83,7 @@ class ControlPlane:
 
 @pytest.fixture(params=["v4", "v3"])
 def plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Orchestrating, ControlPlane]]:
-    """A service that is both, with a landing zone that keeps the flows of orchestrations."""
+    """A service that is both; where other flows land, those of orchestrations do not."""
     callbacks = ScriptedControlPlane(callback_token=CALLBACK_TOKEN)
     callbacks.start()
     edc = EdcConnector(key=CONNECTOR_KEY, versions=(request.param,))
@@ -97,7 +96,8 @@ def plane(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Orch
                 "callback_token": CALLBACK_TOKEN,
             }
         ],
-        "landing_zones": [{"name": "orchestrated", "mode": "none", "labels": ["orchestrated"]}],
+        "locations": {"lake": {"type": "file", "root": str(tmp_path)}},
+        "landing_zones": [{"name": "all", "sink": "lake:landed/{processId}/", "manifest": True}],
     }
     try:
         with orchestrating(tmp_path, edc=edc, data=HttpStore(token="token-1"), **changes) as rig:
@@ -116,6 +116,7 @@ def test_the_flow_that_the_connector_opened_is_claimed(plane: tuple[Orchestratin
     (path,) = view["storage_paths"]
     assert Path(path["storage_path"]).read_bytes() == content
     assert len(rig.files()) == 2
+    assert not (rig.directory / "landed").exists()
     control.wait_kinds(path["transfer_id"], "completed")
     assert control.flow(path["transfer_id"])["state"] == "COMPLETED"
     assert rig.edc.count("terminate") == 0

@@ -307,9 +307,22 @@ class Resolver:
         if flow.is_own or flow.role is Role.PROVIDER or flow.sink_ref is None:
             return False
         try:
-            return self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id).manifest
+            zone = self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id)
         except NotFoundError:
             return False
+        # One that an application or the orchestrator sent elsewhere may be a single file there.
+        return zone.manifest and (flow.correlation_id is None or _goes_to(flow, zone))
+
+
+def _goes_to(flow: DataFlow, zone: LandingZone) -> bool:
+    """Return whether a flow's data goes where a landing zone says."""
+    values = {
+        "datasetId": flow.dataset_id,
+        "processId": flow.process_id,
+        "agreementId": flow.agreement_id,
+        "counterPartyId": flow.counter_party_id,
+    }
+    return zone.sink is not None and filled(zone.sink, values) == flow.sink_ref
 
 
 def dataset_source(template: str, dataset_id: str) -> str:

@@ -190,6 +190,17 @@ class OrchestrationRepository:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
 
+    def is_awaited(self, reference: str) -> bool:
+        """Return whether an entry with this reference has been begun and has no data yet."""
+        owner, _, position = reference.partition("/")
+        try:
+            key = (UUID(owner), int(position[:9]))
+        except ValueError:
+            return False
+        steps = [Step.STARTING.value, Step.WATCHING.value]
+        query = select(entries.c.step).where(_is(key), entries.c.step.in_(steps))
+        return str(key[0]) == owner and self._connection.execute(query).first() is not None
+
     def of_flow(self, flow_id: UUID) -> Entry | None:
         """Return the entry that a flow downloads and that has not ended; None if there is none."""
         condition = and_(entries.c.flow_id == flow_id, entries.c.ended_at.is_(None))

@@ -14,7 +14,7 @@ from typing import Any
 from dataferry.domain.address import DataAddress, short_name
 from dataferry.domain.errors import AddressError, ProtocolError
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
-from dataferry.flows.orchestration.ports import LABEL, TransferProcess
+from dataferry.flows.orchestration.ports import TransferProcess
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 CONTEXTS: dict[ApiVersion, Any] = {
@@ -63,7 +63,8 @@ def _for_our_plane(version: ApiVersion, reference: str) -> dict[str, Any]:
     if version is ApiVersion.V3:
         # Version 4's context says so by itself.
         properties = {"@type": "@json", "@value": properties}
-    return {"@type": "DataplaneMetadata", "labels": [LABEL], "properties": properties}
+    # No labels: a connector would look for a data plane that has them.
+    return {"@type": "DataplaneMetadata", "properties": properties}
 
 
 def reference_query(version: ApiVersion, reference: str) -> dict[str, Any]:

@@ -8,9 +8,6 @@ from typing import Protocol
 from dataferry.domain.address import DataAddress
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
 
-# By which a landing zone tells transfers that the orchestrator began, and will say where they go.
-LABEL = "orchestrated"
-
 # States of a transfer process that mean something here.
 # Source: EDC, "TransferProcessStates".
 STARTED = "STARTED"

@@ -17,7 +17,8 @@ from uuid import UUID
 from dataferry.domain.dataflow import Run
 from dataferry.domain.errors import DataFerryError
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
-from dataferry.flows.orchestration.steps import Memory, Next, Steps
+from dataferry.flows.orchestration.steps import Steps
+from dataferry.flows.orchestration.work import Memory, Next
 from dataferry.flows.periodic import Periodic
 from dataferry.flows.shared import Shared
 from dataferry.telemetry.logs import get_logger

@@ -7,7 +7,7 @@ many tries as may help; a crash at any point finds the row at the last step that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -22,8 +22,8 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.location import Landing
-from dataferry.domain.objects import ObjectInfo
-from dataferry.domain.orchestration import Connector, Entry, OnSaved, Orchestration, Standing, Step
+from dataferry.domain.orchestration import Connector, Entry, Standing, Step
+from dataferry.flows.orchestration.closing import MAX_NOTE_CHARS, Closing
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.downloads import Downloads
 from dataferry.flows.orchestration.faults import (
@@ -41,57 +41,11 @@ from dataferry.flows.orchestration.ports import (
     EdcClient,
     TransferProcess,
 )
-from dataferry.flows.orchestration.sidecar import sidecar_of, write_sidecar
+from dataferry.flows.orchestration.work import Memory, Next, Work
 from dataferry.flows.shared import Shared
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.orchestration")
-
-SAVED_REASON = "the data was received completely"
-UNWANTED_REASON = "the data is not wanted any more"
-MAX_NOTE_CHARS = 1_000
-
-
-@dataclass(slots=True)
-class Memory:
-    """What this process knows of an entry beside its row; lost in a crash, and no harm done.
-
-    Attributes:
-        is_new: Its first step was written by this process, which has not asked the connector yet.
-        failures: Of the present step, in a row.
-        looks: At its transfer process, since it was started.
-        misses: Of its data address.
-        looked_at: Monotonic seconds of the last look at the process of a running download.
-    """
-
-    is_new: bool = False
-    failures: int = 0
-    looks: int = 0
-    misses: int = 0
-    looked_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
-    """When an entry's next step is due.
-
-    Attributes:
-        after_s: None if it has ended.
-        flow_id: What it waits for, besides: a change of this flow makes the step due at once.
-    """
-
-    after_s: float | None = 0.0
-    flow_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """An entry as it was read, with what belongs to it."""
-
-    order: Orchestration
-    entry: Entry
-    connector: Connector
-    memory: Memory = field(repr=False)
 
 
 class Steps:
@@ -125,12 +79,13 @@ class Steps:
         self._downloads = downloads
         self._policy = policy
         self._participant = participant
-        self._verbs: dict[Step, Callable[[_Work], Next]] = {
+        self._closing = Closing(shared, edc, downloads, policy)
+        self._verbs: dict[Step, Callable[[Work], Next]] = {
             Step.WAITING: self._begin,
             Step.STARTING: self._start,
             Step.WATCHING: self._watch,
             Step.DOWNLOADING: self._follow,
-            Step.CLOSING: self._close,
+            Step.CLOSING: self._closing.close,
         }
 
     def make(self, key: tuple[UUID, int], memory: Memory) -> Next:
@@ -155,7 +110,7 @@ class Steps:
         memory.failures = 0
         return done
 
-    def _work(self, key: tuple[UUID, int], memory: Memory) -> _Work:
+    def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
         with self._shared.store.snapshot() as tx:
             order, entry = tx.orchestrations.get(key[0]), tx.orchestrations.entry(key)
         try:
@@ -163,19 +118,21 @@ class Steps:
         except InputError:
             # Its operator took it out of the configuration meanwhile: nobody is asked with credentials.
             connector = Connector(address=order.connector_address, is_configured=False)
-        return _Work(order=order, entry=entry, connector=connector, memory=memory)
+        return Work(order=order, entry=entry, connector=connector, memory=memory)
 
     # -- the steps
 
-    def _begin(self, work: _Work) -> Next:
+    def _begin(self, work: Work) -> Next:
         """Write that the connector is about to be asked, before it is."""
-        self._save(
-            work, work.entry.to(Step.STARTING, started_at=self._shared.clock.now()), Standing.PROCESSING
+        work.save(
+            self._shared.store,
+            work.entry.to(Step.STARTING, started_at=self._shared.clock.now()),
+            Standing.PROCESSING,
         )
         work.memory.is_new = True
         return Next()
 
-    def _start(self, work: _Work) -> Next:
+    def _start(self, work: Work) -> Next:
         """Start a transfer process, or find the one whose answer never came."""
         self._refuse_unconfigured(work)
         entry, memory = work.entry, work.memory
@@ -189,10 +146,10 @@ class Steps:
                 reference=entry.reference,
             )
         memory.looks = memory.misses = 0
-        self._save(work, entry.to(Step.WATCHING, transfer_id=found), Standing.ASSET_REGISTERED)
+        work.save(self._shared.store, entry.to(Step.WATCHING, transfer_id=found), Standing.ASSET_REGISTERED)
         return Next(after_s=self._policy.first_delay_s)
 
-    def _found(self, work: _Work) -> str | None:
+    def _found(self, work: Work) -> str | None:
         """Look for a process that was started without our knowing; None also where that can't be told."""
         try:
             return self._edc.find(work.connector, work.entry.reference)
@@ -204,7 +161,7 @@ class Steps:
             )
             return None
 
-    def _watch(self, work: _Work) -> Next:
+    def _watch(self, work: Work) -> Next:
         """Wait until the process is STARTED, then for its data address, and begin the download."""
         entry, memory = work.entry, work.memory
         transfer_id = _known(entry)
@@ -231,7 +188,7 @@ class Steps:
         after = self._downloads.begin(entry, address, participant=self._participant)
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
 
-    def _address(self, work: _Work, transfer_id: str) -> DataAddress | None:
+    def _address(self, work: Work, transfer_id: str) -> DataAddress | None:
         """Ask for a data address; a connector that keeps none may yet tell its data plane, which we may be.
 
         Raises:
@@ -253,14 +210,14 @@ class Steps:
             most_s = self._policy.start_timeout_s
             raise LateError(f"the transfer process is {state}, not STARTED, after {most_s:g} s")
 
-    def _follow(self, work: _Work) -> Next:
+    def _follow(self, work: Work) -> Next:
         """See how the download is; and now and then at the process, since its end ends the right to it."""
         entry = work.entry
         flow = self._downloads.flow(entry)
         if flow is None:
             raise NotFoundError("the download's data flow is gone")
         if flow.state is State.COMPLETED:
-            return self._stored(work, flow)
+            return self._closing.stored(work, flow)
         if flow.state is State.TERMINATED:
             raise ProtocolError(f"the download was ended: {flow.reason or 'terminated by the operator'}")
         if flow.run is Run.FAILED:
@@ -270,7 +227,7 @@ class Steps:
         self._look_meanwhile(work)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
-    def _look_meanwhile(self, work: _Work) -> None:
+    def _look_meanwhile(self, work: Work) -> None:
         """End the entry if its process was terminated; an answer that does not come does not matter now."""
         now, memory = self._shared.clock.monotonic(), work.memory
         if now - memory.looked_at < self._policy.watch_interval_s:
@@ -284,7 +241,7 @@ class Steps:
         if process.state == TERMINATED:
             raise _ended(process)
 
-    def _failed(self, work: _Work, flow: DataFlow) -> Next:
+    def _failed(self, work: Work, flow: DataFlow) -> Next:
         """Fetch a new data address where the old one was refused; else the entry failed."""
         entry = work.entry
         moved = self._downloads.bytes_moved(flow.id)
@@ -301,7 +258,7 @@ class Steps:
             return Next(after_s=self._policy.data_address_delay_s)
         address = self._addresses.find(work.connector, transfer_id)
         counted = replace(entry, renewals=renewals + 1, renewed_at_bytes=moved)
-        self._save(work, counted.to(Step.DOWNLOADING))
+        work.save(self._shared.store, counted.to(Step.DOWNLOADING))
         if address is None:
             return Next(after_s=self._policy.data_address_delay_s)
         if not self._downloads.is_same_place(flow, address):
@@ -309,80 +266,9 @@ class Steps:
         self._downloads.go_on(flow, address)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
-    def _stored(self, work: _Work, flow: DataFlow) -> Next:
-        """The bytes are there and proved: write down which, and the file beside them."""
-        row = self._downloads.stored(work.entry)
-        totals = self._shared.store.ledger.totals(str(flow.id))
-        facts = replace(
-            work.entry,
-            size_bytes=totals.bytes_done,
-            crc64nvme=None if row is None else row.crc64nvme,
-            verification=totals.verification.word,
-        )
-        note = self._write_sidecar(work, facts, flow, None if row is None else row.source)
-        self._save(work, facts.to(Step.CLOSING, outcome=Step.SAVED, note=note))
-        return Next()
-
-    def _write_sidecar(
-        self, work: _Work, facts: Entry, flow: DataFlow, source: ObjectInfo | None
-    ) -> str | None:
-        """Write the file beside; where that can't be, the data is stored all the same: return what to say."""
-        if not self._policy.sidecar:
-            return None
-        content = sidecar_of(facts, flow, source=source, connector=work.order.connector_address)
-        try:
-            write_sidecar(self._shared.resolver, self._shared.network, facts.sink_ref or "", content)
-        except DataFerryError as exc:
-            if exc.is_temporary and work.memory.failures < self._policy.retries:
-                raise
-            return f"the sidecar could not be written: {exc}"[:MAX_NOTE_CHARS]
-        return None
-
-    def _close(self, work: _Work) -> Next:
-        """Take back what is open: the download if it did not come to its end, and the transfer process."""
-        entry = work.entry
-        outcome = entry.outcome or Step.FAILED
-        if outcome is not Step.SAVED:
-            self._downloads.end(
-                entry, "the entry was cancelled" if entry.fault is None else "the entry failed"
-            )
-        self._terminate(work, outcome)
-        self._end(work, outcome, entry.note)
-        return Next(after_s=None)
-
-    def _terminate(self, work: _Work, outcome: Step) -> None:
-        """Terminate the transfer process, also one that was started without our knowing."""
-        entry, connector = work.entry, work.connector
-        keeps = outcome is Step.SAVED and (connector.on_saved is OnSaved.KEEP or self._completes(entry))
-        if keeps or (entry.fault is not None and entry.fault.kind == TransferEndedError.kind):
-            return
-        transfer_id = entry.transfer_id or self._edc.find(connector, entry.reference)
-        if transfer_id is None:
-            return
-        reason = SAVED_REASON if outcome is Step.SAVED else UNWANTED_REASON
-        if entry.fault is not None:
-            reason = f"the download failed ({entry.fault.kind})"
-        self._edc.terminate(connector, transfer_id, reason)
-
-    def _completes(self, entry: Entry) -> bool:
-        """Return whether an entry's control plane is told of its flow: that completes the process."""
-        flow = self._downloads.flow(entry)
-        return flow is not None and not flow.is_own
-
-    def _end(self, work: _Work, outcome: Step, note: str | None) -> None:
-        entry = work.entry
-        self._save(work, entry.to(outcome, note=note))
-        _log.info(
-            "entry",
-            entry=entry.reference,
-            outcome=outcome.value,
-            transfer=entry.transfer_id,
-            error=None if entry.fault is None else entry.fault.message,
-        )
-
     # -- what goes wrong
 
-    def _went_wrong(self, work: _Work, error: DataFerryError) -> Next:
+    def _went_wrong(self, work: Work, error: DataFerryError) -> Next:
         """Try again where that can help and was not done too often; else the entry ends."""
         memory, entry = work.memory, work.entry
         closes = entry.step is Step.CLOSING
@@ -396,26 +282,22 @@ class Steps:
         if closes:
             # The outcome does not depend on it; what may be open still is said.
             note = f"the transfer process may still be open: {error}"[:MAX_NOTE_CHARS]
-            self._end(work, entry.outcome or Step.FAILED, note)
+            self._closing.end(work, entry.outcome or Step.FAILED, note)
             return Next(after_s=None)
         begun = entry if entry.step is not Step.WAITING else entry.to(Step.STARTING)
-        self._save(work, begun.to(Step.CLOSING, outcome=Step.FAILED, fault=fault_of(error)))
+        work.save(self._shared.store, begun.to(Step.CLOSING, outcome=Step.FAILED, fault=fault_of(error)))
         return Next()
 
-    def _cancel(self, work: _Work) -> Next:
+    def _cancel(self, work: Work) -> Next:
         if work.entry.step is Step.WAITING:
-            self._save(work, work.entry.to(Step.CANCELLED))
+            work.save(self._shared.store, work.entry.to(Step.CANCELLED))
             return Next(after_s=None)
-        self._save(work, work.entry.to(Step.CLOSING, outcome=Step.CANCELLED))
+        work.save(self._shared.store, work.entry.to(Step.CLOSING, outcome=Step.CANCELLED))
         return Next()
 
-    def _refuse_unconfigured(self, work: _Work) -> None:
+    def _refuse_unconfigured(self, work: Work) -> None:
         """Ask nobody for data that the configuration does not name any more."""
         self._connectors.of(work.order.connector_address)
-
-    def _save(self, work: _Work, entry: Entry, standing: Standing | None = None) -> Entry:
-        with self._shared.store.transaction() as tx:
-            return tx.orchestrations.save(entry, expected=work.entry, standing=standing)
 
 
 def _ended(process: TransferProcess) -> DataFerryError:
