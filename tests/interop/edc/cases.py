@@ -9,7 +9,6 @@ from typing import Any
 from tests.interop.edc.connector import Connector, ConnectorError
 from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
 from tests.interop.edc.orchestration import (
-    orchestrated_by_data_address,
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
 )
@@ -176,7 +175,6 @@ CASES: tuple[Case, ...] = (
     agreement_shown,
     application_reads,
     orchestrated_by_its_own_plane,
-    orchestrated_by_data_address,
     orchestrated_in_vain,
     failure_held,
     failure_terminates,

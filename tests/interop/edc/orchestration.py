@@ -1,4 +1,4 @@
-"""The orchestrator between two connectors: by its own data plane, and by the data address that EDC keeps."""
+"""The orchestrator between two connectors, as their consumer's data plane and beside it."""
 
 from __future__ import annotations
 
@@ -36,19 +36,8 @@ def orchestrated_by_its_own_plane(dataspace: Dataspace) -> None:
             raise ConnectorError("the flow that the connector opened is not the one that was downloaded")
 
 
-def orchestrated_by_data_address(dataspace: Dataspace) -> None:
-    """An orchestrator that is no data plane: Management API v3, found out, and the data address EDC keeps."""
-    with _alone(dataspace) as plane:
-        id_ = _begin(dataspace, plane, LIVE)
-        view = _wait(plane, id_, lambda view: view["process_status"] in OVER)
-        _check(dataspace, view)
-        (path,) = view["storage_paths"]
-        dataspace.consumer.wait(path["transfer_id"], "TERMINATED")
-        dataspace.provider.wait(dataspace.provider.counterpart(path["transfer_id"]), "TERMINATED")
-
-
 def orchestrated_in_vain(dataspace: Dataspace) -> None:
-    """A contract that the connector does not know fails its entry, in the connector's own words."""
+    """By v3, found out: a contract that the connector does not know fails, in the connector's own words."""
     with _alone(dataspace) as plane:
         body = {"data": [_entry(dataspace, "no-such-agreement")], "connectorAddress": _address(dataspace)}
         view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
