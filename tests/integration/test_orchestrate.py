@@ -11,11 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.servers.edc import EdcConnector, Fault
 from tests.servers.http_store import Fault as DataFault
-from tests.servers.http_store import HttpStore
-from tests.servers.orchestrator import CONNECTOR_KEY, KEY, Orchestrating, entry, orchestrating
+from tests.servers.http_store import HttpStore, Kept
+from tests.servers.orchestrator import (
+    CONNECTOR_KEY,
+    KEY,
+    OVER,
+    Orchestrating,
+    entry,
+    orchestrating,
+    settings,
+)
+from tests.unit.api.api_rig import served
+
+from dataferry.app.composition import build
+from dataferry.app.settings import Settings
 
 MIB = 1024 * 1024
 
@@ -461,3 +474,97 @@ def test_secrets_stand_nowhere(tmp_path: Path) -> None:
                 content = path.read_bytes()
                 assert token.encode() not in content, path
                 assert CONNECTOR_KEY.encode() not in content, path
+
+
+def test_a_data_address_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    """A new address for another place would make a mixture of two files: the entry fails, and says so."""
+    slow = {"bandwidth_bytes_per_s": 3 * MIB, "part_size_bytes": MIB, "multipart_threshold_bytes": MIB}
+    with orchestrating(tmp_path, engine=slow) as rig:
+        rig.put("c", "/c", os.urandom(12 * MIB), "application/octet-stream")
+        id_ = rig.begin("c")
+        rig.wait(id_, until=lambda view: view["progress"]["bytes_transferred"] > MIB)
+        rig.put("c", "/elsewhere", os.urandom(12 * MIB), "application/octet-stream")
+        rig.data.token = "token-2"
+        failed = _only(rig.wait(id_))
+        assert (failed["status_code"], "leads elsewhere" in failed["error"]) == (502, True), failed
+        assert not any(request.target == "/elsewhere" for request in rig.data.requests)
+
+
+def test_operators_steer_downloads_as_other_flows(tmp_path: Path) -> None:
+    """They see them, hold them, let them go on, and may end them: then the entry has failed."""
+    with orchestrating(tmp_path, engine={"bandwidth_bytes_per_s": 4 * MIB}) as rig:
+        rig.put("c", "/c", os.urandom(8 * MIB), "application/octet-stream")
+        id_ = rig.begin("c", "c")
+        view = rig.wait(id_, until=lambda view: view["progress"]["bytes_transferred"] > MIB)
+        first, second = (path["transfer_id"] for path in view["storage_paths"])
+        for transfer_id in (first, second):
+            assert rig.client.post(f"/management/dataflows/{transfer_id}/pause", json={}).json()["paused"]
+        before = rig.status(id_)["progress"]["bytes_transferred"]
+        time.sleep(1.0)
+        assert rig.status(id_)["progress"]["bytes_transferred"] <= before + MIB
+        rig.client.post(f"/management/dataflows/{first}/unpause", json={})
+        rig.client.post(f"/management/dataflows/{second}/terminate", json={"reason": "not today"})
+        view = rig.wait(id_)
+        saved, failed = view["storage_paths"]
+        assert (saved["status"], failed["status"]) == ("SAVED", "FAILED")
+        assert "not today" in failed["error"]
+
+
+def test_what_ended_long_ago_is_forgotten(rig: Orchestrating) -> None:
+    """After the retention, by the runner; files stay, and what runs is kept."""
+    rig.put("c", "/c", b"bytes")
+    over = rig.begin("c")
+    path = Path(_only(rig.wait(over))["storage_path"])
+    rig.edc.looks = 10_000
+    running = rig.begin("c")
+    runner = rig.service._runner
+    with runner._shared.store.transaction() as tx:
+        tx.orchestrations._connection.exec_driver_sql(
+            "UPDATE orchestrations SET ended_at = '2020-01-01T00:00:00.000000Z' WHERE ended_at IS NOT NULL"
+        )
+    assert runner.forget() == 1
+    assert rig.get(f"/status/{over}").status_code == 404
+    assert rig.status(running)["process_status"] != "COMPLETED"
+    assert path.read_bytes() == b"bytes"
+
+
+def test_a_connector_that_is_configured_no_more_gets_nothing(tmp_path: Path) -> None:
+    """Entries that were under way end, and its key is not sent any more."""
+    with EdcConnector(key=CONNECTOR_KEY, looks=10_000) as edc:
+        edc.offer("c", "http://127.0.0.1:9/c")
+        first = build(Settings.model_validate(settings(tmp_path, edc)))
+        with served(first.application) as url, first:
+            body = {"data": [entry("c")], "connectorAddress": edc.address}
+            answer = httpx.post(f"{url}/orchestrate", json=body, headers={"X-Api-Key": KEY}, trust_env=False)
+            id_ = answer.json()["orchestration_id"]
+            deadline = time.monotonic() + 20
+            while not edc.count("state") and time.monotonic() < deadline:
+                time.sleep(0.02)
+        edc.calls.clear()
+        removed = build(Settings.model_validate(settings(tmp_path, edc, orchestrator={"connectors": ()})))
+        with served(removed.application) as url, removed:
+            deadline = time.monotonic() + 20
+            view: dict[str, Any] = {"process_status": ""}
+            while view["process_status"] not in OVER and time.monotonic() < deadline:
+                answer = httpx.get(f"{url}/status/{id_}", headers={"X-Api-Key": KEY}, trust_env=False)
+                view = answer.json()["response"]["orchestration_processes"][id_]
+        assert view["process_status"] == "FAILED"
+        assert "may still be open" in _only(view)["note"]
+        assert not any("X-Api-Key" in call.headers for call in edc.calls)
+
+
+def test_a_listing_becomes_a_directory(rig: Orchestrating) -> None:
+    """An address of several objects: a directory under the description's name, a sidecar beside it."""
+    names = ["a.csv", "b/c.csv"]
+    lines = [json.dumps({"name": name, "size": 3}) for name in names]
+    lines.append(json.dumps({"summary": {"objects": 2, "bytes": 6}}))
+    rig.data.objects["/d/"] = Kept("\n".join(lines).encode() + b"\n")
+    for name in names:
+        rig.data.objects[f"/d/{name}"] = Kept(b"1,2")
+    rig.edc.offer("c", f"{rig.data.url}/d/", token=lambda: "token-1", listing="jsonl")
+    path = _only(rig.wait(rig.begin("c")))
+    assert path["status"] == "SAVED", path
+    stored = Path(path["storage_path"])
+    assert [(stored / name).read_bytes() for name in names] == [b"1,2", b"1,2"]
+    assert (path["size"], path["checksum"]) == (6, {})
+    assert json.loads(Path(f"{stored}.meta.json").read_text())["size"] == 6

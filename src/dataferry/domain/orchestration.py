@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from dataferry.domain.errors import TransitionError
@@ -82,9 +82,8 @@ STEPS: dict[Step, frozenset[Step]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What a client asks for with one entry.
+class Ask(NamedTuple):
+    """What a client asks for with one entry; a tuple, as hundreds are made in a moment.
 
     Attributes:
         counter_party_address: The provider's protocol address.

@@ -209,7 +209,7 @@ def test_entries_are_kept_as_they_are(store: Store) -> None:
         full = replace(
             before,
             step=Step.STARTING,
-            ask=replace(before.ask, transfer_type="t", counter_party_id="i", destination="d:x"),
+            ask=before.ask._replace(transfer_type="t", counter_party_id="i", destination="d:x"),
             outcome=Step.SAVED,
             transfer_id="tp",
             flow_id=uuid4(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -51,7 +51,7 @@ class Request:
     @property
     def digest(self) -> str:
         """Tells one request from another."""
-        content = [self.connector_address, [asdict(ask) for ask in self.asks], dict(self.properties)]
+        content = [self.connector_address, [list(ask) for ask in self.asks], dict(self.properties)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
