@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.conftest import S3_DOMAIN
 from tests.servers.authority import Authority, TlsFront
+from tests.servers.edc import EdcConnector
 from tests.servers.http_proxy import HttpProxy
 from tests.servers.identity_provider import IdentityProvider
 from tests.servers.plane import s3_location
@@ -179,3 +180,24 @@ def test_a_check_goes_the_ways_that_transfers_go(juicefs: JuiceFs, bucket: str, 
         assert findings[f"clock against {S3_DOMAIN}"][0]
         assert "/nothing.pem" in findings[f"read far:{bucket}/"][1]
         assert len(proxy.asked) >= 2
+
+
+def test_connectors_are_asked_with_their_own_credentials(tmp_path: Path) -> None:
+    """A connector that takes the key is fine, one that does not is a finding; the default key is told."""
+    with EdcConnector(key="right") as good, EdcConnector(key="other", versions=("v4",)) as bad:
+        orchestrator = {
+            "connectors": [
+                {"address": good.address, "api_key": "right"},
+                {"address": bad.address, "api_key": "wrong"},
+            ]
+        }
+        (tmp_path / "dataferry.toml").write_text(toml({"orchestrator": orchestrator}))
+        code, findings = checked(tmp_path, "check")
+        assert code == 1
+        assert findings[f"connector {good.address}"] == (True, "answers by Management API v3")
+        assert findings[f"connector {bad.address}"][0] is False
+        assert "401" in findings[f"connector {bad.address}"][1]
+        assert "from this machine only" in findings["orchestrator key"][1]
+        assert findings["orchestrator storage"][0]
+        assert {call.operation for call in good.calls + bad.calls} == {"query"}
+    assert [path.name for path in tmp_path.iterdir()] == ["dataferry.toml"]

@@ -97,6 +97,7 @@ class HttpStore:
 
     def __init__(self, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.token = token
+        self.refuses_with = 401
         self.objects: dict[str, Kept] = {}
         self.redirects: dict[str, tuple[int, str]] = {}
         self.raw: dict[str, bytes] = {}
@@ -236,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             more = {} if self.fault.retry_after is None else {"Retry-After": self.fault.retry_after}
             self._status(self.fault.status, more)
         elif self.store.token and self.headers.get("Authorization") != f"Bearer {self.store.token}":
-            self._status(401, {"WWW-Authenticate": "Bearer"})
+            self._status(self.store.refuses_with, {"WWW-Authenticate": "Bearer"})
         elif self.name in self.store.redirects:
             status, location = self.store.redirects[self.name]
             self._status(status, {"Location": location})

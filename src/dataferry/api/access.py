@@ -1,7 +1,7 @@
 """The outermost layer of a request: its id, one line in the log, and the last word on unexpected errors.
 
 Logged are method, path, status and time: never the query, a header or a body. What operators' tools ask again
-and again (a GET below ``/management``, health) is logged at debug, unless it fails.
+and again (a GET below ``/management`` or ``/status``, health) is logged at debug, unless it fails.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataferry.telemetry.logs import get_logger
 REQUEST_ID = "X-Request-Id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEALTH = frozenset({"/healthz", "/readyz"})
+_POLLED = ("/management/", "/status", "/orchestrator/status")
 _ERROR = 400
 _SERVER_ERROR = 500
 
@@ -86,4 +87,4 @@ def _is_polling(scope: Scope, status: int) -> bool:
     """Return True for requests that would fill the log and tell nothing."""
     if scope["path"] in _HEALTH:
         return status < _SERVER_ERROR
-    return scope["method"] == "GET" and scope["path"].startswith("/management/") and status < _ERROR
+    return scope["method"] == "GET" and scope["path"].startswith(_POLLED) and status < _ERROR

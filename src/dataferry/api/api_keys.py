@@ -152,7 +152,7 @@ class ApiKeys:
             UnauthorizedError: It is none.
         """
         presented = connection.headers.get("x-api-key") or bearer_token(connection)
-        operator = self._operator(digest_of(presented)) if presented else None
+        operator = self.holder(presented) if presented else None
         if operator is not None:
             return operator
         if self.are_configured:
@@ -161,8 +161,9 @@ class ApiKeys:
             raise UnauthorizedError("there are no API keys: only this machine may call")
         return Operator(name=LOCAL_OPERATOR)
 
-    def _operator(self, digest: bytes) -> Operator | None:
+    def holder(self, key: str) -> Operator | None:
         """Return whose key it is. Every one is compared, so that time does not tell which was near."""
+        digest = digest_of(key)
         found = [key.operator for key in self._keys if hmac.compare_digest(digest, key.digest)]
         if found:
             return found[0]

@@ -14,6 +14,7 @@ from dataferry.api.gateway import routes as gateway
 from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
+from dataferry.api.orchestration import routes as orchestration
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
@@ -22,8 +23,11 @@ _DESCRIPTION = """
 DataFerry is a data plane for dataspaces. A control plane drives *data flows* over the Eclipse Data Plane
 Signaling API (**signaling**, **registration**); operators watch and steer them under `/management`.
 
-Control planes send `Authorization: Bearer <token>`, a static one or a JWT, operators `X-Api-Key`. Errors are
-`application/problem+json` (RFC 9457).
+Clients of the orchestrator (**orchestrator**) have lists of a connector's assets fetched.
+
+Control planes send `Authorization: Bearer <token>`, a static one or a JWT, operators and clients `X-Api-Key`.
+Errors are `application/problem+json` (RFC 9457), but for `/orchestrate` and `/status`, which have a shape of
+their own.
 """
 
 _TAGS = [
@@ -33,6 +37,7 @@ _TAGS = [
     {"name": "data flows", "description": "Operators: flows, their objects, events and progress."},
     {"name": "catalogue", "description": "Operators: locations, datasets, landing zones, control planes."},
     {"name": "callbacks", "description": "Operators: what waits to be told to control planes."},
+    {"name": "orchestrator", "description": "Clients: have a list of a connector's assets fetched."},
     {
         "name": "data",
         "description": "The gateway: data of pulls and pushes, for who has a flow's data address.",
@@ -80,6 +85,8 @@ def create_application(services: Services) -> FastAPI:
         application.include_router(signaling.registrations, prefix=services.signaling_path)
         application.include_router(token_endpoint.router)
         application.include_router(management.router, prefix="/management")
+        application.include_router(orchestration.router)
+        application.include_router(orchestration.router, prefix="/orchestrator", include_in_schema=False)
     if Door.DATA in services.serves:
         application.include_router(gateway.router)
         application.include_router(ingest.router)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from dataferry.api.seed_errors import is_orchestration, seed_error
 from dataferry.domain import errors
 from dataferry.domain.errors import DataFerryError
 
@@ -109,8 +110,13 @@ def problem(
         fields: ``{"field", "message"}`` of each field that is wrong.
         headers: More response headers.
 
+    Below ``/orchestrate`` and ``/status`` it has the shape that their clients know instead.
+
     Source: RFC 9457, section 3.
     """
+    if is_orchestration(instance):
+        details = {entry["field"]: [entry["message"]] for entry in fields}
+        return seed_error(status, detail, details, headers=headers)
     content: dict[str, Any] = {
         "type": f"urn:dataferry:problem:{kind}",
         "title": title or TITLES.get(kind) or kind.replace("_", " ").capitalize(),

@@ -11,6 +11,7 @@ from fastapi import Request
 
 from dataferry.api.api_keys import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
+from dataferry.api.client_key import ClientKey
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.callers import Callers
 from dataferry.flows.catalogue import Catalogue
@@ -20,6 +21,7 @@ from dataferry.flows.ingest import Ingest
 from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.orchestrator import Orchestrator
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.signers import Signers
 from dataferry.flows.token_renewal import TokenRenewals
@@ -45,6 +47,7 @@ class Services:
     Attributes:
         signaling: The control planes' verbs.
         management: The operators' verbs.
+        orchestrator: The verbs of the orchestrator's clients.
         agreements: The contracts that flows are under.
         gateway: Who may have which data.
         ingest: Who may send data, and where it goes.
@@ -68,6 +71,7 @@ class Services:
         api_keys: Of operators; none configured: only this machine may call.
         may_ask_plain_http: Whether places on this machine that a registration names may be plain http: for
             development.
+        client_key: Of the orchestrator's clients; the default one is for this machine only.
         max_body_bytes: Bound of a request's body.
         gateway_threads: How many pieces of data are read from their stores at once.
         max_requests_per_caller: How many requests of one caller are worked on at once; the others wait.
@@ -81,6 +85,7 @@ class Services:
 
     signaling: Signaling
     management: Management
+    orchestrator: Orchestrator
     agreements: Agreements
     gateway: GatewayAccess
     ingest: Ingest
@@ -102,6 +107,7 @@ class Services:
     anonymous_control_plane_id: str | None = None
     api_keys: ApiKeys = field(default_factory=ApiKeys)
     may_ask_plain_http: bool = False
+    client_key: ClientKey = field(default_factory=ClientKey)
     max_body_bytes: int = MAX_BODY_BYTES
     gateway_threads: int = 32
     max_requests_per_caller: int = 40

@@ -19,7 +19,7 @@ from dataferry.app.settings import ApiKeySettings, Settings
 from dataferry.app.wiring import key_file
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import ConflictError, ForbiddenError, InputError, NotFoundError
-from dataferry.domain.purview import SCOPES_OF_BOUND, Purview, Scope
+from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
 from dataferry.secrets.redaction import API_KEY_PREFIX
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.records import ApiKey
@@ -153,9 +153,10 @@ def _check(settings: Settings, name: str, scopes: frozenset[Scope], purview: Pur
     if not scopes:
         raise InputError("a key without a scope is good for nothing")
     if purview.is_bound and not scopes <= SCOPES_OF_BOUND:
+        refused = " or ".join(repr(scope.value) for scope in sorted(ALL_SCOPES - SCOPES_OF_BOUND))
         raise InputError(
-            f"a key that is bound can't have the scope {Scope.CONFIGURE.value!r}:"
-            " what is configured is there for all"
+            f"a key that is bound can't have the scope {refused}:"
+            " what is configured, and what is orchestrated, is there for all"
         )
     known = {participant.id for participant in settings.participants}
     unknown = sorted((purview.participants or frozenset()) - known)

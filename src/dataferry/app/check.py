@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dataferry.app.bandwidth_check import bandwidth_findings
 from dataferry.app.configuration import find, load, without_authorization
+from dataferry.app.orchestrator_check import orchestrator_findings
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
 from dataferry.app.tls import days_left
@@ -79,6 +80,7 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     yield from bandwidth_findings(settings, datetime.now(UTC))
     yield from _control_planes(settings, network)
     yield from _proofs(settings, network)
+    yield from orchestrator_findings(settings, network)
 
 
 def _key_file(settings: Settings) -> str:

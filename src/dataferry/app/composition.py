@@ -20,6 +20,14 @@ from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.locks import FileLock
+from dataferry.app.orchestration import (
+    Asking,
+    client_key,
+    is_used,
+    orchestration,
+    own_location,
+    warn_of_default_key,
+)
 from dataferry.app.proving import Proving
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
@@ -82,7 +90,7 @@ def configured(settings: Settings, registry: Registry) -> Configured:
         ConfigError: A location's settings do not fit its mechanism, or a reference leads nowhere.
     """
     locations = Locations(settings, registry)
-    found = tuple(locations.get(name) for name in locations.names)
+    found = (*(locations.get(name) for name in locations.names), *own_location(settings))
     for location in found:
         try:
             check_settings(registry.get(location.mechanism), location)
@@ -221,13 +229,20 @@ class Service:
             policy=policy,
             clock=clock,
         )
-        attempts = Attempts(shared)
+        asking = Asking(settings, network, self.secrets)
+        self._open.callback(asking.edc.close)
+        attempts = Attempts(shared, asking.tokens(store, resolver))
         self._executor = EmbeddedExecutor(
             attempts,
             concurrency=settings.engine.flow_concurrency,
             owner_of=attempts.owner,
-            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes())),
+            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes()) + is_used(settings)),
         )
+        management = Management(shared, self._executor)
+        orchestrated = orchestration(settings, shared, self._executor, management, asking)
+        self._runner = orchestrated.runner
+        self._client_key = client_key(settings, self.secrets)
+        self._settings = settings
         self._outbox = OutboxSender(shared, client)
         self._registrar = Registrar(shared, client)
         self._configured = given
@@ -241,7 +256,8 @@ class Service:
         self.application: FastAPI = create_application(
             Services(
                 signaling=Signaling(shared, self._executor),
-                management=Management(shared, self._executor),
+                management=management,
+                orchestrator=orchestrated.orchestrator,
                 agreements=Agreements(shared, client),
                 gateway=self._gateway.access,
                 ingest=self._gateway.ingest,
@@ -263,6 +279,7 @@ class Service:
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
                 api_keys=keys,
+                client_key=self._client_key,
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
                 max_requests_per_caller=max(1, settings.server.request_threads // 4),
@@ -289,7 +306,16 @@ class Service:
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
         tell_what_is_relaxed(self._configured.control_planes)
-        main = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        warn_of_default_key(self._settings, self._client_key)
+        main = (
+            self._journal,
+            self._outbox,
+            self._executor,
+            self._sweep,
+            self._registrar,
+            self._retention,
+            self._runner,
+        )
         for part in main if self.has_control else ():
             part.start()
             self._open.callback(part.close)

@@ -17,6 +17,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dataferry.app.description import DOT_ENV, described, read_dot_env
+from dataferry.app.orchestrator_settings import ORCHESTRATED
 from dataferry.app.settings import Settings
 from dataferry.domain.authorization import AuthorizationType, Claim
 from dataferry.domain.errors import ConfigError
@@ -39,13 +41,18 @@ def find(config: str | None, environ: Mapping[str, str] | None = None) -> Path |
 
 
 def load(
-    config: str | None = None, environ: Mapping[str, str] | None = None, *, may_lack_keys: bool = False
+    config: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    dot_env: Path = Path(DOT_ENV),
+    may_lack_keys: bool = False,
 ) -> Settings:
     """Read and check the settings.
 
     Args:
         config: Path of the file; None looks for it as ``find`` does, and takes the defaults if there is none.
         environ: The environment; the process's own if None.
+        dot_env: File that goes before it, for the orchestrator's own variables.
         may_lack_keys: Whether a plane that is open to the network may be without API keys: to make the first.
 
     Raises:
@@ -54,7 +61,8 @@ def load(
     environ = os.environ if environ is None else environ
     path = find(config, environ)
     tree = _read(path) if path else {}
-    variables = _overlay(tree, environ)
+    variables = _describe_orchestrator(tree, environ, dot_env)
+    variables |= _overlay(tree, environ)
     origin = str(path) if path else "settings"
     try:
         settings = Settings.model_validate(tree)
@@ -100,6 +108,17 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} can't be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def _describe_orchestrator(
+    tree: dict[str, Any], environ: Mapping[str, str], dot_env: Path
+) -> dict[tuple[str, ...], str]:
+    """Put the variables of the orchestrator's description into ``tree``, where there is an orchestrator."""
+    prefix = f"{PREFIX}ORCHESTRATOR__"
+    if "orchestrator" not in tree and not any(name.startswith(prefix) for name in environ):
+        return {}
+    found = described(environ, read_dot_env(dot_env))
+    return {_put(tree, list(path), value, name): name for name, (path, value) in found.items()}
 
 
 def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> dict[tuple[str, ...], str]:
@@ -224,6 +243,7 @@ def _cross_check(settings: Settings, origin: str, *, may_lack_keys: bool = False
         *_repeated(settings),
         *_authorization(settings, may_lack_keys=may_lack_keys),
         *_tokens(settings),
+        *_orchestrator(settings),
     ]
     if wrong:
         raise ConfigError("\n".join(f"{origin}: {line}" for line in wrong))
@@ -238,6 +258,8 @@ def _unknown_locations(settings: Settings) -> Iterable[str]:
     for number, plane in enumerate(settings.control_planes):
         if plane.metadata_location:
             named.append((f"control_planes[{number}].metadata_location", f"{plane.metadata_location}:"))
+    if settings.orchestrator.destination:
+        named.append(("orchestrator.destination", settings.orchestrator.destination))
     for key, text in named:
         name = LocationRef.parse(text).location
         if name not in settings.locations:
@@ -275,6 +297,7 @@ def _repeated(settings: Settings) -> Iterable[str]:
         "control_planes": [c.id for c in settings.control_planes],
         "participants": [p.id for p in settings.participants],
         "auth.api_keys": [k.name for k in settings.auth.api_keys],
+        "orchestrator.connectors": [c.address for c in settings.orchestrator.connectors],
     }
     for section, names in groups.items():
         for name in sorted({n for n in names if names.count(n) > 1}):
@@ -344,3 +367,13 @@ def _tokens(settings: Settings) -> Iterable[str]:
                 f"control planes {named[key]!r} and {plane.id!r} take tokens of the same keys and subject:"
                 " they can't be told apart"
             )
+
+
+def _orchestrator(settings: Settings) -> Iterable[str]:
+    """What the orchestrator names must be there, and what it uses itself must be free."""
+    orchestrator = settings.orchestrator
+    contexts = {participant.id for participant in settings.participants}
+    if orchestrator.connectors and contexts and orchestrator.participant_context_id not in contexts:
+        yield "orchestrator.participant_context_id is none of [[participants]]"
+    if ORCHESTRATED in settings.locations and orchestrator.connectors:
+        yield f"locations.{ORCHESTRATED}: this name is the orchestrator's own; give the location another one"

@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -19,6 +20,7 @@ from dataferry.app.composition import Service, base_url, build
 from dataferry.app.patience import PatientProtocol
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
+from dataferry.domain.errors import ConfigError
 from dataferry.telemetry.logs import configure
 
 INTERRUPTED = 130
@@ -81,7 +83,7 @@ def run(
     port = int(listener.getsockname()[1])
     service = build(settings, port=port, roles=roles)
     try:
-        configure(settings.server.log_level, settings.server.log_format == "json", service.secrets.redact)
+        _configure_logs(settings, service)
         # Our own line says when it is ready.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NoBrokenOff())
@@ -89,6 +91,15 @@ def run(
         return _run(service, settings, listener, tls)
     finally:
         service.close()
+
+
+def _configure_logs(settings: Settings, service: Service) -> None:
+    server = settings.server
+    file = None if server.log_file is None else Path(server.log_file)
+    try:
+        configure(server.log_level, server.log_format == "json", service.secrets.redact, file=file)
+    except OSError as exc:
+        raise ConfigError(f"server.log_file: {file}: {exc.strerror or exc}") from exc
 
 
 def _run(service: Service, settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None) -> int:

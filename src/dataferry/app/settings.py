@@ -20,6 +20,7 @@ from dataferry.app.catalogue import (
     ParticipantSettings,
 )
 from dataferry.app.engine_settings import EngineSettings
+from dataferry.app.orchestrator_settings import OrchestratorSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
 from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
 from dataferry.secrets.did import is_this_machine
@@ -73,6 +74,13 @@ class ServerSettings(Section):
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="`text` is for people at a terminal, `json` one object a line for log collectors.",
+    )
+    log_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File that the log is written to as well, such as `logs/dataferry.log`; its directory is"
+        " made, its mode is 0600, and at 10 MiB it is put aside: five older ones are kept. None: standard"
+        " error alone.",
     )
     max_body_bytes: int = Field(
         default=1024 * 1024,
@@ -211,7 +219,8 @@ class ApiKeySettings(Section):
     scopes: tuple[Scope, ...] | None = Field(
         default=None,
         description="What it is good for: `read`, `operate`, `configure`, `data-address`, `orchestrate`."
-        " None: all of them; without `configure`, which can't be bound, for a key with one of the next two.",
+        " None: all of them; without `configure` and `orchestrate`, which can't be bound, for a key with one of"
+        " the next two.",
     )
     participants: tuple[str, ...] = Field(
         default=(),
@@ -234,8 +243,11 @@ class ApiKeySettings(Section):
     def _one_of(self) -> Self:
         if (self.key is None) == (self.sha256 is None):
             raise ValueError("give either `key` or `sha256`")
-        if self.purview.is_bound and Scope.CONFIGURE in (self.scopes or ()):
-            raise ValueError("a key with `participants` or `control_planes` can't have the scope `configure`")
+        refused = sorted(frozenset(self.scopes or ()) - SCOPES_OF_BOUND)
+        if self.purview.is_bound and refused:
+            raise ValueError(
+                f"a key with `participants` or `control_planes` can't have the scope `{refused[0].value}`"
+            )
         return self
 
     @property
@@ -346,6 +358,7 @@ class Settings(Section):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     egress: EgressSettings = Field(default_factory=EgressSettings)
+    orchestrator: OrchestratorSettings = Field(default_factory=OrchestratorSettings)
 
     @model_validator(mode="after")
     def _proxied_needs_a_proxy(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dataferry.app.authorization import callback_tokens, caller_tokens
 from dataferry.app.catalogue import ControlPlaneSettings, ParticipantSettings
-from dataferry.app.resolving import resolved as _resolved
+from dataferry.app.resolving import resolved
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
@@ -69,7 +69,7 @@ def proxy_of(settings: Settings) -> Proxy | None:
 
 def proxy_password(settings: Settings) -> str | None:
     """The password at the proxy, resolved."""
-    password: str | None = _resolved(settings.network.proxy_password, "network.proxy_password")
+    password: str | None = resolved(settings.network.proxy_password, "network.proxy_password")
     return password
 
 
@@ -135,8 +135,8 @@ class Locations:
         for key, value in location.settings.items():
             if key not in properties and schema.get("additionalProperties") is False:
                 raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
-            resolved = _resolved(value, f"locations.{name}.{key}")
-            settings[key] = _typed(resolved, properties.get(key, {}))
+            plain = resolved(value, f"locations.{name}.{key}")
+            settings[key] = _typed(plain, properties.get(key, {}))
         return Location(
             name=name,
             mechanism=location.type,
@@ -208,8 +208,8 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
     return ControlPlane(
         id=plane.id,
         endpoint=plane.endpoint,
-        token=_resolved(plane.token, f"{where}: token"),
-        callback_token=_resolved(plane.callback_token, f"{where}: callback_token"),
+        token=resolved(plane.token, f"{where}: token"),
+        callback_token=resolved(plane.callback_token, f"{where}: callback_token"),
         authorization=caller_tokens(plane.authorization, f"{where}: authorization"),
         callback_authorization=callback_tokens(
             plane.callback_authorization, f"{where}: callback_authorization"
@@ -220,7 +220,7 @@ def _control_plane(plane: ControlPlaneSettings) -> ControlPlane:
         retries=plane.retries,
         on_failure=plane.on_failure,
         management_url=plane.management_url,
-        management_key=_resolved(plane.management_key, f"{where}: management_key"),
+        management_key=resolved(plane.management_key, f"{where}: management_key"),
         may_name_locations=plane.may_name_locations,
         metadata_location=plane.metadata_location,
         participant_context_id=plane.participant_context_id,
@@ -246,11 +246,11 @@ def _participant(settings: ParticipantSettings) -> Participant:
     participant = Participant(
         id=settings.id,
         did=settings.did,
-        signing_key=_resolved(settings.signing_key, f"{where}: signing_key"),
+        signing_key=resolved(settings.signing_key, f"{where}: signing_key"),
         kid=absolute(settings.did, settings.kid),
         signer_url=settings.signer_url,
-        signer_token=_resolved(settings.signer_token, f"{where}: signer_token"),
-        public_key=_resolved(settings.public_key, f"{where}: public_key"),
+        signer_token=resolved(settings.signer_token, f"{where}: signer_token"),
+        public_key=resolved(settings.public_key, f"{where}: public_key"),
     )
     for key, read in (("signing_key", private_key), ("public_key", public_key)):
         try:
@@ -265,7 +265,7 @@ def _participant(settings: ParticipantSettings) -> Participant:
 def api_keys(settings: Settings) -> tuple[tuple[str, str], ...]:
     """The operators' keys that are configured as such: ``(name, key)``, resolved."""
     return tuple(
-        (key.name, str(_resolved(key.key.strip(), f"auth.api_keys {key.name!r}: key")))
+        (key.name, str(resolved(key.key.strip(), f"auth.api_keys {key.name!r}: key")))
         for key in settings.auth.api_keys
         if key.key is not None
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dataferry.cli import api_keys, catalogue, flows, running, transfers
+from dataferry.cli import api_keys, catalogue, flows, orchestrate, running, transfers
 
 application = typer.Typer(
     name="dataferry",
@@ -48,6 +48,7 @@ def everything(
 
 transfers.add_to(application)
 running.add_to(application)
+orchestrate.add_to(application)
 application.add_typer(flows.group, name="flows")
 application.add_typer(catalogue.datasets, name="datasets")
 application.add_typer(catalogue.locations, name="locations")

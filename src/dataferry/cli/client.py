@@ -1,4 +1,4 @@
-"""Speaks to the management API of a running service."""
+"""Speaks to a running service: its management API, and the orchestrator's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from dataferry.domain.errors import (
 
 TIMEOUT_S = 30.0
 MAX_PAGES = 10_000
+MAX_TOLD = 20
 
 _ERRORS: dict[int, type[DataFerryError]] = {
     HTTPStatus.BAD_REQUEST: InputError,
@@ -36,13 +37,18 @@ _ERRORS: dict[int, type[DataFerryError]] = {
 }
 
 
-class ManagementClient:
-    """A connection to ``/management`` of one service.
+class ServiceClient:
+    """A connection to one of a service's APIs.
 
     Args:
         url: Base URL of the service.
         api_key: Sent as ``X-Api-Key``; None sends none.
     """
+
+    # Of every path.
+    prefix: tuple[str, ...] = ()
+    # What the key is called in the environment.
+    key_variable = "DATAFERRY_API_KEY"
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url = url.rstrip("/")
@@ -58,6 +64,10 @@ class ManagementClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.close()
+
+    def detail_of(self, problem: dict[str, Any]) -> str:
+        """Return what an error says is wrong."""
+        return str(problem.get("detail") or problem.get("title") or "")
 
     def get(self, *path: str, **params: Any) -> Any:
         """GET one resource."""
@@ -86,7 +96,7 @@ class ManagementClient:
         Raises:
             DataFerryError: The service can't be reached, or refused; says which and what to do.
         """
-        url = "/".join([self._url, "management", *(quote(part, safe="") for part in path)])
+        url = "/".join([self._url, *self.prefix, *(quote(part, safe="") for part in path)])
         try:
             answer = self._http.request(method, url, **request)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -105,16 +115,59 @@ class ManagementClient:
     def _refusal(self, answer: httpx.Response) -> DataFerryError:
         """What a refusal means for whoever typed the command."""
         try:
-            problem = answer.json()
-            detail = str(problem.get("detail") or problem.get("title") or "")
+            detail = self.detail_of(answer.json())
         except (ValueError, AttributeError):
             detail = ""
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
             what = (
                 "does not take this API key: give another" if self._has_key else "wants an API key: give one"
             )
-            return UnauthorizedError(f"{self._url} {what} with DATAFERRY_API_KEY or --api-key")
+            return UnauthorizedError(f"{self._url} {what} with {self.key_variable} or --api-key")
         kind = _ERRORS.get(answer.status_code, DataFerryError)
         if not detail:
             detail = f"{self._url} answered {answer.status_code}: is it a DataFerry service?"
         return kind(detail)
+
+
+class ManagementClient(ServiceClient):
+    """A connection to ``/management`` of one service."""
+
+    prefix = ("management",)
+
+
+class OrchestratorClient(ServiceClient):
+    """A connection to ``/orchestrate`` and ``/status`` of one service."""
+
+    key_variable = "EDC_API_KEY"
+
+    def detail_of(self, problem: dict[str, Any]) -> str:
+        """Return what an error says is wrong, field by field."""
+        told = [str(problem["message"]), *_leaves(problem.get("details") or {}, "")]
+        return "; ".join(told[:MAX_TOLD])
+
+    def begin(self, document: Any, *, idempotency_key: str | None, dry_run: bool) -> str | None:
+        """Have a request taken in; return the orchestration's id, None for a dry run.
+
+        Raises:
+            DataFerryError: It was refused, and why.
+        """
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        params = {"dryRun": "true"} if dry_run else {}
+        answer = self._call("POST", ("orchestrate",), json=document, headers=headers, params=params)
+        found = answer["response"]["orchestration_id"]
+        return None if found is None else str(found)
+
+    def status(self, id_: str) -> dict[str, Any]:
+        """Return one orchestration."""
+        found: dict[str, Any] = self.get("status", id_)["response"]["orchestration_processes"][id_]
+        return found
+
+
+def _leaves(details: Any, path: str) -> Iterator[str]:
+    """Write nested ``details`` as ``data.0.contractId: sentence``."""
+    if isinstance(details, dict):
+        for name, inner in details.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(details, list):
+        for sentence in details:
+            yield f"{path}: {sentence}"

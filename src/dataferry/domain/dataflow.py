@@ -16,6 +16,9 @@ from dataferry.domain.errors import TransitionError
 from dataferry.domain.location import Landing
 from dataferry.domain.profile import Direction
 
+# In the place of a control plane: flows that this service makes for itself, of which nobody is told.
+OWN_FLOWS = "urn:dataferry:orchestrator"
+
 
 class State(StrEnum):
     """DPS's state of a data flow; it belongs to the control plane."""
@@ -186,6 +189,11 @@ class DataFlow:
         """True on the side that is given the DataAddress: provider of a push, consumer of a pull."""
         given = Role.PROVIDER if self.direction is Direction.PUSH else Role.CONSUMER
         return self.role is given
+
+    @property
+    def is_own(self) -> bool:
+        """True if this service made it for itself, without control plane, dataset and landing zone."""
+        return self.control_plane_id == OWN_FLOWS
 
     @property
     def owns_address(self) -> bool:

@@ -26,8 +26,8 @@ class Scope(StrEnum):
 
 
 ALL_SCOPES = frozenset(Scope)
-# What is configured is there for all: who sees only some of it may not write it.
-SCOPES_OF_BOUND = ALL_SCOPES - {Scope.CONFIGURE}
+# What is configured, and what the orchestrator fetches, is there for all: who sees only some of it may not.
+SCOPES_OF_BOUND = ALL_SCOPES - {Scope.CONFIGURE, Scope.ORCHESTRATE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

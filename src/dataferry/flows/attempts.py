@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
@@ -39,7 +40,7 @@ from dataferry.flows.resolution import Place
 from dataferry.flows.retries import Destinations
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
-from dataferry.mechanisms.base import Endpoint, RenewableEndpoints
+from dataferry.mechanisms.base import AccessTokens, Endpoint, RenewableEndpoints
 from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
 
@@ -55,16 +56,26 @@ class InternalError(DataFerryError):
     kind = "internal"
 
 
+class OwnTokens(Protocol):
+    """How flows that this service makes for itself come to new tokens, once those they have are refused."""
+
+    def of(self, flow: DataFlow) -> AccessTokens | None:
+        """Return a flow's tokens; None if it has none that can be had anew."""
+        ...
+
+
 class Attempts:
     """Runs attempts, in whatever thread the executor gives.
 
     Args:
         shared: The parts of this data plane.
+        own_tokens: Knows how flows of our own come to new tokens.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, own_tokens: OwnTokens | None = None) -> None:
         self._shared = shared
         self._bounds = Bounds(shared.catalogue, shared.resolver, shared.bandwidths, shared.policy)
+        self._own_tokens = own_tokens
         self._destinations = Destinations()
         self._progress = ProgressWriter(shared.store, shared.clock, shared.policy.progress_interval_s)
 
@@ -237,7 +248,9 @@ class Attempts:
     def _renewing(self, flow: DataFlow, place: Place, receiver: Role) -> Endpoint:
         """Return a place; with tokens that are renewed if it is of the address that that role receives."""
         from_address = place.location is None and flow.role is receiver
-        tokens = self._shared.renewals.of(flow) if from_address else None
+        tokens: AccessTokens | None = self._shared.renewals.of(flow) if from_address else None
+        if tokens is None and flow.is_own and self._own_tokens is not None:
+            tokens = self._own_tokens.of(flow)
         if tokens is None or not isinstance(place.mechanism, RenewableEndpoints):
             return place.endpoint
         return place.mechanism.with_tokens(place.endpoint, tokens)

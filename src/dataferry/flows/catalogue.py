@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, NotFoundError
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.profile import Direction
@@ -80,6 +81,8 @@ class Catalogue:
         self._secrets = secrets or SecretValues()
         self._registry = registry
         given = configured or Configured()
+        for plane in given.control_planes:
+            _refuse_our_own(plane.id)
         self._locations = {entry.name: entry for entry in given.locations}
         self._datasets = {entry.match: entry for entry in given.datasets}
         self._zones = {entry.name: entry for entry in given.landing_zones}
@@ -372,6 +375,7 @@ class Catalogue:
         Raises:
             ForbiddenError: The operator gave another endpoint.
         """
+        _refuse_our_own(plane.id)
         taken = replace(
             plane,
             provenance=Provenance.EXTERNAL,
@@ -405,6 +409,7 @@ class Catalogue:
             InputError: There is no such ``metadata_location`` for its participant.
         """
         self._refuse_configured(plane.id, self._planes, "control plane")
+        _refuse_our_own(plane.id)
         if plane.metadata_location is not None:
             try:
                 self.location_for(plane.metadata_location, plane.participant_context_id)
@@ -453,6 +458,12 @@ class Catalogue:
 def _no_location(name: str) -> NotFoundError:
     """There is none, or none for who asks: which, is not told."""
     return NotFoundError(f"there is no location {name[:100]!r}")
+
+
+def _refuse_our_own(id: str) -> None:
+    """Refuse a control plane that would own the flows that this service makes for itself."""
+    if id == OWN_FLOWS:
+        raise ForbiddenError(f"{id} is no control plane's id: this service uses it itself")
 
 
 def _check_name(name: str) -> None:

@@ -202,6 +202,8 @@ class FlowTokens:
         signer: Proves who we are.
     """
 
+    refusals = frozenset({int(HTTPStatus.UNAUTHORIZED)})
+
     def __init__(self, renewals: Renewals, flow: DataFlow, offer: Offer, signer: Signer) -> None:
         self._renewals = renewals
         self._flow = flow

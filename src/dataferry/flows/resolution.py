@@ -127,14 +127,7 @@ class Resolver:
             raise
         if not named:
             self._catalogue.refuse_mixing(zone)
-        values = {
-            "participantContextId": owner.participant_context_id,
-            "controlPlaneId": owner.control_plane_id,
-            "datasetId": request.dataset_id,
-            "processId": request.process_id,
-            "agreementId": request.agreement_id,
-            "counterPartyId": request.counter_party_id,
-        }
+        values = _values(owner, request)
         return Own(
             sink_ref=None if named or zone.sink is None else filled(zone.sink, values),
             source_ref=filled(zone.source, values) if zone.source else None,
@@ -290,6 +283,8 @@ class Resolver:
 
     def _bandwidth(self, flow: DataFlow) -> int | None:
         """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""
+        if flow.is_own:
+            return None
         owner = Caller.of(flow)
         try:
             if flow.role is Role.PROVIDER:
@@ -313,9 +308,9 @@ class Resolver:
 
     def wants_renewal(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone takes only addresses whose token can be renewed."""
-        if flow.role is Role.PROVIDER or not isinstance(
-            self._registry.get(flow.mechanism), RenewableEndpoints
-        ):
+        if flow.is_own or flow.role is Role.PROVIDER:
+            return False
+        if not isinstance(self._registry.get(flow.mechanism), RenewableEndpoints):
             return False
         try:
             zone = self._zone(Caller.of(flow), flow.profile, flow.labels, flow.dataset_id)
@@ -325,12 +320,31 @@ class Resolver:
 
     def _manifest(self, flow: DataFlow) -> bool:
         """Return whether the flow's landing zone wants a manifest now; no if it is gone."""
-        if flow.role is Role.PROVIDER or flow.sink_ref is None:
+        if flow.is_own or flow.role is Role.PROVIDER or flow.sink_ref is None:
             return False
         try:
-            return self._zone(Caller.of(flow), flow.profile, flow.labels, flow.dataset_id).manifest
+            zone = self._zone(Caller.of(flow), flow.profile, flow.labels, flow.dataset_id)
         except NotFoundError:
             return False
+        # One that an application or the orchestrator sent elsewhere may be a single file there.
+        return zone.manifest and (flow.correlation_id is None or _goes_to(flow, zone))
+
+
+def _goes_to(flow: DataFlow, zone: LandingZone) -> bool:
+    """Return whether a flow's data goes where a landing zone says."""
+    return zone.sink is not None and filled(zone.sink, _values(Caller.of(flow), flow)) == flow.sink_ref
+
+
+def _values(owner: Caller, of: FlowRequest | DataFlow) -> dict[str, str]:
+    """Return what the placeholders of a landing zone stand for."""
+    return {
+        "participantContextId": owner.participant_context_id,
+        "controlPlaneId": owner.control_plane_id,
+        "datasetId": of.dataset_id,
+        "processId": of.process_id,
+        "agreementId": of.agreement_id,
+        "counterPartyId": of.counter_party_id,
+    }
 
 
 def dataset_source(template: str, dataset_id: str) -> str:

@@ -450,6 +450,11 @@ class GatewayAddresses(Protocol):
 class AccessTokens(Protocol):
     """The bearer token of an endpoint, while somebody renews it. Any thread."""
 
+    @property
+    def refusals(self) -> frozenset[int]:
+        """Statuses by which the other side says that a token is good no more."""
+        ...
+
     def current(self) -> str:
         """Return a token that is good now.
 

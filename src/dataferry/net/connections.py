@@ -10,6 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, ConnectionFailedError
@@ -53,6 +54,12 @@ class Network:
         self.stall_timeout_s = stall_timeout_s
         self.authorities = Authorities(ca_file)
         self.proxies = proxies
+
+    def with_stall_timeout(self, stall_timeout_s: float) -> Network:
+        """Return the same network, less patient with connections that give or take no byte."""
+        other = copy(self)
+        other.stall_timeout_s = stall_timeout_s
+        return other
 
     def connect(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -265,6 +265,11 @@ class FlowRepository:
             names = ", ".join(str(flow.id) for flow in found[:5])
             raise ConflictError(f"{len(found)} data flows go by {any_id!r}; name one by its own id: {names}")
         return exact[0] if exact else found[0]
+
+    def runs(self, ids: Collection[UUID]) -> dict[UUID, Run]:
+        """Return how those of these flows that are there run."""
+        query = select(flows.c.id, flows.c.run).where(flows.c.id.in_(list(ids)))
+        return {id_: Run(run) for id_, run in self._connection.execute(query)}
 
     def counts(self) -> dict[Run, int]:
         """Return how many flows there are of each run state."""

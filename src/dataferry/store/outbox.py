@@ -42,7 +42,7 @@ class OutboxRepository:
         self._clock = clock
 
     def add(self, flow: DataFlow, kind: str, *, error: str | None = None, with_address: bool = False) -> str:
-        """Write a message that tells ``flow.state``.
+        """Write a message that tells ``flow.state``; none for a flow of our own, as there is nobody to tell.
 
         Args:
             flow: As it is saved in the same transaction.
@@ -54,6 +54,8 @@ class OutboxRepository:
             Its ``messageId``, the same on every attempt.
         """
         message_id = str(uuid4())
+        if flow.is_own:
+            return message_id
         now = self._clock.now()
         row = {
             "message_id": message_id,

@@ -256,6 +256,78 @@ registrations = Table(
     Column("last_error", Text),
 )
 
+# What clients of the orchestrator asked for. ``pending`` holds the entries until they have rows of their own:
+# a request of hundreds is accepted with one row.
+orchestrations = Table(
+    "orchestrations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("standing", String(32), nullable=False),
+    Column("connector_address", Text, nullable=False),
+    Column("properties", Json, nullable=False),
+    Column("pending", Json),
+    Column("idempotency_key", String(255), unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("saved", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("is_cancelled", Boolean, nullable=False),
+    Column("error", Text),
+    Column("created_at", Time, nullable=False),
+    Column("updated_at", Time, nullable=False),
+    Column("ended_at", Time),
+    Index("ix_orchestrations_created", "created_at", "id"),
+    # Only what is not over: stays small however many were ever asked for.
+    Index(
+        "ix_orchestrations_open",
+        "created_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
+orchestration_entries = Table(
+    "orchestration_entries",
+    metadata,
+    Column("orchestration_id", Uuid, ForeignKey("orchestrations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("ask", Json, nullable=False),
+    Column("step", String(16), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("outcome", String(16)),
+    Column("transfer_id", Text),
+    Column("flow_id", Uuid),  # no foreign key: the flow may be forgotten first
+    Column("sink_ref", Text),
+    Column("storage_path", Text),
+    Column("size_bytes", BigInteger),
+    Column("crc64nvme", String(16)),
+    Column("verification", String(16)),
+    Column("renewals", Integer, nullable=False),
+    Column("renewed_at_bytes", BigInteger, nullable=False),
+    Column("fault_code", Integer),
+    Column("fault_kind", String(100)),
+    Column("fault", Text),
+    Column("note", Text),
+    Column("started_at", Time),
+    Column("updated_at", Time, nullable=False),
+    Column("ended_at", Time),
+    Index(
+        "ix_orchestration_entries_flow",
+        "flow_id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
+        "ix_orchestration_entries_open",
+        "step",
+        "orchestration_id",
+        "position",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
 # The ledger's tables. ``dataferry.store.local`` makes the same ones without SQLAlchemy; a test compares them.
 transfers = Table(
     "transfers",

@@ -20,6 +20,7 @@ from dataferry.store.control_planes import ControlPlaneRepository
 from dataferry.store.database import Database
 from dataferry.store.events import EventRepository
 from dataferry.store.flows import FlowRepository
+from dataferry.store.orchestrations import OrchestrationRepository
 from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
 from dataferry.store.retention import RetentionRepository
@@ -45,6 +46,7 @@ class Transaction:
         self.client_tokens = ClientTokenRepository(connection)
         self.transfers = TransferRepository(connection)
         self.renewed_tokens = RenewedTokenRepository(connection, sealer, secrets)
+        self.orchestrations = OrchestrationRepository(connection, clock)
 
 
 class Store:

@@ -7,9 +7,12 @@ took into a record, it does not leave the process.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
@@ -21,6 +24,8 @@ _TALKATIVE = ("httpx", "httpcore", "botocore", "urllib3", "sqlalchemy", "alembic
 # Terminals obey these, and paths, names and messages of strangers stand in records. Line ends and tabs stay:
 # values with a line end are quoted where they are rendered, and tracebacks have theirs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+FILE_BYTES = 10 * 1024 * 1024
+OLDER_FILES = 5
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -31,7 +36,12 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def configure(
-    level: str, json: bool, redactor: Callable[[str], str], *, stream: TextIO | None = None
+    level: str,
+    json: bool,
+    redactor: Callable[[str], str],
+    *,
+    stream: TextIO | None = None,
+    file: Path | None = None,
 ) -> None:
     """Send every log record of this process through one pipeline; replaces what was configured before.
 
@@ -40,18 +50,26 @@ def configure(
         json: One JSON object a line; else lines for people.
         redactor: Masks secrets in a finished line, e.g. ``SecretValues.redact``.
         stream: Where lines go; standard error if None, so that standard output stays for results.
+        file: Where they go too; put aside when it is full. None: nowhere else.
 
     Raises:
         ValueError: There is no such level.
+        OSError: The file can't be written.
     """
     if level.lower() not in _LEVELS:
         raise ValueError(f"log level {level!r}: must be one of {', '.join(_LEVELS)}")
     number = logging.getLevelNamesMapping()[level.upper()]
     shared = _shared_processors()
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
-    handler.setFormatter(_RedactingFormatter(shared, redactor, json=json))
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr if stream is None else stream)]
+    if file is not None:
+        handlers.append(_PrivateFile(file))
+    for handler in handlers:
+        handler.setFormatter(_RedactingFormatter(shared, redactor, json=json))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for old in root.handlers:
+        if isinstance(old, _PrivateFile):
+            old.close()
+    root.handlers[:] = handlers
     root.setLevel(number)
     for name in _WITH_HANDLERS:
         library = logging.getLogger(name)
@@ -71,6 +89,19 @@ def configure(
         # Tests configure more than once a process, and a cached logger would keep its first pipeline.
         cache_logger_on_first_use=False,
     )
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A log file that nobody else reads, and that does not fill the disk."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, maxBytes=FILE_BYTES, backupCount=OLDER_FILES, encoding="utf-8")
+
+    def _open(self) -> Any:
+        opened = super()._open()
+        os.fchmod(opened.fileno(), 0o600)
+        return opened
 
 
 def _shared_processors() -> list[structlog.typing.Processor]:

@@ -8,6 +8,10 @@ from typing import Any
 
 from tests.interop.edc.connector import Connector, ConnectorError
 from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
+from tests.interop.edc.orchestration import (
+    orchestrated_by_its_own_plane,
+    orchestrated_in_vain,
+)
 
 PUSH, PULL = "AmazonS3-PUSH", "AmazonS3-PULL"
 HTTP_PULL = "HttpData-PULL"
@@ -170,6 +174,8 @@ CASES: tuple[Case, ...] = (
     provider_plane_killed,
     agreement_shown,
     application_reads,
+    orchestrated_by_its_own_plane,
+    orchestrated_in_vain,
     failure_held,
     failure_terminates,
     failure_terminates_at_connector,

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tests.interop.edc.connector import Connector, ConnectorError
+from tests.interop.edc.connector import PROTOCOL, Connector, ConnectorError
 from tests.servers.plane import MIB, s3_location
 from tests.servers.s3_client import digests, s3_client
 
@@ -21,8 +21,10 @@ from dataferry.demo.servers import JuiceFs
 
 SOURCE, LANDING = "provider-data", "consumer-data"
 # Assets, each a dataset of that id at the provider's plane.
-QUICK, SLOW, DEFERRED, MISSING, LIVE = "quick", "slow", "deferred", "missing", "live"
-ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE)
+QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE = "quick", "slow", "deferred", "missing", "live", "large"
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE)
+LARGE_BYTES = 1024 * MIB
+_LARGE_PART_BYTES = 64 * MIB
 OBJECTS = 24
 OBJECT_BYTES = 1 * MIB
 # A quarter of a minute is cut into parts small enough to be suspended and killed in.
@@ -41,7 +43,7 @@ class Dataspace:
     """
 
     def __init__(self, directory: Path, classpath: Sequence[Path]) -> None:
-        self._directory = directory
+        self.directory = self._directory = directory
         self._stack = ExitStack()
         self.provider = Connector("provider", directory / "provider", classpath)
         self.consumer = Connector("consumer", directory / "consumer", classpath)
@@ -52,12 +54,18 @@ class Dataspace:
             self._source = self._stack.enter_context(JuiceFs(self._directory / "provider-s3"))
             self._landing = self._stack.enter_context(JuiceFs(self._directory / "consumer-s3"))
             self.expected = _fill(self._source)
+            self.expected_singles = {
+                "object 00": self.expected["object 00"],
+                LARGE: _fill_large(self._source),
+            }
             s3_client(self._landing).create_bucket(Bucket=LANDING)
             for connector in (self.provider, self.consumer):
                 self._stack.callback(connector.stop)
                 connector.start()
             self.provider_plane = self._plane("provider-plane", self.provider, **_provider_settings())
-            self.consumer_plane = self._plane("consumer-plane", self.consumer, **_consumer_settings())
+            self.consumer_plane = self._plane(
+                "consumer-plane", self.consumer, **_consumer_settings(self._orchestrator())
+            )
             self._stack.callback(self._stop_provider_plane)
             self._stack.callback(self.consumer_plane.stop)
             for asset in ASSETS:
@@ -110,6 +118,26 @@ class Dataspace:
         plane.start()
         return plane
 
+    def _orchestrator(self) -> dict[str, Any]:
+        """The consumer's plane is also the orchestrator of its connector."""
+        connector = {
+            "address": self.consumer.management_url,
+            "management_path": "",
+            "protocol": PROTOCOL,
+            "api_version": "v4",
+        }
+        return {
+            "api_key": "the-key-of-the-orchestrators-clients",
+            "data_storage_path": str(self._directory / "orchestrated"),
+            "connectors": [connector],
+        }
+
+    def agreement(self, asset: str) -> str:
+        """Return the contract agreement about an asset, negotiated once."""
+        if asset not in self._agreements:
+            self._agreements[asset] = self._negotiated(asset)
+        return self._agreements[asset]
+
     def _stop_provider_plane(self) -> None:
         """Whichever it is by then."""
         self.provider_plane.stop()
@@ -141,9 +169,7 @@ class Dataspace:
 
     def begin(self, asset: str, transfer_type: str) -> str:
         """Start a transfer of an asset, its contract negotiated once; return the consumer's process id."""
-        if asset not in self._agreements:
-            self._agreements[asset] = self._negotiated(asset)
-        return self.consumer.transfer(self.provider, self._agreements[asset], transfer_type)
+        return self.consumer.transfer(self.provider, self.agreement(asset), transfer_type)
 
     def _negotiated(self, asset: str) -> str:
         """Negotiate; again where the connectors lose one between them, which is not what is tried here."""
@@ -237,12 +263,13 @@ def _provider_settings() -> dict[str, Any]:
             {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
             {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
             {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
+            {"id": LARGE, "source": f"store:{SOURCE}/{LARGE}"},
             {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
         ]
     }
 
 
-def _consumer_settings() -> dict[str, Any]:
+def _consumer_settings(orchestrator: dict[str, Any]) -> dict[str, Any]:
     sink = f"store:{LANDING}/{{processId}}/"
     return {
         "landing_zones": [
@@ -250,7 +277,8 @@ def _consumer_settings() -> dict[str, Any]:
             {"name": "deferred", "datasets": [DEFERRED], "sink": sink, "prepare_wait_s": 0},
             {"name": "applications", "datasets": [LIVE], "mode": "none"},
             {"name": "all", "sink": sink},
-        ]
+        ],
+        "orchestrator": orchestrator,
     }
 
 
@@ -264,6 +292,23 @@ def _fill(server: JuiceFs) -> dict[str, str]:
         client.put_object(Bucket=SOURCE, Key=f"data/object {number:02}", Body=body)
         made[f"object {number:02}"] = hashlib.sha256(body).hexdigest()
     return made
+
+
+def _fill_large(server: JuiceFs) -> str:
+    """Make the provider's large object; return its SHA-256."""
+    client, digest = s3_client(server), hashlib.sha256()
+    block = random.Random(SEED).randbytes(_LARGE_PART_BYTES)
+    upload = client.create_multipart_upload(Bucket=SOURCE, Key=LARGE)["UploadId"]
+    parts = []
+    for number in range(1, LARGE_BYTES // _LARGE_PART_BYTES + 1):
+        body = number.to_bytes(8, "big") + block[8:]
+        digest.update(body)
+        sent = client.upload_part(Bucket=SOURCE, Key=LARGE, UploadId=upload, PartNumber=number, Body=body)
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    client.complete_multipart_upload(
+        Bucket=SOURCE, Key=LARGE, UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    return digest.hexdigest()
 
 
 def _listed(value: Any) -> list[Any]:

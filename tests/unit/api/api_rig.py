@@ -39,6 +39,9 @@ from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.key_sets import KeySets
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.connectors import Connectors
+from dataferry.flows.orchestration.orchestrator import Orchestrator
+from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.renewal import Renewals
@@ -222,6 +225,9 @@ def plane(
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
+            orchestrator=Orchestrator(
+                store, resolver, Connectors(()), OrchestratorPolicy(destination="disk:"), clock
+            ),
             agreements=Agreements(shared, control),
             gateway=access,
             ingest=ingest,

@@ -64,7 +64,25 @@ A_KEY = "[[auth.api_keys]]\nname = 'a'\nkey = 'env:KEY'\n"
         ("[server]\nprot = 1", "unknown key server.prot; did you mean 'port'?"),
         ("[srver]\nport = 1", "unknown section srver; did you mean 'server'?"),
         ("[mqtt]\nurl = 'x'", "unknown section mqtt; there are: auth, control_planes"),
-        ("[orchestrator]\nurl = 'x'", "unknown section orchestrator"),
+        (
+            "[orchestrator]\nconectors = []",
+            "unknown key orchestrator.conectors; did you mean 'connectors'?",
+        ),
+        ("[[orchestrator.connectors]]\napi_key = 'x'", "orchestrator.connectors[0].address is required"),
+        (
+            "[[orchestrator.connectors]]\naddress = 'http://x'\ntoken_url = 'http://t'",
+            "`token_url`, `client_id` and `client_secret` need each other",
+        ),
+        ("[orchestrator]\ndestination = 'lake:in/'", "there is no location 'lake'"),
+        ("[orchestrator]\ndestination = 'lake:in'\n[locations.lake]\ntype = 'file'", "must end with `/`"),
+        (
+            (
+                "[orchestrator]\nparticipant_context_id = 'b'\n[[participants]]\nid = 'a'\n"
+                "[[orchestrator.connectors]]\naddress = 'http://x'\n"
+                "[[control_planes]]\nid = 'c'\nparticipant_context_id = 'a'"
+            ),
+            "orchestrator.participant_context_id is none of [[participants]]",
+        ),
         ("[server]\nport = 'many'", "server.port: "),
         ("[server]\nport = 70000", "server.port: "),
         ("[server\nport = 1", "is not valid TOML"),
@@ -246,3 +264,38 @@ def test_the_command_line_is_checked_too(tmp_path: Path) -> None:
     assert with_server(settings, host=None, port=0).server.port == 0
     with pytest.raises(ConfigError, match="without authorization"):
         with_server(settings, host="0.0.0.0", port=None)  # noqa: S104 - refused
+
+
+def test_the_orchestrators_variables_count_below_ours(tmp_path: Path) -> None:
+    """The description's variables go over the file, ``.env`` over the environment, ours over both."""
+    (tmp_path / "dataferry.toml").write_text("[orchestrator]\ndata_address_max_retries = 9\nretries = 2")
+    dot_env = tmp_path / ".env"
+    dot_env.write_text(
+        "# comment\n\nexport REQUEST_TIMEOUT='7'\nDATA_STORAGE_PATH=\"/srv/da ta\" # here\nLOG_LEVEL=DEBUG\n"
+    )
+    environ = {
+        "REQUEST_TIMEOUT": "11",
+        "EDC_API_KEY": "from-the-environment",
+        "DATA_ADDRESS_DELAY": "0.5",
+        "STORAGE_API_URL": "",
+        "DATAFERRY_ORCHESTRATOR__DATA_ADDRESS_DELAY_S": "3",
+    }
+    read = load(str(tmp_path / "dataferry.toml"), environ, dot_env=dot_env)
+    found = read.orchestrator
+    assert (found.request_timeout_s, found.data_storage_path) == (7.0, "/srv/da ta")
+    assert (found.api_key, found.data_address_delay_s) == ("from-the-environment", 3.0)
+    assert (found.data_address_max_retries, found.storage_api_url) == (9, None)
+    assert read.server.log_level == "debug"
+
+
+def test_the_orchestrators_variables_do_not_disturb_others(tmp_path: Path) -> None:
+    """Where there is no orchestrator, variables of these names belong to other programs."""
+    (tmp_path / "dataferry.toml").write_text("[server]\nport = 1234")
+    environ = {"REQUEST_TIMEOUT": "30s", "LOG_LEVEL": "trace", "EDC_API_KEY": ""}
+    read = load(str(tmp_path / "dataferry.toml"), environ, dot_env=tmp_path / "no.env")
+    assert read.orchestrator.request_timeout_s == 5.0
+    (tmp_path / "dataferry.toml").write_text("[orchestrator]")
+    with pytest.raises(ConfigError, match="environment variable REQUEST_TIMEOUT: orchestrator"):
+        load(str(tmp_path / "dataferry.toml"), environ, dot_env=tmp_path / "no.env")
+    read = load(str(tmp_path / "dataferry.toml"), {"LOG_LEVEL": "trace"}, dot_env=tmp_path / "no.env")
+    assert read.server.log_level == "info"

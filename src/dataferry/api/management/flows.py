@@ -141,7 +141,7 @@ def read_data_address(
 
 
 @router.post("/{id:path}/destination", summary="Have a flow copied that is not")
-def copy_to(request: Request, operator: MayOperate, id: FlowId, body: DestinationBody) -> dict[str, Any]:
+def copy_to(request: Request, operator: MayConfigure, id: FlowId, body: DestinationBody) -> dict[str, Any]:
     """Give a flow that keeps its address for applications a place to be copied to."""
     management = management_of(request, operator)
     management.copy_to(id, body.sink, actor=operator.name)

@@ -90,7 +90,7 @@ class Client:
         while redirects <= MAX_REDIRECTS:
             connection = self._to(hop)
             response = self._exchange(connection, operation, method, hop, headers)
-            if response.status == HTTPStatus.UNAUTHORIZED and not redirects and hop.token is not None:
+            if not redirects and self._is_refused(hop, response.status):
                 self.discard(response, connection)
                 hop = self._again(hop)
                 continue
@@ -230,6 +230,11 @@ class Client:
         url = replace(place.at(key), query=query) if query else place.at(key)
         hop = _Hop(url=url, provenance=place.provenance, headers=place.headers)
         return hop if place.tokens is None else _carrying(hop, place.tokens.current())
+
+    def _is_refused(self, hop: _Hop, status: int) -> bool:
+        """Return whether a status says that the token was good no more, and another may follow it."""
+        tokens = self.place.tokens
+        return tokens is not None and hop.token is not None and status in tokens.refusals
 
     def _again(self, hop: _Hop) -> _Hop:
         """Return a request whose token was refused with the one that follows it; that one is the last."""

@@ -1,0 +1,5 @@
+"""The orchestrator's door: what its clients send and see, and how connectors are asked.
+
+Shapes, statuses and errors are those of the orchestrator's own description, field for field; more fields may
+be there, none is missing. ``edc`` is the client of connectors' Management APIs.
+"""

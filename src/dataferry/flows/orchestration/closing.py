@@ -1,0 +1,121 @@
+"""How entries end: what is stored is written down, what is open is taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import DataFerryError
+from dataferry.domain.objects import ObjectInfo
+from dataferry.domain.orchestration import Entry, OnSaved, Step
+from dataferry.flows.orchestration.downloads import Downloads
+from dataferry.flows.orchestration.faults import TransferEndedError
+from dataferry.flows.orchestration.policy import OrchestratorPolicy
+from dataferry.flows.orchestration.ports import EdcClient
+from dataferry.flows.orchestration.sidecar import sidecar_of, write_sidecar
+from dataferry.flows.orchestration.work import Next, Work
+from dataferry.flows.shared import Shared
+from dataferry.telemetry.logs import get_logger
+
+_log = get_logger("flows.orchestration")
+
+SAVED_REASON = "the data was received completely"
+UNWANTED_REASON = "the data is not wanted any more"
+MAX_NOTE_CHARS = 1_000
+
+
+class Closing:
+    """The last steps of entries.
+
+    Args:
+        shared: The parts of this data plane.
+        edc: How connectors are asked.
+        downloads: Ends the flows of entries that do not come to their end.
+        policy: Bounds.
+    """
+
+    def __init__(
+        self, shared: Shared, edc: EdcClient, downloads: Downloads, policy: OrchestratorPolicy
+    ) -> None:
+        self._shared = shared
+        self._edc = edc
+        self._downloads = downloads
+        self._policy = policy
+
+    def stored(self, work: Work, flow: DataFlow) -> Next:
+        """The bytes are there and proved: write down which, and the file beside them."""
+        row = self._downloads.stored(work.entry)
+        totals = self._shared.store.ledger.totals(str(flow.id))
+        facts = replace(
+            work.entry,
+            size_bytes=totals.bytes_done,
+            crc64nvme=None if row is None else row.crc64nvme,
+            verification=totals.verification.word,
+        )
+        note = self._write_sidecar(work, facts, flow, None if row is None else row.source)
+        work.save(self._shared.store, facts.to(Step.CLOSING, outcome=Step.SAVED, note=note))
+        return Next()
+
+    def _write_sidecar(
+        self, work: Work, facts: Entry, flow: DataFlow, source: ObjectInfo | None
+    ) -> str | None:
+        """Write the file beside; where that can't be, the data is stored all the same: return what to say."""
+        if not self._policy.sidecar:
+            return None
+        content = sidecar_of(facts, flow, source=source, connector=work.order.connector_address)
+        try:
+            write_sidecar(
+                self._shared.resolver,
+                self._shared.network,
+                facts.sink_ref or "",
+                flow.participant_context_id,
+                content,
+            )
+        except DataFerryError as exc:
+            if exc.is_temporary and work.memory.failures < self._policy.retries:
+                raise
+            return f"the sidecar could not be written: {exc}"[:MAX_NOTE_CHARS]
+        return None
+
+    def close(self, work: Work) -> Next:
+        """Take back what is open: the download if it did not come to its end, and the transfer process."""
+        entry = work.entry
+        outcome = entry.outcome or Step.FAILED
+        if outcome is not Step.SAVED:
+            self._downloads.end(
+                entry, "the entry was cancelled" if entry.fault is None else "the entry failed"
+            )
+        self._terminate(work, outcome)
+        self.end(work, outcome, entry.note)
+        return Next(after_s=None)
+
+    def _terminate(self, work: Work, outcome: Step) -> None:
+        """Terminate the transfer process, also one that was started without our knowing."""
+        entry, connector = work.entry, work.connector
+        keeps = outcome is Step.SAVED and (connector.on_saved is OnSaved.KEEP or self._completes(entry))
+        if keeps or (entry.fault is not None and entry.fault.kind == TransferEndedError.kind):
+            return
+        transfer_id = entry.transfer_id or self._edc.find(connector, entry.reference)
+        if transfer_id is None:
+            return
+        reason = SAVED_REASON if outcome is Step.SAVED else UNWANTED_REASON
+        if entry.fault is not None:
+            reason = f"the download failed ({entry.fault.kind})"
+        self._edc.terminate(connector, transfer_id, reason)
+
+    def _completes(self, entry: Entry) -> bool:
+        """Return whether an entry's control plane is told of its flow: that completes the process."""
+        flow = self._downloads.flow(entry)
+        return flow is not None and not flow.is_own
+
+    def end(self, work: Work, outcome: Step, note: str | None) -> None:
+        """Write an entry's end, and what is to say about it."""
+        entry = work.entry
+        work.save(self._shared.store, entry.to(outcome, note=note))
+        _log.info(
+            "entry",
+            entry=entry.reference,
+            outcome=outcome.value,
+            transfer=entry.transfer_id,
+            error=None if entry.fault is None else entry.fault.message,
+        )

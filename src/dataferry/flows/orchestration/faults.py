@@ -1,0 +1,61 @@
+"""What an entry failed of, in the codes that clients know: 502, 504 or 500."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.errors import (
+    ConfigError,
+    ConflictError,
+    DataFerryError,
+    DestinationExistsError,
+    FencedError,
+    NoSpaceError,
+    StallError,
+    UnsupportedError,
+)
+from dataferry.domain.orchestration import Fault
+
+MAX_MESSAGE_CHARS = 2_000
+
+# Of these our side is the cause; of everything else the party that was asked.
+_OURS = (ConfigError, ConflictError, DestinationExistsError, FencedError, NoSpaceError, UnsupportedError)
+_OUR_KINDS = frozenset({*(error.kind for error in _OURS), "error", "internal", "unexpected"})
+
+
+class LateError(DataFerryError):
+    """What should have happened by now has not."""
+
+    kind = "late"
+
+
+class TransferEndedError(DataFerryError):
+    """The transfer process has ended before its data was here."""
+
+    kind = "transfer_ended"
+
+
+class DownloadError(DataFerryError):
+    """A download failed for good; it says of what, by the kind that its flow has.
+
+    Args:
+        flow: The one that failed.
+    """
+
+    def __init__(self, flow: DataFlow) -> None:
+        super().__init__(flow.error or "the download failed")
+        self.kind = flow.error_kind or DataFerryError.kind  # type: ignore[misc]  # the flow's, not the class's
+
+
+def fault_of(error: DataFerryError) -> Fault:
+    """Return what is written of an error that ends an entry."""
+    return Fault(code=int(_code(error)), kind=error.kind, message=str(error)[:MAX_MESSAGE_CHARS])
+
+
+def _code(error: DataFerryError) -> HTTPStatus:
+    if error.kind in {StallError.kind, LateError.kind}:
+        return HTTPStatus.GATEWAY_TIMEOUT
+    if error.kind in _OUR_KINDS:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return HTTPStatus.BAD_GATEWAY

@@ -1,0 +1,224 @@
+"""What clients of the orchestrator may do: ask for a list of assets, look how it goes, and call it off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.errors import ConflictError, DataFerryError, InputError
+from dataferry.domain.location import LocationRef
+from dataferry.domain.orchestration import Ask, Entry, Orchestration, Standing
+from dataferry.domain.profile import Direction
+from dataferry.domain.progress import Progress
+from dataferry.flows.matching import matches
+from dataferry.flows.orchestration.connectors import Connectors
+from dataferry.flows.orchestration.intake import Intake
+from dataferry.flows.orchestration.policy import OrchestratorPolicy
+from dataferry.flows.resolution import Resolver
+from dataferry.store.store import Store
+
+
+class RequestError(InputError):
+    """A request that is wrong.
+
+    Args:
+        details: What is wrong with which field: ``{field: [sentence, ...]}``, nested as the request is.
+    """
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        super().__init__("Invalid request format")
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a client asks for.
+
+    Attributes:
+        idempotency_key: Repeating it with the same content gets the first answer again.
+    """
+
+    connector_address: str
+    asks: Sequence[Ask]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Tells one request from another."""
+        content = [self.connector_address, [list(ask) for ask in self.asks], dict(self.properties)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationView:
+    """An orchestration, its entries in order, and how far the downloads of those are."""
+
+    orchestration: Orchestration
+    entries: Sequence[Entry]
+    progress: Mapping[UUID, Progress]
+
+
+class Orchestrator:
+    """The use cases of clients, one transaction each.
+
+    Args:
+        store: Where orchestrations are.
+        resolver: Knows transfer types and places.
+        connectors: Which may be named.
+        policy: Bounds.
+        clock: Time.
+        wake: Tells the runner that there is something to do.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        resolver: Resolver,
+        connectors: Connectors,
+        policy: OrchestratorPolicy,
+        clock: Clock,
+        *,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._intake = Intake(store)
+        self._resolver = resolver
+        self._connectors = connectors
+        self._policy = policy
+        self._clock = clock
+        self._wake = wake
+
+    def accept(self, request: Request) -> Orchestration:
+        """Take a request in; everything else happens later.
+
+        Raises:
+            RequestError: It can't be carried out.
+            ConflictError: Its idempotency key belongs to another request.
+        """
+        self.check(request)
+        present = self._repeated(request)
+        if present is not None:
+            return present
+        now = self._clock.now()
+        made = Orchestration(
+            id=uuid4(),
+            connector_address=request.connector_address,
+            properties=dict(request.properties),
+            idempotency_key=request.idempotency_key,
+            digest=request.digest if request.idempotency_key else "",
+            entries=len(request.asks),
+            created_at=now,
+            updated_at=now,
+        )
+        try:
+            self._intake.insert(made, request.asks)
+        except ConflictError:
+            present = self._repeated(request)
+            if present is None:
+                raise
+            return present
+        self._wake()
+        return made
+
+    def _repeated(self, request: Request) -> Orchestration | None:
+        """Return what was made of the same request before."""
+        if request.idempotency_key is None:
+            return None
+        with self._store.snapshot() as tx:
+            present = tx.orchestrations.by_idempotency_key(request.idempotency_key)
+        if present is not None and present.digest != request.digest:
+            raise ConflictError("this Idempotency-Key belongs to another request")
+        return present
+
+    def check(self, request: Request) -> None:
+        """Refuse a request that can't be carried out, before anything is kept of it.
+
+        Raises:
+            RequestError: Names each field that is wrong.
+        """
+        wrong: dict[str, Any] = {}
+        try:
+            self._connectors.of(request.connector_address)
+        except InputError as exc:
+            wrong["connectorAddress"] = [exc.message]
+        if len(request.asks) > self._policy.max_entries:
+            wrong["data"] = [f"Longer than maximum length {self._policy.max_entries}."]
+            raise RequestError(wrong)
+        found = {value: self._transfer_type(value) for value in {ask.transfer_type for ask in request.asks}}
+        places = {value: self._destination(value) for value in {ask.destination for ask in request.asks}}
+        entries = {
+            str(position): faults
+            for position, ask in enumerate(request.asks)
+            if (faults := found[ask.transfer_type] | places[ask.destination])
+        }
+        if entries:
+            wrong["data"] = entries
+        if wrong:
+            raise RequestError(wrong)
+
+    def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
+        """Say what is wrong with a transfer type."""
+        try:
+            _, profile = self._resolver.profile(name or self._policy.transfer_type)
+        except DataFerryError as exc:
+            return {"transferType": [exc.message]}
+        if profile.direction is Direction.PUSH:
+            return {"transferType": ["Pushes are received in landing zones, not by the orchestrator."]}
+        return {}
+
+    def _destination(self, ref: str | None) -> dict[str, list[str]]:
+        """Say what is wrong with a destination."""
+        if ref is None:
+            return {}
+        try:
+            location = LocationRef.parse(ref).location
+            if not self._policy.destinations or not any(
+                matches(pattern, location) for pattern in self._policy.destinations
+            ):
+                return {"destination": ["Not a destination that requests may name."]}
+            self._resolver.at_ref(ref, self._policy.participant)
+        except DataFerryError as exc:
+            return {"destination": [exc.message]}
+        return {}
+
+    def list(
+        self, *, after: str | None = None, limit: int | None = None, is_active: bool | None = None
+    ) -> tuple[Sequence[Orchestration], str | None]:
+        """Return orchestrations, newest first, and the cursor of the next page."""
+        bounds = {} if limit is None else {"limit": limit}
+        with self._store.snapshot() as tx:
+            return tx.orchestrations.list(after=after, is_active=is_active, **bounds)
+
+    def view(self, id: UUID) -> OrchestrationView:
+        """Return one orchestration with its entries.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        with self._store.snapshot() as tx:
+            orchestration = tx.orchestrations.get(id)
+            entries = tx.orchestrations.entries_of(id)
+            flows = [entry.flow_id for entry in entries if entry.flow_id and not entry.step.is_final]
+            progress = tx.progress.get_many(flows) if flows else {}
+        return OrchestrationView(orchestration=orchestration, entries=entries, progress=progress)
+
+    def cancel(self, id: UUID) -> Orchestration:
+        """Call an orchestration off: what waits is not begun, what runs is taken back. Safe to repeat.
+
+        Raises:
+            NotFoundError: There is none.
+            ConflictError: It is over.
+        """
+        with self._store.transaction() as tx:
+            before = tx.orchestrations.get(id)
+            if before.standing.is_final and before.standing is not Standing.CANCELLED:
+                raise ConflictError(f"orchestration {id} is over: {before.standing}")
+            after = before if before.is_cancelled else tx.orchestrations.cancel(id)
+        self._wake()
+        return after

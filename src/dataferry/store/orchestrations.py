@@ -1,0 +1,376 @@
+"""Rows of orchestrations and their entries. Every write of an entry names the version that it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql import ColumnElement
+
+from dataferry.domain.clock import Clock
+from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError
+from dataferry.domain.orchestration import Ask, Entry, Fault, Orchestration, Standing, Step
+from dataferry.store import pages
+from dataferry.store.schema import orchestration_entries as entries
+from dataferry.store.schema import orchestrations
+
+MAX_TEXT_CHARS = 4_000
+MAX_LISTED = 10_000
+ENTRIES_A_TRANSACTION = 1_000
+
+# Methods named `list` hide the type from annotations in their classes.
+Orchestrations = list[Orchestration]
+
+_PLAIN = (
+    "id", "connector_address", "properties", "idempotency_key", "digest", "entries", "saved", "failed",
+    "cancelled", "is_cancelled", "error", "created_at", "updated_at", "ended_at",
+)  # fmt: skip
+_ENTRY_PLAIN = (
+    "orchestration_id", "position", "version", "transfer_id", "flow_id", "sink_ref", "storage_path",
+    "size_bytes", "verification", "renewals", "renewed_at_bytes", "note", "started_at", "updated_at",
+    "ended_at",
+)  # fmt: skip
+_COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
+
+
+class OrchestrationRepository:
+    """Orchestrations and their entries. No secret is in any of them: data addresses are with the flows."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def insert(self, made: Orchestration, asks: Sequence[Ask]) -> None:
+        """Add an orchestration with all that it asks for, as one row.
+
+        Raises:
+            ConflictError: Its idempotency key is taken.
+        """
+        row = {name: getattr(made, name) for name in _PLAIN}
+        row |= {"standing": made.standing.value, "pending": [_asked(ask) for ask in asks]}
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(insert(orchestrations).values(row))
+        except IntegrityError as exc:
+            raise ConflictError("this Idempotency-Key is taken") from exc
+
+    def get(self, id: UUID) -> Orchestration:
+        """Return one.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        row = self._one(orchestrations.c.id == id)
+        if row is None:
+            raise NotFoundError(f"there is no orchestration {id}")
+        return _orchestration(row)
+
+    def by_idempotency_key(self, key: str) -> Orchestration | None:
+        """Return the one that was made under this key; None if none was."""
+        row = self._one(orchestrations.c.idempotency_key == key)
+        return None if row is None else _orchestration(row)
+
+    def list(
+        self, *, after: str | None = None, limit: int = MAX_LISTED, is_active: bool | None = None
+    ) -> tuple[Orchestrations, str | None]:
+        """Return orchestrations, newest first, and the cursor of the next page.
+
+        Args:
+            after: The cursor that the page before came with.
+            limit: Of the page.
+            is_active: True only those that are not over, False only those that are.
+
+        Raises:
+            InputError: ``after`` is no cursor of ours.
+        """
+        bound = max(1, min(limit, MAX_LISTED))
+        table = orchestrations.c
+        query = select(orchestrations).order_by(table.created_at.desc(), table.id.desc()).limit(bound + 1)
+        if after is not None:
+            moment, last = pages.decode_flow(after)
+            query = query.where(
+                or_(table.created_at < moment, and_(table.created_at == moment, table.id < last))
+            )
+        if is_active is not None:
+            query = query.where(table.ended_at.is_(None) if is_active else table.ended_at.is_not(None))
+        found = [_orchestration(row) for row in self._connection.execute(query).mappings()]
+        page = found[:bound]
+        more = len(found) > bound
+        return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
+
+    def entries_of(self, id: UUID) -> Sequence[Entry]:
+        """Return an orchestration's entries in their order, those that have no row yet included."""
+        query = select(entries).where(entries.c.orchestration_id == id).order_by(entries.c.position)
+        found = [_entry(row) for row in self._connection.execute(query).mappings()]
+        return found or self._pending(id)
+
+    def _pending(self, id: UUID) -> Sequence[Entry]:
+        """The entries of one that is not expanded."""
+        row = self._one(orchestrations.c.id == id)
+        asks = [] if row is None or row["pending"] is None else row["pending"]
+        made_at = self._clock.now() if row is None else row["updated_at"]
+        return [
+            Entry(orchestration_id=id, position=position, ask=Ask(**ask), updated_at=made_at)
+            for position, ask in enumerate(asks)
+        ]
+
+    def unexpanded(self, limit: int) -> Sequence[UUID]:
+        """Return orchestrations whose entries have no rows yet, oldest first."""
+        query = (
+            select(orchestrations.c.id)
+            .where(orchestrations.c.ended_at.is_(None), orchestrations.c.pending.is_not(None))
+            .order_by(orchestrations.c.created_at)
+            .limit(limit)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def expand(self, id: UUID) -> int:
+        """Give an orchestration's entries rows of their own; return how many. Safe to repeat."""
+        pending = self._pending(id)
+        if pending:
+            self._connection.execute(insert(entries), [_entry_row(entry) for entry in pending])
+            self._connection.execute(
+                update(orchestrations).where(orchestrations.c.id == id).values(pending=None)
+            )
+        return len(pending)
+
+    def waiting(self, limit: int, *, without: Iterable[UUID] = ()) -> Sequence[tuple[UUID, int]]:
+        """Return entries that nobody has begun, those of the oldest orchestrations first.
+
+        Args:
+            limit: Of how many of each orchestration, and of orchestrations.
+            without: Orchestrations that have enough at work.
+        """
+        mine = and_(entries.c.step == Step.WAITING.value, entries.c.ended_at.is_(None))
+        owners = (
+            select(orchestrations.c.id)
+            .where(
+                orchestrations.c.ended_at.is_(None),
+                orchestrations.c.id.not_in(list(without)),
+                select(entries.c.position)
+                .where(entries.c.orchestration_id == orchestrations.c.id, mine)
+                .exists(),
+            )
+            .order_by(orchestrations.c.created_at)
+            .limit(limit)
+        )
+        found: list[tuple[UUID, int]] = []
+        for owner in self._connection.execute(owners).scalars().all():
+            query = (
+                select(entries.c.position)
+                .where(entries.c.orchestration_id == owner, mine)
+                .order_by(entries.c.position)
+                .limit(limit)
+            )
+            found += [(owner, position) for position in self._connection.execute(query).scalars()]
+        return found
+
+    def begun(self) -> Sequence[tuple[UUID, int]]:
+        """Return entries that were begun and have not ended: what a start goes on with."""
+        query = (
+            select(entries.c.orchestration_id, entries.c.position)
+            .where(entries.c.ended_at.is_(None), entries.c.step != Step.WAITING.value)
+            .order_by(entries.c.started_at)
+        )
+        return [(owner, position) for owner, position in self._connection.execute(query)]
+
+    def entry(self, key: tuple[UUID, int]) -> Entry:
+        """Return one entry that has a row.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        row = self._connection.execute(select(entries).where(_is(key))).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
+        return _entry(row)
+
+    def is_awaited(self, reference: str) -> bool:
+        """Return whether an entry with this reference has been begun and has no data yet."""
+        owner, _, position = reference.partition("/")
+        try:
+            key = (UUID(owner), int(position[:9]))
+        except ValueError:
+            return False
+        steps = [Step.STARTING.value, Step.WATCHING.value]
+        query = select(entries.c.step).where(_is(key), entries.c.step.in_(steps))
+        return str(key[0]) == owner and self._connection.execute(query).first() is not None
+
+    def of_flow(self, flow_id: UUID) -> Entry | None:
+        """Return the entry that a flow downloads and that has not ended; None if there is none."""
+        condition = and_(entries.c.flow_id == flow_id, entries.c.ended_at.is_(None))
+        row = self._connection.execute(select(entries).where(condition)).mappings().first()
+        return None if row is None else _entry(row)
+
+    def save(self, entry: Entry, *, expected: Entry, standing: Standing | None = None) -> Entry:
+        """Write an entry over the one it was made from, and what follows for its orchestration.
+
+        Args:
+            entry: What it shall be; its ``version`` and times do not matter.
+            expected: As it was read.
+            standing: How far the orchestration is by that; it never goes back.
+
+        Returns:
+            The entry as it is now stored.
+
+        Raises:
+            StaleVersionError: Somebody else wrote it since it was read.
+        """
+        now = self._clock.now()
+        ended_at = now if entry.step.is_final else None
+        saved = replace(entry, version=expected.version + 1, updated_at=now, ended_at=ended_at)
+        condition = and_(
+            _is(entry.key), entries.c.version == expected.version, entries.c.step == expected.step.value
+        )
+        changed = self._connection.execute(update(entries).where(condition).values(_entry_row(saved)))
+        if changed.rowcount != 1:
+            raise StaleVersionError(f"entry {entry.reference} was changed by somebody else")
+        ended = saved.step if saved.step.is_final else None
+        self._follow(entry.orchestration_id, now, standing, {} if ended is None else {ended: 1})
+        return saved
+
+    def cancel(self, id: UUID) -> Orchestration:
+        """Mark one as cancelled, with all entries that nobody has begun; those at work end by themselves.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        self.expand(id)
+        now = self._clock.now()
+        self._connection.execute(
+            update(orchestrations)
+            .where(orchestrations.c.id == id, orchestrations.c.ended_at.is_(None))
+            .values(is_cancelled=True)
+        )
+        changed = self._connection.execute(
+            update(entries)
+            .where(entries.c.orchestration_id == id, entries.c.step == Step.WAITING.value)
+            .values(step=Step.CANCELLED.value, version=entries.c.version + 1, updated_at=now, ended_at=now)
+        )
+        self._follow(id, now, None, {Step.CANCELLED: changed.rowcount})
+        return self.get(id)
+
+    def _follow(self, id: UUID, now: datetime, standing: Standing | None, ended: Mapping[Step, int]) -> None:
+        """Write what its entries mean for an orchestration: counts, how far it is, and its end."""
+        before = self.get(id)
+        counts = {_COUNTERS[step]: getattr(before, _COUNTERS[step]) + count for step, count in ended.items()}
+        after = replace(before, **counts, updated_at=now)
+        if standing is not None and not before.standing.is_final:
+            after = replace(after, standing=before.standing.or_later(standing))
+        if after.is_over and before.ended_at is None:
+            after = replace(after, standing=after.end, ended_at=now, error=self._why(after))
+        self._connection.execute(
+            update(orchestrations)
+            .where(orchestrations.c.id == id)
+            .values(
+                standing=after.standing.value,
+                saved=after.saved,
+                failed=after.failed,
+                cancelled=after.cancelled,
+                error=after.error,
+                updated_at=after.updated_at,
+                ended_at=after.ended_at,
+            )
+        )
+
+    def _why(self, over: Orchestration) -> str | None:
+        """Say why not everything is there; None if it is."""
+        if not over.failed:
+            return None
+        query = (
+            select(entries.c.fault)
+            .where(entries.c.orchestration_id == over.id, entries.c.step == Step.FAILED.value)
+            .order_by(entries.c.position)
+            .limit(1)
+        )
+        first = self._connection.execute(query).scalar_one_or_none()
+        return f"{over.failed} of {over.entries} entries failed; the first: {first}"[:MAX_TEXT_CHARS]
+
+    def expired(self, before: datetime, limit: int) -> Sequence[UUID]:
+        """Return orchestrations that ended before a moment, oldest first."""
+        query = (
+            select(orchestrations.c.id)
+            .where(orchestrations.c.ended_at < before)
+            .order_by(orchestrations.c.created_at)
+            .limit(limit)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def forget(self, id: UUID) -> bool:
+        """Delete some of an ended one's entries, then it; True once nothing is left. Repeat until then."""
+        ended = and_(orchestrations.c.id == id, orchestrations.c.ended_at.is_not(None))
+        if self._connection.execute(select(orchestrations.c.id).where(ended)).first() is None:
+            return True
+        bound = (
+            select(func.min(entries.c.position) + ENTRIES_A_TRANSACTION)
+            .where(entries.c.orchestration_id == id)
+            .scalar_subquery()
+        )
+        deleted = self._connection.execute(
+            delete(entries).where(entries.c.orchestration_id == id, entries.c.position < bound)
+        )
+        if deleted.rowcount == ENTRIES_A_TRANSACTION:
+            return False
+        self._connection.execute(delete(orchestrations).where(ended))
+        return True
+
+    def _one(self, condition: ColumnElement[bool]) -> Mapping[Any, Any] | None:
+        return self._connection.execute(select(orchestrations).where(condition)).mappings().one_or_none()
+
+
+def _is(key: tuple[UUID, int]) -> ColumnElement[bool]:
+    return and_(entries.c.orchestration_id == key[0], entries.c.position == key[1])
+
+
+def _asked(ask: Ask) -> dict[str, str]:
+    """Write what is asked for; by hand, as requests have hundreds of them."""
+    asked = {
+        "counter_party_address": ask.counter_party_address,
+        "contract_id": ask.contract_id,
+        "connector_id": ask.connector_id,
+    }
+    for name in ("transfer_type", "counter_party_id", "destination"):
+        value = getattr(ask, name)
+        if value is not None:
+            asked[name] = value
+    return asked
+
+
+def _orchestration(row: Mapping[Any, Any]) -> Orchestration:
+    """Read a row."""
+    return Orchestration(**{name: row[name] for name in _PLAIN}, standing=Standing(row["standing"]))
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    """Write an entry as its row."""
+    fault = entry.fault
+    return {
+        **{name: getattr(entry, name) for name in _ENTRY_PLAIN},
+        "ask": _asked(entry.ask),
+        "step": entry.step.value,
+        "outcome": None if entry.outcome is None else entry.outcome.value,
+        "crc64nvme": None if entry.crc64nvme is None else f"{entry.crc64nvme:016x}",
+        "fault_code": None if fault is None else fault.code,
+        "fault_kind": None if fault is None else fault.kind,
+        "fault": None if fault is None else fault.message[:MAX_TEXT_CHARS],
+    }
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    """Read a row."""
+    fault = None
+    if row["fault_code"] is not None:
+        fault = Fault(code=row["fault_code"], kind=row["fault_kind"], message=row["fault"])
+    return Entry(
+        **{name: row[name] for name in _ENTRY_PLAIN},
+        ask=Ask(**row["ask"]),
+        step=Step(row["step"]),
+        outcome=None if row["outcome"] is None else Step(row["outcome"]),
+        crc64nvme=None if row["crc64nvme"] is None else int(row["crc64nvme"], 16),
+        fault=fault,
+    )

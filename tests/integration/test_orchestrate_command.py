@@ -1,0 +1,130 @@
+"""``dataferry orchestrate``: posts, follows, prints where the files are."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers.orchestrator import KEY, Orchestrating, orchestrating
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrating]:
+    """A service with two contracts that can be had."""
+    with orchestrating(tmp_path_factory.mktemp("command")) as running:
+        running.put("c", "/c", b'{"a": 1}')
+        running.put("d", "/d", b"1,2", "text/csv")
+        yield running
+
+
+def _run(
+    rig: Orchestrating, *arguments: str, document: Any = None, key: str | None = KEY
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "DATAFERRY_URL": rig.url}
+    if key is not None:
+        environment["EDC_API_KEY"] = key
+    return subprocess.run(
+        [sys.executable, "-m", "dataferry.cli.main", "orchestrate", *arguments],
+        input=None if document is None else json.dumps(document),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_prints_where_the_files_are(rig: Orchestrating, tmp_path: Path) -> None:
+    """A line for each file, nothing else on stdout; exit code 0."""
+    (tmp_path / "request.json").write_text(json.dumps(rig.request("c", "d")))
+    done = _run(rig, str(tmp_path / "request.json"))
+    assert (done.returncode, done.stderr[:14]) == (0, "orchestration "), done.stderr
+    first, second = done.stdout.splitlines()
+    assert Path(first.removeprefix("SAVED  ")).read_bytes() == b'{"a": 1}'
+    assert second.endswith(".csv")
+
+
+def test_failures_are_told_and_end_with_1(rig: Orchestrating) -> None:
+    """What is there is printed all the same; why the rest is not, too."""
+    done = _run(rig, "-", document=rig.request("c", "unknown"))
+    assert done.returncode == 1
+    saved, failed = done.stdout.splitlines()
+    assert saved.startswith("SAVED  ")
+    assert failed.startswith(
+        "FAILED  entry 1 (unknown)  502 connector POST transferprocesses: answered with 400"
+    )
+    assert "PARTIALLY_COMPLETED: 1 of 2 entries failed" in done.stderr
+
+
+def test_json_is_the_status(rig: Orchestrating) -> None:
+    """``--json`` prints the orchestration as ``/status/{id}`` has it."""
+    done = _run(rig, "-", "--json", document=rig.request("c"))
+    view = json.loads(done.stdout)
+    assert view == rig.status(view["orchestration_id"])
+
+
+def test_it_need_not_wait(rig: Orchestrating) -> None:
+    """``--no-wait`` prints the id; the same key again, the same id."""
+    document = rig.request("c")
+    runs = [_run(rig, "-", "--no-wait", "--idempotency-key", "order-1", document=document) for _ in range(2)]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert len({run.stdout for run in runs}) == 1
+    rig.wait(runs[0].stdout.strip())
+
+
+def test_a_dry_run_says_what_is_wrong(rig: Orchestrating) -> None:
+    """Field by field; and of a right request that it is right."""
+    assert _run(rig, "-", "--dry-run", document=rig.request("c")).stdout == (
+        "the request is valid; nothing was started\n"
+    )
+    wrong = rig.request("c", connectorAddress="http://other")
+    del wrong["data"][0]["contractId"]
+    done = _run(rig, "-", "--dry-run", document=wrong)
+    assert done.returncode == 1
+    assert "data.0.contractId: Missing data for required field." in done.stderr
+
+
+@pytest.mark.parametrize(("file", "words"), [("/nowhere.json", "No such file"), ("-", "not JSON")])
+def test_a_file_that_is_none(rig: Orchestrating, file: str, words: str) -> None:
+    """One sentence, no traceback."""
+    done = _run(rig, file)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_key_is_told(rig: Orchestrating) -> None:
+    """With the variable that it comes from."""
+    for key in ("wrong-key", None):
+        done = _run(rig, "-", document=rig.request("c"), key=key)
+        assert done.returncode == 1
+        assert "EDC_API_KEY" in done.stderr
+
+
+def test_a_terminal_sees_bars(rig: Orchestrating) -> None:
+    """On a terminal bars are drawn, on stderr; stdout stays for results."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dataferry.cli.main", "orchestrate", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={"PATH": os.environ["PATH"], "DATAFERRY_URL": rig.url, "EDC_API_KEY": KEY, "TERM": "xterm"},
+    )
+    try:
+        out, _ = process.communicate(json.dumps(rig.request("c", "d")).encode(), timeout=60)
+        os.set_blocking(ours, False)
+        drawn = os.read(ours, 1 << 20).decode(errors="replace")
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert process.returncode == 0
+    assert out.count(b"SAVED  ") == 2
+    assert "2/2" in drawn

@@ -1,0 +1,121 @@
+"""The orchestrator between two connectors, as their consumer's data plane and beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.interop.edc.connector import PROTOCOL, ConnectorError
+from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LIVE, Dataspace
+
+from dataferry.demo.planes import PlaneProcess
+
+KEY = "the-key-of-the-orchestrators-clients"
+OVER = {"COMPLETED", "PARTIALLY_COMPLETED", "FAILED", "CANCELLED"}
+TIMEOUT_S = 300.0
+
+
+def orchestrated_by_its_own_plane(dataspace: Dataspace) -> None:
+    """Two assets, one of 1 GiB, by Management API v4; killed in the middle; both processes complete."""
+    plane = dataspace.consumer_plane
+    id_ = _begin(dataspace, plane, LIVE, LARGE)
+    _wait(plane, id_, lambda view: view["progress"]["bytes_transferred"] > LARGE_BYTES // 8)
+    plane.kill()
+    plane.start()
+    view = _wait(plane, id_, lambda view: view["process_status"] in OVER)
+    _check(dataspace, view)
+    for path in view["storage_paths"]:
+        dataspace.consumer.wait(path["transfer_id"], "COMPLETED")
+        dataspace.provider.wait(dataspace.provider.counterpart(path["transfer_id"]), "COMPLETED")
+        if plane.flow(path["transfer_id"])["attempt"] < 1:
+            raise ConnectorError("the flow that the connector opened is not the one that was downloaded")
+
+
+def orchestrated_in_vain(dataspace: Dataspace) -> None:
+    """By v3, found out: a contract that the connector does not know fails, in the connector's own words."""
+    with _alone(dataspace) as plane:
+        body = {"data": [_entry(dataspace, "no-such-agreement")], "connectorAddress": _address(dataspace)}
+        view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
+        (path,) = view["storage_paths"]
+        if path["status_code"] != httpx.codes.BAD_GATEWAY or "no-such-agreement" not in path["error"]:
+            raise ConnectorError(f"the entry does not say why it failed: {path}")
+
+
+def _begin(dataspace: Dataspace, plane: PlaneProcess, *assets: str) -> str:
+    entries = [_entry(dataspace, dataspace.agreement(asset)) for asset in assets]
+    return _post(plane, {"data": entries, "connectorAddress": _address(dataspace)})
+
+
+def _address(dataspace: Dataspace) -> str:
+    return dataspace.consumer.management_url
+
+
+def _entry(dataspace: Dataspace, agreement: str) -> dict[str, Any]:
+    return {
+        "type": "edc-asset",
+        "counterPartyAddress": f"{dataspace.provider.protocol_url}/2025-1",
+        "contractId": agreement,
+        "connectorId": dataspace.provider.name,
+    }
+
+
+def _post(plane: PlaneProcess, body: dict[str, Any]) -> str:
+    headers = {"X-Api-Key": KEY}
+    answer = httpx.post(f"{plane.url}/orchestrate", json=body, headers=headers, timeout=10, trust_env=False)
+    answer.raise_for_status()
+    return str(answer.json()["orchestration_id"])
+
+
+def _wait(plane: PlaneProcess, id_: str, until: Any) -> dict[str, Any]:
+    """Return an orchestration once it is so."""
+    deadline = time.monotonic() + TIMEOUT_S
+    view: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        answer = httpx.get(
+            f"{plane.url}/status/{id_}", headers={"X-Api-Key": KEY}, timeout=10, trust_env=False
+        )
+        view = answer.json()["response"]["orchestration_processes"][id_]
+        if until(view):
+            return view
+        if view["process_status"] in OVER:
+            break
+        time.sleep(0.1)
+    raise ConnectorError(f"the orchestration is {view}\n{plane.process.log_tail()}")
+
+
+def _check(dataspace: Dataspace, view: dict[str, Any]) -> None:
+    """Compare what is stored with what the provider has."""
+    for path in view["storage_paths"]:
+        if path["status"] != "SAVED":
+            raise ConnectorError(f"an entry failed: {path}")
+        name = "object 00" if path["size"] != LARGE_BYTES else LARGE
+        with Path(path["storage_path"]).open("rb") as stored:
+            found = hashlib.file_digest(stored, "sha256").hexdigest()
+        if found != dataspace.expected_singles[name]:
+            raise ConnectorError(f"another content than the provider's: {path}")
+
+
+@contextmanager
+def _alone(dataspace: Dataspace) -> Iterator[PlaneProcess]:
+    """An orchestrator beside the consumer's plane."""
+    connector = {"address": _address(dataspace), "management_path": "", "protocol": PROTOCOL}
+    directory = dataspace.directory / "orchestrator"
+    plane = PlaneProcess(
+        "orchestrator",
+        directory,
+        {
+            "egress": {"allow_private_networks": True},
+            "orchestrator": {
+                "api_key": KEY,
+                "data_storage_path": str(directory / "stored"),
+                "connectors": [connector],
+            },
+        },
+    )
+    with plane:
+        yield plane

@@ -1,0 +1,194 @@
+"""The service is killed while entries of an orchestration are under way: then it goes on by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.servers.edc import EdcConnector, Fault
+from tests.servers.http_store import HttpStore, Kept
+from tests.servers.orchestrator import CONNECTOR_KEY, KEY, OVER, entry
+
+from dataferry.demo.planes import PlaneProcess
+
+MIB = 1024 * 1024
+PART = MIB
+SIZE = 24 * MIB
+
+View = dict[str, Any]
+
+
+class Rig:
+    """A real ``dataferry serve``, its connector and the provider's data."""
+
+    def __init__(self, directory: Path, edc: EdcConnector, data: HttpStore) -> None:
+        self.edc, self.data = edc, data
+        self.stored = directory / "stored"
+        engine = {
+            "workers": 2,
+            "part_size_bytes": PART,
+            "multipart_threshold_bytes": PART,
+            "bandwidth_bytes_per_s": 6 * MIB,
+        }
+        orchestrator = {
+            "api_key": KEY,
+            "data_storage_path": str(self.stored),
+            "data_address_delay_s": 0.2,
+            "connectors": [{"address": edc.address, "api_key": CONNECTOR_KEY, "api_version": "v3"}],
+        }
+        settings = {
+            "engine": engine,
+            "egress": {"allow_private_networks": True},
+            "orchestrator": orchestrator,
+        }
+        self.plane = PlaneProcess("orchestrator", directory / "plane", settings)
+        self.client = httpx.Client(
+            base_url=self.plane.url, trust_env=False, timeout=10, headers={"X-Api-Key": KEY}
+        )
+
+    def begin(self, *contracts: str) -> str:
+        """Ask for these contracts; return the orchestration's id."""
+        body = {"data": [entry(one) for one in contracts], "connectorAddress": self.edc.address}
+        return str(self.client.post("/orchestrate", json=body).json()["orchestration_id"])
+
+    def wait(self, id_: str, until: Callable[[View], bool], timeout_s: float = 60) -> View:
+        """Return an orchestration once it is so; the service may be down meanwhile."""
+        deadline = time.monotonic() + timeout_s
+        view: View = {}
+        while time.monotonic() < deadline:
+            try:
+                answer = self.client.get(f"/status/{id_}").json()
+                view = answer["response"]["orchestration_processes"][id_]
+            except httpx.TransportError:
+                view = {}
+            if view and until(view):
+                return view
+            time.sleep(0.05)
+        raise AssertionError(f"{view}\n{self.plane.process.log_tail()}")
+
+    def over(self, id_: str) -> View:
+        """Return an orchestration once it is over."""
+        return self.wait(id_, lambda view: view["process_status"] in OVER)
+
+    def restart(self) -> None:
+        """Kill the service and start it again."""
+        self.plane.kill()
+        self.plane.start()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Everything, on loopback."""
+    with EdcConnector(key=CONNECTOR_KEY) as edc, HttpStore(token="token-1") as data:
+        made = Rig(tmp_path, edc, data)
+        try:
+            made.plane.start()
+            yield made
+        finally:
+            made.client.close()
+            made.plane.stop()
+            log = made.plane.process.log.read_text(errors="replace")
+            assert "Traceback" not in log, log[-8000:]
+
+
+def _moved(view: View) -> int:
+    return int(view["progress"]["bytes_transferred"])
+
+
+def _sent(data: HttpStore) -> int:
+    """How many bytes of ranges were asked for."""
+    total = 0
+    for request in data.requests:
+        asked = request.headers.get("Range", "")
+        if request.method == "GET" and asked.startswith("bytes="):
+            first, last = asked.removeprefix("bytes=").split("-")
+            total += int(last) - int(first) + 1
+    return total
+
+
+def test_a_download_goes_on_after_kill_nine(rig: Rig) -> None:
+    """From the same ledger, under the same name, by the same process: little is fetched twice."""
+    content = os.urandom(SIZE)
+    rig.data.objects["/big"] = Kept(content, headers={"Content-Type": "application/x-tar"})
+    rig.data.objects["/small"] = Kept(b"{}", headers={"Content-Type": "application/json"})
+    for contract in ("big", "small"):
+        rig.edc.offer(contract, f"{rig.data.url}/{contract}", token=lambda: "token-1")
+    id_ = rig.begin("big", "small")
+    rig.wait(id_, lambda view: _moved(view) > 6 * MIB)
+    rig.restart()
+    view = rig.over(id_)
+    assert view["process_status"] == "COMPLETED", view
+    big, small = view["storage_paths"]
+    assert Path(big["storage_path"]).read_bytes() == content
+    assert Path(small["storage_path"]).read_bytes() == b"{}"
+    assert len(rig.edc.processes) == 2
+    assert _sent(rig.data) <= SIZE + 2 * 2 * PART + 2
+    names = sorted(path.name for path in rig.stored.iterdir())
+    assert len(names) == 4, names
+    assert json.loads(Path(f"{big['storage_path']}.meta.json").read_text())["size"] == SIZE
+
+
+def test_a_process_whose_start_was_cut_off_is_not_started_twice(rig: Rig) -> None:
+    """Killed between the connector's yes and our row: the process is found again by its reference."""
+    rig.data.objects["/c"] = Kept(b"bytes")
+    rig.edc.offer("c", f"{rig.data.url}/c", token=lambda: "token-1")
+    rig.edc.inject("start", Fault.LOSE_ANSWER)
+    rig.edc.inject("query", Fault.HANG, times=3)
+    id_ = rig.begin("c")
+    deadline = time.monotonic() + 20
+    while not rig.edc.processes and time.monotonic() < deadline:
+        time.sleep(0.02)
+    rig.plane.kill()
+    rig.edc.clear()
+    rig.plane.start()
+    assert rig.over(id_)["process_status"] == "COMPLETED"
+    assert len(rig.edc.processes) == 1
+
+
+def test_a_cancellation_outlives_a_crash(rig: Rig) -> None:
+    """Killed right after it was answered: what runs is taken back by the next process."""
+    rig.data.objects["/big"] = Kept(os.urandom(SIZE))
+    rig.edc.offer("big", f"{rig.data.url}/big", token=lambda: "token-1")
+    id_ = rig.begin(*["big"] * 3)
+    rig.wait(id_, lambda view: _moved(view) > MIB)
+    rig.edc.inject("terminate", Fault.HANG, times=10)
+    assert rig.client.delete(f"/orchestrate/{id_}").status_code == 200
+    rig.plane.kill()
+    rig.edc.clear()
+    rig.plane.start()
+    view = rig.over(id_)
+    assert (view["process_status"], view["entries_cancelled"]) == ("CANCELLED", 3)
+    assert {process.state for process in rig.edc.processes.values()} == {"TERMINATED"}
+    deadline = time.monotonic() + 20
+    while list(rig.stored.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(rig.stored.iterdir()) == []
+
+
+def test_it_is_killed_again_and_again(rig: Rig) -> None:
+    """Whatever the moment: every entry is there once, whole, and no process was started twice."""
+    contracts = [f"c{number}" for number in range(12)]
+    for number, contract in enumerate(contracts):
+        rig.data.objects[f"/{contract}"] = Kept(contract.encode() * (1 + number * 40_000))
+        rig.edc.offer(contract, f"{rig.data.url}/{contract}", token=lambda: "token-1")
+    id_ = rig.begin(*contracts)
+    for number in range(5):
+        time.sleep(0.25 * number)
+        rig.restart()
+    view = rig.over(id_)
+    assert view["process_status"] == "COMPLETED", view
+    assert len(rig.edc.processes) == len(contracts)
+    for number, (contract, path) in enumerate(zip(contracts, view["storage_paths"], strict=True)):
+        assert Path(path["storage_path"]).read_bytes() == contract.encode() * (1 + number * 40_000)
+    assert len(list(rig.stored.iterdir())) == 2 * len(contracts)
+    with sqlite3.connect(f"file:{rig.plane.database}?mode=ro", uri=True) as database:
+        (flows,) = database.execute("SELECT count(*) FROM flows").fetchone()
+        (outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+    assert (flows, outbox) == (len(contracts), 0)
