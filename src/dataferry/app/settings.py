@@ -219,8 +219,8 @@ class ApiKeySettings(Section):
     scopes: tuple[Scope, ...] | None = Field(
         default=None,
         description="What it is good for: `read`, `operate`, `configure`, `data-address`, `orchestrate`."
-        " None: all of them; without `configure` and `orchestrate`, which can't be bound, for a key with one of"
-        " the next two.",
+        " None: all of them; without `configure` and `orchestrate`, which can't be bound, for a key with one"
+        " of the next two.",
     )
     participants: tuple[str, ...] = Field(
         default=(),

@@ -17,7 +17,7 @@ from dataferry.api.management.views import (
     flow_view,
     object_view,
 )
-from dataferry.api.operators import MayHaveDataAddress, MayOperate, MayRead
+from dataferry.api.operators import MayConfigure, MayHaveDataAddress, MayOperate, MayRead
 from dataferry.api.services import services_of
 from dataferry.domain.dataflow import Run, State
 from dataferry.domain.ledger import ObjectState

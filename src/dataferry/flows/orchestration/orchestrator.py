@@ -178,9 +178,7 @@ class Orchestrator:
             return {}
         try:
             location = LocationRef.parse(ref).location
-            if not self._policy.destinations or not any(
-                matches(pattern, location) for pattern in self._policy.destinations
-            ):
+            if not any(matches(pattern, location) for pattern in self._policy.destinations):
                 return {"destination": ["Not a destination that requests may name."]}
             self._resolver.at_ref(ref, self._policy.participant)
         except DataFerryError as exc:
