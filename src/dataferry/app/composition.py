@@ -15,10 +15,9 @@ from dataferry.api.application import create_application
 from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
-from dataferry.app.authorization import tell_what_is_relaxed
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
-from dataferry.app.proving import Proving
+from dataferry.app.proving import Proving, tell_what_is_relaxed
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,

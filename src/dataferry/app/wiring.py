@@ -21,7 +21,6 @@ from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
 from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
 from dataferry.secrets.did import absolute
-from dataferry.secrets.jwk import private_key, public_key
 
 SQLITE = "sqlite:///"
 
@@ -248,6 +247,9 @@ def _participant(settings: ParticipantSettings) -> Participant:
     where = f"participants {settings.id!r}"
     if not settings.has_key or settings.did is None or settings.kid is None:
         return Participant(id=settings.id, did=settings.did)
+    # For who signs only: it takes a tenth of a second to load.
+    from dataferry.secrets.jwk import private_key, public_key
+
     participant = Participant(
         id=settings.id,
         did=settings.did,
