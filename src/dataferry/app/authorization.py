@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dataferry.app.authorization_settings import (
@@ -15,11 +15,7 @@ from dataferry.app.authorization_settings import (
 from dataferry.app.resolving import resolved
 from dataferry.domain.authorization import CallbackTokens, CallerTokens
 from dataferry.domain.errors import ConfigError, InputError
-from dataferry.domain.location import ControlPlane
 from dataferry.secrets.jwks import KeySet
-from dataferry.telemetry.logs import get_logger
-
-_log = get_logger("app.authorization")
 
 
 def caller_tokens(settings: CallerTokensSettings | None, where: str) -> CallerTokens | None:
@@ -79,26 +75,6 @@ def callback_tokens(settings: CallbackTokensSettings | None, where: str) -> Call
         jwks_uri=settings.jwks_uri,
         issuer=settings.issuer,
     )
-
-
-def tell_what_is_relaxed(control_planes: Iterable[ControlPlane]) -> None:
-    """Log of each control plane what is not checked by the operator's word."""
-    for plane in control_planes:
-        rules = plane.authorization
-        if rules is None:
-            continue
-        if rules.accepts_unsigned:
-            _log.warning(
-                "signatures_not_checked",
-                control_plane=plane.id,
-                reason="accept_unsigned: whoever can reach this plane can call as this control plane",
-            )
-        if rules.relaxed:
-            _log.warning(
-                "claims_relaxed",
-                control_plane=plane.id,
-                claims=", ".join(claim.value for claim in rules.relaxed),
-            )
 
 
 def _key_set(value: dict[str, Any] | str | None, where: str) -> Mapping[str, Any] | None:

@@ -15,7 +15,6 @@ from dataferry.api.api_keys import ApiKey, ApiKeys, StoredKeys
 from dataferry.api.application import create_application
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
-from dataferry.app.authorization import tell_what_is_relaxed
 from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
@@ -28,7 +27,7 @@ from dataferry.app.orchestration import (
     own_location,
     warn_of_default_key,
 )
-from dataferry.app.proving import Proving
+from dataferry.app.proving import Proving, tell_what_is_relaxed
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
 from dataferry.app.settings import Settings
 from dataferry.domain.clock import Clock
+from dataferry.domain.location import ControlPlane
 from dataferry.domain.participant import Participant
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.callers import Callers
@@ -17,6 +18,9 @@ from dataferry.flows.signers import Signers
 from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
 from dataferry.store.store import Store
+from dataferry.telemetry.logs import get_logger
+
+_log = get_logger("app.proving")
 
 
 class Proving:
@@ -77,3 +81,23 @@ class Proving:
     def close(self) -> None:
         """Close the connections."""
         self._open.close()
+
+
+def tell_what_is_relaxed(control_planes: Iterable[ControlPlane]) -> None:
+    """Log of each control plane what is not checked by the operator's word."""
+    for plane in control_planes:
+        rules = plane.authorization
+        if rules is None:
+            continue
+        if rules.accepts_unsigned:
+            _log.warning(
+                "signatures_not_checked",
+                control_plane=plane.id,
+                reason="accept_unsigned: whoever can reach this plane can call as this control plane",
+            )
+        if rules.relaxed:
+            _log.warning(
+                "claims_relaxed",
+                control_plane=plane.id,
+                claims=", ".join(claim.value for claim in rules.relaxed),
+            )

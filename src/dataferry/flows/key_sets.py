@@ -37,6 +37,7 @@ ASKED_AT_ONCE = 5
 ASKED_AGAIN_S = 5.0
 MAX_KEPT = 256
 Jwk = Mapping[str, Any]
+_UNAVAILABLE = "the keys that the token is checked with can't be had now"
 
 _log = get_logger("flows.key_sets")
 
@@ -50,8 +51,9 @@ class _Published:
         self.fetched_at = 0.0
         # When all that was asked will be forgotten.
         self.quiet_at = 0.0
-        # How often it was asked.
+        # How often it was asked, and whether the last time was in vain.
         self.asked = 0
+        self.failed = False
 
     def may_be_asked(self, now: float) -> bool:
         """Return whether it may be asked now; counts as asked then."""
@@ -103,11 +105,12 @@ class KeySets:
 
         Raises:
             UnauthorizedError: The publisher has none that fits.
-            ConnectionFailedError: The publisher does not answer, and nothing of it is known.
+            ConnectionFailedError: The publisher does not answer, and nothing that fits is known.
         """
         published = self._published(uri, provenance)
-        if published.set is not None and published.is_younger(KEPT_S, self._clock.monotonic()):
-            found = published.set.named(kid, algorithm)
+        known = published.set
+        if known is not None and published.is_younger(KEPT_S, self._clock.monotonic()):
+            found = known.named(kid, algorithm)
             if found:
                 return found
         asked_before = published.asked
@@ -117,6 +120,8 @@ class KeySets:
             may_ask = published.asked == asked_before
             self._renew(published, uri, provenance, kid, algorithm, may_ask=may_ask)
             found = [] if published.set is None else published.set.named(kid, algorithm)
+            if not found and published.failed:
+                raise ConnectionFailedError(_UNAVAILABLE)
         if not found:
             raise UnauthorizedError("the token is signed with a key that is not among those published")
         return found
@@ -154,13 +159,14 @@ class KeySets:
             return
         if may_ask and published.may_be_asked(now):
             try:
+                published.failed = True
                 published.set = self._fetched(uri, provenance)
-                published.fetched_at = now
+                published.fetched_at, published.failed = now, False
             except DataFerryError as exc:
                 _log.warning("keys_not_fetched", host=urlsplit(uri).hostname, reason=str(exc))
         if not published.is_younger(MOST_STALE_S, now):
             published.set = None
-            raise ConnectionFailedError("the keys that the token is checked with can't be had now")
+            raise ConnectionFailedError(_UNAVAILABLE)
 
     def _fetched(self, uri: str, provenance: Provenance) -> KeySet:
         parts = urlsplit(uri)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from tests.servers.remote_signer import RemoteSigner
 from tests.unit.api.api_rig import KEY, Plane, message, plane
 from tests.unit.token_rig import DID, KID, participant
 
@@ -197,6 +198,24 @@ def test_without_clients_nobody_gets_a_token(tmp_path: Path) -> None:
     with plane(tmp_path / "other", control_planes=EVERY) as api:
         assert ask(api, "cp-b", SECRET_B).status_code == 401
         assert api.client.get("/oauth/jwks.json").json() == {"keys": []}
+
+
+def test_a_key_elsewhere_signs_them(tmp_path: Path) -> None:
+    """While its signer does not answer, who asks is told to come back, and nothing of why."""
+    with RemoteSigner() as signer:
+        ours = participant(
+            signing_key=None,
+            signer_url=signer.url,
+            signer_token=signer.token,
+            public_key=signer.public_pem,
+        )
+        with plane(tmp_path, control_planes=EVERY, participants=(ours,)) as api:
+            assert api.status("x", token=token(api)).status_code == 404
+            signer.status = 500
+            answer = ask(api, "cp-b", SECRET_B)
+            assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+            assert answer.headers["retry-after"] == "1"
+            assert "500" not in answer.text
 
 
 def test_no_secret_is_shown_or_logged(api: Plane, caplog: pytest.LogCaptureFixture) -> None:

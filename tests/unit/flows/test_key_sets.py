@@ -155,6 +155,8 @@ def test_a_publisher_that_does_not_answer(
         provider.keys_status = status
         later(clock, KEPT_S + 1)
         assert kids(sets, provider) == [provider.signing.kid]
+    with pytest.raises(ConnectionFailedError):
+        kids(sets, provider, "a-key-that-may-be-new")
     with pytest.raises(ConnectionFailedError) as refused:
         kids(never, provider)
     assert "127.0.0.1" not in str(refused.value)
