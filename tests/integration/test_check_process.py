@@ -134,6 +134,7 @@ def test_locations_and_control_planes_are_tried(juicefs: JuiceFs, bucket: str, t
         "configuration": True,
         "key file": True,
         "store": True,
+        "API keys": True,
         f"read good:{bucket}/in/": True,
         "read good:no-such-bucket-here/": False,
         f"read wrong:{bucket}/": False,
