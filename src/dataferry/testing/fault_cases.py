@@ -15,6 +15,7 @@ from dataferry.domain.errors import (
     AddressError,
     ConfigError,
     ConnectionFailedError,
+    CredentialsExpiredError,
     DataFerryError,
     IntegrityError,
     NoSpaceError,
@@ -54,7 +55,7 @@ SOURCE_FAULTS: dict[Fault, tuple[type[DataFerryError], ...]] = {
     Fault.IGNORED_CONDITION: (SourceChangedError,),
     Fault.THROTTLING: (ThrottledError,),
     Fault.SERVER_ERROR: (ServerError,),
-    Fault.EXPIRED_CREDENTIALS: (AccessDeniedError, UnauthorizedError),
+    Fault.EXPIRED_CREDENTIALS: (CredentialsExpiredError, AccessDeniedError, UnauthorizedError),
     Fault.WRONG_CREDENTIALS: (AccessDeniedError, UnauthorizedError),
     Fault.REFUSED_CONNECTION: (ConnectionFailedError,),
 }
@@ -62,7 +63,7 @@ SOURCE_FAULTS: dict[Fault, tuple[type[DataFerryError], ...]] = {
 SINK_FAULTS: dict[Fault, tuple[type[DataFerryError], ...]] = {
     Fault.THROTTLING: (ThrottledError,),
     Fault.SERVER_ERROR: (ServerError,),
-    Fault.EXPIRED_CREDENTIALS: (AccessDeniedError, UnauthorizedError),
+    Fault.EXPIRED_CREDENTIALS: (CredentialsExpiredError, AccessDeniedError, UnauthorizedError),
     Fault.WRONG_CREDENTIALS: (AccessDeniedError, UnauthorizedError),
     Fault.REFUSED_CONNECTION: (ConnectionFailedError,),
     Fault.WRONG_CHECKSUM: (IntegrityError,),

@@ -14,6 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from tests.unit.store.old_databases import make_old, put_rows
 from tests.unit.store.sample_rows import PLANTED, flow
 
 from dataferry.domain.errors import ConfigError
@@ -74,15 +75,13 @@ def test_data_survives_opening_again(tmp_path: Path) -> None:
 def test_an_old_database_is_upgraded(tmp_path: Path) -> None:
     """One that an earlier version made gets what it lacks, and keeps what it has."""
     made = flow()
-    first = _open(tmp_path / "s.db")
+    first = _open(tmp_path / "new.db")
     with first.transaction() as transaction:
         transaction.flows.insert(made)
         transaction.progress.put(made.id, Progress(bytes_transferred=7))
     first.close()
-    with sqlite3.connect(tmp_path / "s.db") as plain:
-        plain.execute("DROP INDEX ix_progress_at")
-        plain.execute("UPDATE alembic_version SET version_num = '0001'")
-    plain.close()
+    make_old(tmp_path / "s.db")
+    put_rows(tmp_path / "s.db", tmp_path / "new.db", "flows", "progress")
     second = _open(tmp_path / "s.db")
     with second.snapshot() as transaction:
         assert transaction.flows.get(made.id) == made

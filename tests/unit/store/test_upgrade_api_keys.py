@@ -6,13 +6,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
+from tests.unit.store.old_databases import make_old
 
 from dataferry.domain.errors import ConfigError
 from dataferry.secrets.sealing import Sealer
-from dataferry.store import migrations
-from dataferry.store.database import Database
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import NOON, StillClock
 
@@ -21,13 +18,7 @@ FLOW_ID = "6f4f7b7e-0d5e-4a3c-9f55-3d1f4a2b1c00"
 
 def first_tables(path: Path) -> None:
     """Make a database as the first version did, with a flow in it."""
-    database = Database(f"sqlite:///{path}")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent).replace("%", "%%"))
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    database.close()
+    make_old(path)
     with sqlite3.connect(path) as plain:
         columns = [row[1:4] for row in plain.execute("PRAGMA table_info(flows)")]
         named = {
