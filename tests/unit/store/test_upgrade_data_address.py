@@ -18,10 +18,6 @@ def _opened(path: Path) -> Store:
     return Store.open(f"sqlite:///{path}", sealer=Sealer(bytes(32)), clock=StillClock())
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    return [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
-
-
 def test_what_was_there_is_copied_as_before(tmp_path: Path) -> None:
     """Rows of the old tables, put there as the old code did, are read by the new code."""
     made = flow()
