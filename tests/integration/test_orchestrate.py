@@ -568,3 +568,25 @@ def test_a_listing_becomes_a_directory(rig: Orchestrating) -> None:
     assert [(stored / name).read_bytes() for name in names] == [b"1,2", b"1,2"]
     assert (path["size"], path["checksum"]) == (6, {})
     assert json.loads(Path(f"{stored}.meta.json").read_text())["size"] == 6
+
+
+def test_a_silent_connector_does_not_hold_up_others(tmp_path: Path) -> None:
+    """It has some of the threads at most; and new requests do not have it asked more often."""
+    with EdcConnector() as silent:
+        silent.inject("*", Fault.HANG, times=1000)
+        edc = EdcConnector(key=CONNECTOR_KEY)
+        connectors = [
+            {"address": edc.address, "api_key": CONNECTOR_KEY},
+            {"address": silent.address},
+        ]
+        changes: dict[str, Any] = {
+            "orchestrator": {"threads": 4, "connectors": connectors, "request_timeout_s": 2.0}
+        }
+        with orchestrating(tmp_path, edc=edc, **changes) as rig:
+            rig.put("c", "/c", b"bytes")
+            for _ in range(3):
+                rig.begin(*["c"] * 8, connectorAddress=silent.address)
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert rig.wait(rig.begin("c"))["process_status"] == "COMPLETED"
+            assert time.monotonic() - began < 8

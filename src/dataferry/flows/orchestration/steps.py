@@ -113,6 +113,7 @@ class Steps:
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
         with self._shared.store.snapshot() as tx:
             order, entry = tx.orchestrations.get(key[0]), tx.orchestrations.entry(key)
+        memory.connector = order.connector_address
         try:
             connector = self._connectors.of(order.connector_address)
         except InputError:
