@@ -19,7 +19,7 @@ from dataferry.demo.processes import free_port
 
 
 def test_the_descriptions_variables_are_enough(tmp_path: Path) -> None:
-    """Beside the connector, nothing needs to stand in a file of ours; ``./data`` is made and shown as that."""
+    """Beside the connector, nothing needs to stand in a file of ours; ``./data`` is made and shown so."""
     port = free_port()
     with EdcConnector(key="connector-key") as edc, HttpStore(token="t") as data:
         data.objects["/c"] = Kept(b"{}", headers={"Content-Type": "application/json"})
