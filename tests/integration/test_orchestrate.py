@@ -305,6 +305,15 @@ def test_a_token_that_ends_is_replaced(tmp_path: Path, status: int) -> None:
         assert flow.incoming_address.get("authorization") == "token-2"
 
 
+def test_a_token_that_is_refused_at_first_is_fetched_again(rig: Orchestrating) -> None:
+    """The provider's plane may learn of it a moment later than the connector."""
+    rig.put("c", "/c", b"bytes")
+    rig.data.inject("HEAD", DataFault.STATUS, status=403)
+    rig.data.inject("GET", DataFault.STATUS, status=403)
+    assert rig.wait(rig.begin("c"))["process_status"] == "COMPLETED"
+    assert rig.edc.count("edr") == 2
+
+
 def test_a_provider_that_refuses_every_token_ends_it(rig: Orchestrating) -> None:
     """New addresses are fetched a few times in a row, then the entry failed."""
     rig.put("c", "/c", b"bytes")
@@ -568,3 +577,40 @@ def test_a_listing_becomes_a_directory(rig: Orchestrating) -> None:
     assert [(stored / name).read_bytes() for name in names] == [b"1,2", b"1,2"]
     assert (path["size"], path["checksum"]) == (6, {})
     assert json.loads(Path(f"{stored}.meta.json").read_text())["size"] == 6
+
+
+def test_a_silent_connector_does_not_hold_up_others(tmp_path: Path) -> None:
+    """It has some of the threads at most; and new requests do not have it asked more often."""
+    with EdcConnector() as silent:
+        silent.inject("*", Fault.HANG, times=1000)
+        edc = EdcConnector(key=CONNECTOR_KEY)
+        connectors = [
+            {"address": edc.address, "api_key": CONNECTOR_KEY},
+            {"address": silent.address},
+        ]
+        changes: dict[str, Any] = {
+            "orchestrator": {"threads": 4, "connectors": connectors, "request_timeout_s": 2.0}
+        }
+        with orchestrating(tmp_path, edc=edc, **changes) as rig:
+            rig.put("c", "/c", b"bytes")
+            for _ in range(3):
+                rig.begin(*["c"] * 8, connectorAddress=silent.address)
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert rig.wait(rig.begin("c"))["process_status"] == "COMPLETED"
+            assert time.monotonic() - began < 8
+
+
+def test_a_data_plane_that_only_streams_will_do(rig: Orchestrating) -> None:
+    """As EDC's own did: no HEAD, no ranges, no length. What comes is stored whole, or not at all."""
+    content = os.urandom(3 * MIB)
+    rig.data.refuse_head, rig.data.ranges, rig.data.chunked = 405, False, True
+    rig.put("c", "/public/", content, "application/json")
+    path = _only(rig.wait(rig.begin("c")))
+    assert path["status"] == "SAVED", path
+    assert Path(path["storage_path"]).read_bytes() == content
+    assert path["storage_path"].endswith(".json")
+    rig.data.objects["/public/"].breaks_off = True
+    path = _only(rig.wait(rig.begin("c")))
+    assert (path["status"], path["storage_path"]) == ("FAILED", None)
+    assert len(rig.files()) == 2

@@ -173,9 +173,9 @@ def test_a_stranger_can_not_have_its_flow_claimed(plane: tuple[Orchestrating, Co
         strange = Process(
             id=f"not-{process.id}", contract_id="other", reference=None, request=process.request
         )
+        real(process)
         real(strange)
         control.started(strange)
-        real(process)
 
     rig.edc.on_start = twice
     view = rig.wait(rig.begin("c"))

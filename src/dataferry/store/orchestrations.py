@@ -170,6 +170,13 @@ class OrchestrationRepository:
             found += [(owner, position) for position in self._connection.execute(query).scalars()]
         return found
 
+    def connectors_of(self, ids: Iterable[UUID]) -> dict[UUID, str]:
+        """Return the connector addresses of those orchestrations that are there."""
+        query = select(orchestrations.c.id, orchestrations.c.connector_address).where(
+            orchestrations.c.id.in_(list(ids))
+        )
+        return {row.id: row.connector_address for row in self._connection.execute(query)}
+
     def begun(self) -> Sequence[tuple[UUID, int]]:
         """Return entries that were begun and have not ended: what a start goes on with."""
         query = (

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import logging
+import stat
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from dataferry.telemetry import logs
 from dataferry.telemetry.logs import configure, get_logger
 
 SECRET = "hunter2-hunter2"
@@ -122,3 +125,27 @@ def test_a_header_is_masked_by_its_name(stream: io.StringIO) -> None:
     configure("info", json=True, redactor=redactor, stream=stream)
     get_logger("x").info("sent", headers={"Authorization": "abc", "Host": "h"})
     assert _records(stream)[0]["headers"] == {"Authorization": "***", "Host": "h"}
+
+
+def test_a_file_gets_the_same_lines_and_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With secrets cut out, for its owner only; when it is full, older ones are kept up to a number."""
+    monkeypatch.setattr(logs, "FILE_BYTES", 2000)
+    monkeypatch.setattr(logs, "OLDER_FILES", 2)
+    path = tmp_path / "logs" / "dataferry.log"
+    stream = io.StringIO()
+    logs.configure(
+        "info", json=False, redactor=lambda text: text.replace("s3cret", "***"), stream=stream, file=path
+    )
+    try:
+        logger = logs.get_logger("test")
+        logger.info("hello", token="s3cret")
+        assert path.read_text() == stream.getvalue()
+        assert "token=***" in path.read_text()
+        for number in range(200):
+            logger.info("line", number=number)
+    finally:
+        logs.configure("info", json=False, redactor=lambda text: text)
+    kept = sorted(path.parent.iterdir())
+    assert [one.name for one in kept] == ["dataferry.log", "dataferry.log.1", "dataferry.log.2"]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in kept} == {0o600}
+    assert all(one.stat().st_size <= 2000 for one in kept)

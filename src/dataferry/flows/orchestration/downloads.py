@@ -88,6 +88,7 @@ class Downloads:
         with self._shared.store.transaction() as tx:
             flow = _named(tx, flow)
             tx.flows.insert(flow)
+            self._shared.renewals.note(tx, flow)
             tx.events.add(flow.id, "orchestrated", f"for entry {entry.reference}")
             after = tx.orchestrations.save(
                 entry.to(Step.DOWNLOADING, flow_id=flow.id, sink_ref=target.ref, storage_path=target.shown),

@@ -73,7 +73,7 @@ class Orchestrator:
         connectors: Which may be named.
         policy: Bounds.
         clock: Time.
-        wake: Tells the runner that there is something to do.
+        wake: Tells the runner that there is something to do, and which orchestration was called off.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Orchestrator:
         policy: OrchestratorPolicy,
         clock: Clock,
         *,
-        wake: Callable[[], None] = lambda: None,
+        wake: Callable[[UUID | None], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._intake = Intake(store)
@@ -123,7 +123,7 @@ class Orchestrator:
             if present is None:
                 raise
             return present
-        self._wake()
+        self._wake(None)
         return made
 
     def _repeated(self, request: Request) -> Orchestration | None:
@@ -218,5 +218,5 @@ class Orchestrator:
             if before.standing.is_final and before.standing is not Standing.CANCELLED:
                 raise ConflictError(f"orchestration {id} is over: {before.standing}")
             after = before if before.is_cancelled else tx.orchestrations.cancel(id)
-        self._wake()
+        self._wake(id)
         return after

@@ -88,12 +88,17 @@ class Runner:
         if self._policy.retention_days:
             self._forgetting.start()
 
-    def wake(self) -> None:
-        """Look for work now: something was asked for, or called off."""
+    def wake(self, cancelled: UUID | None = None) -> None:
+        """Look for work now: something was asked for, or called off.
+
+        Args:
+            cancelled: What was called off: its entries make a step at once. Others keep to their time, so
+                that no client can have connectors asked more often.
+        """
         with self._lock:
             self._may_wait = True
-            for place in self._places.values():
-                place.is_called = True
+            for (owner, _), place in self._places.items():
+                place.is_called = place.is_called or owner == cancelled
         self._periodic.wake()
 
     def close(self) -> None:
@@ -113,16 +118,25 @@ class Runner:
         self._take_up()
         self._notice_flows()
         with self._lock:
-            due = [
-                (key, place)
-                for key, place in self._places.items()
-                if not place.is_held and (place.is_called or place.due_at <= now)
-            ]
+            due = self._due(now)
             for _, place in due:
                 place.is_held, place.is_called = True, False
         for key, place in due:
             self._pool.submit(self._make, key, place)
         return len(due)
+
+    def _due(self, now: float) -> list[tuple[Key, _Place]]:
+        """Choose the steps to make; a connector that does not answer has some of the threads at most."""
+        most = max(1, self._policy.threads * 3 // 4)
+        held = Counter(place.memory.connector for place in self._places.values() if place.is_held)
+        due: list[tuple[Key, _Place]] = []
+        for key, place in self._places.items():
+            connector = place.memory.connector
+            is_due = place.is_called or place.due_at <= now
+            if is_due and not place.is_held and held[connector] < most:
+                held[connector] += 1
+                due.append((key, place))
+        return due
 
     def _expand(self) -> None:
         """Give entries that were accepted as one row rows of their own."""
@@ -140,29 +154,36 @@ class Runner:
         """Put as many entries to work as there is room for: those begun before a restart first."""
         with self._lock:
             room = self._policy.concurrency - len(self._places)
-            crowded = Counter(owner for owner, _ in self._places)
             if room <= 0 or not (self._begun or self._may_wait):
                 return
-            resumed, self._begun = self._begun[:room], self._begun[room:]
-            for key in resumed:
-                self._places[key] = _Place()
-                crowded[key[0]] += 1
-            room -= len(resumed)
-            if room <= 0:
-                return
-            self._may_wait = self._is_behind
-        full = [owner for owner, count in crowded.items() if count >= self._policy.concurrency_per_request]
+            crowded = Counter(owner for owner, _ in self._places)
+            chosen, self._begun = self._begun[:room], self._begun[room:]
+            if len(chosen) < room:
+                self._may_wait = self._is_behind
+        crowded.update(owner for owner, _ in chosen)
+        if len(chosen) < room:
+            chosen += self._waiting(room - len(chosen), crowded)
+        with self._shared.store.snapshot() as tx:
+            connectors = tx.orchestrations.connectors_of({owner for owner, _ in chosen})
+        with self._lock:
+            for key in chosen:
+                memory = Memory(connector=connectors.get(key[0], ""))
+                self._places.setdefault(key, _Place(memory=memory))
+
+    def _waiting(self, room: int, crowded: Counter[UUID]) -> list[Key]:
+        """Choose entries that nobody has begun: the oldest requests first, each with so many at most."""
+        most = self._policy.concurrency_per_request
+        full = [owner for owner, count in crowded.items() if count >= most]
         with self._shared.store.snapshot() as tx:
             waiting = tx.orchestrations.waiting(self._policy.concurrency, without=full)
+        chosen: list[Key] = []
         with self._lock:
             self._may_wait = self._may_wait or bool(waiting)
             for key in waiting:
-                if room <= 0:
-                    break
-                if key not in self._places and crowded[key[0]] < self._policy.concurrency_per_request:
-                    self._places[key] = _Place()
+                if len(chosen) < room and key not in self._places and crowded[key[0]] < most:
                     crowded[key[0]] += 1
-                    room -= 1
+                    chosen.append(key)
+        return chosen
 
     def _notice_flows(self) -> None:
         """Make the steps due whose downloads have come to an end, with one look for all of them."""

@@ -109,6 +109,7 @@ class Steps:
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
         with self._shared.store.snapshot() as tx:
             order, entry = tx.orchestrations.get(key[0]), tx.orchestrations.entry(key)
+        memory.connector = order.connector_address
         try:
             connector = self._connectors.of(order.connector_address)
         except InputError:
@@ -181,7 +182,14 @@ class Steps:
                     f"the process is STARTED, and there was no data address in {memory.misses} tries"
                 )
             return Next(after_s=self._policy.data_address_delay_s)
-        after = self._downloads.begin(entry, address)
+        try:
+            after = self._downloads.begin(entry, address)
+        except AccessDeniedError:
+            # It may be too early, or the token too old: the next address may do.
+            memory.misses += 1
+            if memory.misses >= self._policy.data_address_retries:
+                raise
+            return Next(after_s=self._policy.data_address_delay_s)
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
 
     def _address(self, work: Work, transfer_id: str) -> DataAddress | None:
@@ -221,6 +229,9 @@ class Steps:
         if flow.landing is Landing.NONE:
             self._downloads.direct(entry)
         self._look_meanwhile(work)
+        if flow.run is Run.IDLE:
+            # Its control plane has suspended it: there is no end to be noticed.
+            return Next(after_s=self._policy.data_address_delay_s)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
     def _look_meanwhile(self, work: Work) -> None:

@@ -14,6 +14,7 @@ class Memory:
     """What this process knows of an entry beside its row; lost in a crash, and no harm done.
 
     Attributes:
+        connector: Whom its steps ask; empty before the first.
         is_new: Its first step was written by this process, which has not asked the connector yet.
         failures: Of the present step, in a row.
         looks: At its transfer process, since it was started.
@@ -21,6 +22,7 @@ class Memory:
         looked_at: Monotonic seconds of the last look at the process of a running download.
     """
 
+    connector: str = ""
     is_new: bool = False
     failures: int = 0
     looks: int = 0
