@@ -64,6 +64,7 @@ class PostgresServer:
         self._user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
         self._process: ChildProcess | None = None
         self._has_template = False
+        self._shared = ""
 
     def __enter__(self) -> Self:
         try:
@@ -134,6 +135,24 @@ class PostgresServer:
             yield self.url(name)
         finally:
             self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    @contextmanager
+    def clean_database(self) -> Iterator[str]:
+        """A database with the tables of this version, all empty, and its URL: quicker than one of its own."""
+        if not self._shared:
+            self._make_template()
+            self._shared = f"shared_{secrets.token_hex(8)}"
+            self.execute(f'CREATE DATABASE "{self._shared}" TEMPLATE {TEMPLATE}')
+        self.disconnect(f"datname = '{self._shared}'")
+        # Whatever tables migrations make, all of them.
+        self.execute(
+            "DO $$ DECLARE tables text; BEGIN "
+            "SELECT string_agg(quote_ident(tablename), ', ') INTO tables FROM pg_tables "
+            "WHERE schemaname = 'public' AND tablename <> 'alembic_version'; "
+            "EXECUTE 'TRUNCATE ' || tables || ' RESTART IDENTITY CASCADE'; END $$",
+            database=self._shared,
+        )
+        yield self.url(self._shared)
 
     def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement of a test's own, and return its rows."""
