@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import psycopg
 from psycopg import sql
 
 from dataferry.demo.processes import ChildProcess, StartError, free_port
+from dataferry.store.database_postgresql import TENURE_LOCK
 from dataferry.store.store import Store
 
 USER = "dataferry"
@@ -234,6 +236,41 @@ class PostgresServer:
             self.execute(f"CREATE DATABASE {TEMPLATE}")
             Store.upgrade(self.url(TEMPLATE))
             self._has_template = True
+
+
+class Taker:
+    """A connection that waits for the lock which makes a process the only one at work on a database."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._asking = threading.Thread(target=self._ask, daemon=True)
+        self._asking.start()
+
+    def _ask(self) -> None:
+        self._connection.execute("SELECT pg_advisory_lock(%s)", [TENURE_LOCK])
+
+    def holder(self, url: str) -> int:
+        """The server's process that has the lock, once we wait for it."""
+        query = (
+            "SELECT (SELECT max(pid) FROM pg_locks l WHERE l.granted AND l.objid = w.objid "
+            "AND l.locktype = 'advisory' AND l.classid = w.classid AND l.database = w.database) "
+            "FROM pg_locks w WHERE w.locktype = 'advisory' AND NOT w.granted"
+        )
+        with psycopg.connect(url, autocommit=True) as connection:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while (row := connection.execute(query).fetchone()) is None:
+                assert time.monotonic() < deadline, "nobody waits"
+                time.sleep(0.02)
+        return int(row[0])
+
+    def wait(self) -> None:
+        """Wait until the lock is ours."""
+        self._asking.join(START_TIMEOUT_S)
+        assert not self._asking.is_alive()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._connection.close()
 
 
 def _programs() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.egress import DiscreetGuard
+from dataferry.app.keeper import Keeper
 from dataferry.app.locks import FileLock
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
@@ -63,6 +64,7 @@ from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.store import Store
+from dataferry.store.tenure import Tenure
 
 # Without any control plane configured, this is who calls from this machine.
 ANONYMOUS = "default"
@@ -141,10 +143,13 @@ class Service:
     Attributes:
         application: The HTTP application; it works between ``start`` and ``close``.
         secrets: What logs must not show.
+        replaced_by: Why this process has to end: another one works on the database. None: it need not.
     """
 
     def __init__(self, settings: Settings, *, port: int, clock: Clock) -> None:
         self._open = ExitStack()
+        self.replaced_by: str | None = None
+        self._end: Callable[[], None] = lambda: None
         try:
             self._wire(settings, port, clock)
         except BaseException:
@@ -158,14 +163,16 @@ class Service:
         self.secrets = secret_values(settings, given, registry)
         policy = flow_policy(settings)
         network = network_of(settings, DiscreetGuard)
-        self._lock_database(settings)
+        key = load_or_create_key(key_file(settings))
+        tenure = self._lock_database(settings)
         store = Store.open(
             settings.store.url,
-            sealer=Sealer(load_or_create_key(key_file(settings))),
+            sealer=Sealer(key),
             clock=clock,
             secrets=self.secrets,
         )
         self._open.callback(store.close)
+        self._keeper = None if tenure is None else Keeper(tenure, store, self._replaced)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
@@ -230,17 +237,28 @@ class Service:
             )
         )
 
-    def _lock_database(self, settings: Settings) -> None:
-        """Let nobody else serve the same SQLite database: there would be two of everything."""
+    def _lock_database(self, settings: Settings) -> Tenure | None:
+        """Let nobody else serve the same database: there would be two of everything."""
         database = database_file(settings)
         if database is None:
-            return
+            return self._open.enter_context(Tenure(settings.store.url))
         path = database.with_name(f"{database.name}.lock")
         refusal = (
             f"another `dataferry serve` works on {database}: two would run every flow twice."
             " Stop it, or give this one another store.url"
         )
         self._open.enter_context(FileLock(Path(path), refusal=refusal))
+        return None
+
+    def when_replaced(self, end: Callable[[], None]) -> None:
+        """Have ``end`` called once another process works on the database; at once if one does already."""
+        self._end = end
+        if self.replaced_by is not None:
+            end()
+
+    def _replaced(self, reason: str) -> None:
+        self.replaced_by = reason
+        self._end()
 
     def start(self) -> None:
         """Start the threads: what was running when the last process ended is queued again first.
@@ -248,6 +266,9 @@ class Service:
         The order is that of ``close`` turned round: callbacks outlast the flows that cause them.
         """
         parts = (self._journal, self._outbox, self._executor, self._sweep, self._registrar, self._retention)
+        if self._keeper is not None:
+            self._keeper.start()
+            self._open.callback(self._keeper.close)
         for part in parts:
             part.start()
             self._open.callback(part.close)

@@ -18,6 +18,7 @@ from dataferry.api.access import BrokenOffError
 from dataferry.app.composition import Service, base_url, build
 from dataferry.app.patience import PatientProtocol
 from dataferry.app.settings import Settings
+from dataferry.domain.errors import ConflictError
 from dataferry.telemetry.logs import configure
 
 INTERRUPTED = 130
@@ -69,7 +70,7 @@ def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None)
 
     Raises:
         ConfigError: What is configured does not fit.
-        ConflictError: Another process serves the same database.
+        ConflictError: Another process serves the same database, from the start or since this one lost its hold.
     """
     port = int(listener.getsockname()[1])
     service = build(settings, port=port)
@@ -126,6 +127,9 @@ def _run(service: Service, settings: Settings, listener: socket.socket, tls: ssl
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
+    service.when_replaced(lambda: setattr(server, "should_exit", True))
     if not received:
         server.run(sockets=[listener])
+    if service.replaced_by is not None:
+        raise ConflictError(service.replaced_by)
     return INTERRUPTED if signal.SIGINT in received else 0

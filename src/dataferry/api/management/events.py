@@ -25,6 +25,7 @@ from dataferry.api.management.views import event_view, progress_view
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
+from dataferry.domain.errors import DatabaseUnavailableError
 from dataferry.flows.management import Management
 
 router = APIRouter(tags=["data flows"])
@@ -175,7 +176,10 @@ async def _frames(services: Services, news: News) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
     spoke_at = time.monotonic()
     while not services.closing.is_set():
-        text = await run_in_threadpool(news.look)
+        try:
+            text = await run_in_threadpool(news.look)
+        except DatabaseUnavailableError:
+            text = ""  # what is missed now is told when it is back
         if not text and time.monotonic() - spoke_at >= services.keep_alive_s:
             text = ": keep-alive\n\n"
         if text:
