@@ -1,4 +1,4 @@
-"""A real PostgreSQL on loopback, from a wheel that holds the server; it refuses to run as root, so it does not."""
+"""A real PostgreSQL on loopback, from a wheel that holds the server. It refuses to run as root."""
 
 from __future__ import annotations
 
@@ -87,6 +87,11 @@ class PostgresServer:
         """The URL of a database, as ``[store] url`` has it."""
         return f"postgresql://{USER}:{self.password}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def is_running(self) -> bool:
+        """True until it was ended."""
+        return self._process is not None
+
     def start(self) -> None:
         """Start the server, and wait until it answers.
 
@@ -136,7 +141,8 @@ class PostgresServer:
         try:
             yield self.url(name)
         finally:
-            self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            if self.is_running:
+                self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     @contextmanager
     def clean_database(self) -> Iterator[str]:
@@ -159,15 +165,14 @@ class PostgresServer:
     def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement of a test's own, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(sql.SQL(statement), values or None)  # type: ignore[arg-type]  # ours
+            cursor = connection.execute(sql.SQL(statement), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def disconnect(self, where: str = "true") -> int:
         """End the connections of clients, e.g. those ``WHERE datname = 'x'``; return how many."""
-        rows = self.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            f"WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND ({where})"
-        )
+        clients = "backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        statement = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {clients} AND ({where})"  # noqa: S608 - a test's own
+        rows = self.execute(statement)
         return len(rows)
 
     @property

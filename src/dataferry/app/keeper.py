@@ -1,8 +1,8 @@
 """Keeps this process the only one at work on a PostgreSQL database, while it serves.
 
-The right is a lock that lives as long as one connection. Where that is lost, nothing more is written until the
-lock is ours again: flows end at the next row that they would write, and go on from the ledger. Where another
-process has the lock meanwhile, this one ends.
+The right is a lock that lives as long as one connection. Where that is lost, nothing more is written until
+the lock is ours again: flows end at the next row that they would write, and go on from the ledger. Where
+another process has the lock meanwhile, this one ends.
 """
 
 from __future__ import annotations
@@ -53,12 +53,14 @@ class Keeper:
         if not self._is_lost:
             self._is_lost = True
             self._store.suspend(SUSPENDED)
-            _log.warning("the connection that holds the database was lost: nothing is written until it is back")
+            _log.warning(
+                "the connection that holds the database was lost: nothing is written until it is back"
+            )
         try:
             self._tenure.take(patience_s=0)
         except ConflictError as error:
             self._is_replaced = True
-            _log.error("another process works on the database now: this one ends")  # noqa: TRY400 - no fault
+            _log.error("another process works on the database now: this one ends")
             self._replaced(error.message)
         except DataFerryError:
             return  # the next look tries again

@@ -70,7 +70,7 @@ def run(settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None)
 
     Raises:
         ConfigError: What is configured does not fit.
-        ConflictError: Another process serves the same database, from the start or since this one lost its hold.
+        ConflictError: Another process serves the same database, from the start or by now.
     """
     port = int(listener.getsockname()[1])
     service = build(settings, port=port)

@@ -118,7 +118,9 @@ def translating(operation: str) -> Iterator[None]:
             retry_after_s=faults_postgresql.RETRY_AFTER_S,
         ) from exc
     except UnicodeEncodeError as exc:
-        raise InputError("a text has half of a surrogate pair: it cannot be stored", operation=operation) from exc
+        raise InputError(
+            "a text has half of a surrogate pair: it cannot be stored", operation=operation
+        ) from exc
 
 
 def make_private(path: str) -> None:

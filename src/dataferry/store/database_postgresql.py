@@ -24,7 +24,7 @@ TENURE_LOCK = 0x6466_7279_0002
 POOLED_CONNECTIONS = 8
 MORE_CONNECTIONS = 24
 CONNECT_TIMEOUT_S = 5
-# Of a server that does not answer; a second is short for a control plane, and long for a row of refused calls.
+# After a call that failed: no time for a control plane, and much for callers that would each wait for theirs.
 PAUSE_AFTER_FAILURE_S = 0.5
 _DRIVERS = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 _SILENT_FOR_MS = 15_000

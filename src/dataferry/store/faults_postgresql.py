@@ -20,7 +20,7 @@ _CROWDED = "PostgreSQL has no connection left for us: see its max_connections"
 _UNFIT = "a value does not fit into the database: it is too long, too large, or has a NUL character"
 _LOGIN = "[store] url: PostgreSQL refuses its user or password"
 
-# By SQLSTATE, the longest prefix first. Source: PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".
+# By SQLSTATE, else by its class. Source: PostgreSQL's documentation, appendix A, "PostgreSQL Error Codes".
 _SENTENCES: dict[str, tuple[type[DataFerryError], str]] = {
     "08": (DatabaseUnavailableError, _GONE),
     "22": (InputError, _UNFIT),
@@ -83,10 +83,8 @@ def _without_state(error: BaseException) -> tuple[type[DataFerryError], str] | N
     names = {kind.__name__ for kind in type(error).__mro__}
     if "DataError" in names:
         return InputError, _UNFIT
-    if not names & {"OperationalError", "InterfaceError"}:
-        return None
     text = str(error)
     for words, kind, sentence in _WORDS:
         if words in text and (words not in _ONLY_IF_MISSING or "does not exist" in text):
             return kind, sentence
-    return DatabaseUnavailableError, _GONE
+    return (DatabaseUnavailableError, _GONE) if names & {"OperationalError", "InterfaceError"} else None

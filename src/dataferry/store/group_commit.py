@@ -139,8 +139,8 @@ class GroupCommit(Generic[S]):
                 results = [call.operation(session) for call in batch]
                 session.flush()
         except Exception as exc:  # noqa: BLE001 - a task boundary: the callers are told
-            # A connection that was lost may have taken a commit with it that was done: who repeats it now would
-            # meet what it wrote itself. The next attempt begins with a look at what is there.
+            # Where the connection was lost, the commit may be done all the same: who repeats it would meet
+            # what it wrote itself. The next attempt begins with a look at what is there.
             if len(batch) == 1 or isinstance(exc, DatabaseUnavailableError):
                 for call in batch:
                     call.settle(None, exc)

@@ -62,7 +62,7 @@ class Tenure:
             try:
                 while not self._tried(connection):
                     if time.monotonic() >= deadline:
-                        raise ConflictError(self._refusal)
+                        raise ConflictError(self._refusal)  # noqa: TRY301 - one handler
                     time.sleep(POLL_S)
             except BaseException:
                 connection.close()
