@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -155,10 +156,13 @@ def test_the_database_goes_away_and_comes_back(
     with server.database() as url, running(make_rig(url)) as rig:
         rig.control_plane.wait_for("registration")
         address = s3_address(juicefs_pair[1], bucket, "in/")
+        told, moving = Event(), Event()
+        rig.control_plane.answer = _crashing(server, "small", told, moving)
+        small = rig.start_push("small", address, process_id="small")
+        assert told.wait(30)
         large = rig.start_push("large", address)
         rig.wait_moved(large, 5 * MIB)
-        rig.control_plane.answer = _crashing(server, "small")
-        small = rig.start_push("small", address, process_id="small")
+        moving.set()
         rig.control_plane.wait_for("completed", small)
         rig.control_plane.answer = None
 
@@ -188,11 +192,20 @@ def test_the_database_goes_away_and_comes_back(
         assert pending == {"sent"}
 
 
-def _crashing(server: PostgresServer, process: str) -> Callable[[str, str], int]:
-    """Return answers of a control plane that takes the news of an end just when the database crashes."""
+def _crashing(server: PostgresServer, process: str, told: Event, moving: Event) -> Callable[[str, str], int]:
+    """Return answers of a control plane that takes the news of an end just when the database crashes.
+
+    Args:
+        server: The database.
+        process: Of which the end is told.
+        told: Set when it is.
+        moving: When to crash.
+    """
 
     def answer(kind: str, process_id: str) -> int:
         if (kind, process_id) == ("completed", process):
+            told.set()
+            moving.wait(30)
             server.crash()
         return 200
 
