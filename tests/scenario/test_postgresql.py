@@ -70,7 +70,7 @@ def make_rig(juicefs_pair: tuple[JuiceFs, JuiceFs], bucket: str, tmp_path: Path)
 @pytest.fixture
 def cargo(source: Any, sink: Any, bucket: str, seeded: random.Random) -> Callable[[], None]:
     """Two large objects and some small ones; what it returns asserts that all are there, byte for byte."""
-    for name, size in {"large/a": 25 * MIB, "large/b": 25 * MIB, "small/c": MIB, "small/d": 1}.items():
+    for name, size in {"large/a": 20 * MIB, "large/b": 10 * MIB, "small/c": MIB, "small/d": 1}.items():
         source.put_object(Bucket=bucket, Key=name, Body=seeded.randbytes(size))
 
     def assert_arrived() -> None:

@@ -15,7 +15,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from dataferry.domain.errors import ConfigError, ConflictError, DatabaseUnavailableError, InputError
+from dataferry.domain.errors import (
+    ConfigError,
+    ConflictError,
+    DatabaseUnavailableError,
+    DataFerryError,
+    InputError,
+)
 from dataferry.store import faults, faults_postgresql
 from dataferry.store.database_postgresql import READ_ONLY, postgresql_engine, snapshot_options
 
@@ -54,18 +60,19 @@ class Database:
         """A transaction that may write: committed at the end, rolled back on an error.
 
         Raises:
-            ConflictError: Another writer does not end, or this thread is in a transaction already.
+            RuntimeError: This thread is in a transaction already.
+            ConflictError: Another writer does not end.
             DatabaseUnavailableError: The database does not answer, or writing is suspended.
         """
         self.refuse_nested()
         if not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
-            raise ConflictError(f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s")
+            raise self._too_late()
         self._inside.transaction = True
         try:
-            self._refuse_suspended()
+            self.refuse_suspended()
             with translating("store"), self.engine.begin() as connection:
                 yield connection
-                self._refuse_suspended()
+                self.refuse_suspended()
         finally:
             self._inside.transaction = False
             self._writers.release()
@@ -84,11 +91,25 @@ class Database:
         """Write again."""
         self._suspended = None
 
-    def _refuse_suspended(self) -> None:
+    def refuse_suspended(self) -> None:
+        """Raise if writing is suspended.
+
+        Raises:
+            DatabaseUnavailableError: It is; says why.
+        """
         if self._suspended is not None:
             raise DatabaseUnavailableError(
                 self._suspended, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
             )
+
+    def _too_late(self) -> DataFerryError:
+        """The error of who waited too long for another thread: on PostgreSQL its server has fallen silent."""
+        what = f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s"
+        if self.is_sqlite:
+            return ConflictError(what)
+        return DatabaseUnavailableError(
+            what, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
+        )
 
     def refuse_nested(self) -> None:
         """Raise if this thread is within ``write``: it would wait for itself."""

@@ -132,11 +132,12 @@ class Store:
         self._database.resume()
 
     def ping(self) -> None:
-        """Return if the database answers.
+        """Return if the database answers, and may be written to.
 
         Raises:
-            DataFerryError: It does not.
+            DataFerryError: It does not, or may not.
         """
+        self._database.refuse_suspended()
         with self._database.read() as connection:
             connection.execute(text("SELECT 1"))
 

@@ -98,6 +98,8 @@ def test_what_another_has_ends_the_service(url: str, postgresql: PostgresServer)
     for meanwhile in (keeper.tick, lambda: None):
         with pytest.raises(DatabaseUnavailableError, match="only one was lost"):
             _write(store, meanwhile)
+    with pytest.raises(DatabaseUnavailableError):
+        store.ping()
     assert len(replaced) == 1
     rival.release()
     keeper.tick()
