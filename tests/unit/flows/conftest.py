@@ -15,7 +15,14 @@ from tests.servers.postgresql import PostgresServer
 from tests.unit.flows.world import World
 
 ON_EACH_DATABASE = frozenset(
-    {"test_background", "test_callbacks", "test_duplicates", "test_retention", "test_signaling_verbs"}
+    {
+        "test_background",
+        "test_callbacks",
+        "test_outage",
+        "test_duplicates",
+        "test_retention",
+        "test_signaling_verbs",
+    }
 )
 
 
