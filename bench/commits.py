@@ -178,7 +178,11 @@ def main() -> None:
     found = [
         measure(which, 0.5 if quick else 3.0) for _ in range(rounds) for which in ("SQLite", "PostgreSQL")
     ]
-    lines = ["| | transactions/s | parts/s, one | parts/s, 16 workers | reads/s |", "|---|---|---|---|---|"]
+    lines = [
+        "",
+        "| | transactions/s | parts/s, one | parts/s, 16 workers | reads/s |",
+        "|---|---|---|---|---|",
+    ]
     lines += [
         f"| {one.database} | {one.transactions:,.0f} | {one.parts_of_one:,.0f} |"
         f" {one.parts_of_workers:,.0f} | {one.reads:,.0f} |"

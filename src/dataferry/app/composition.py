@@ -24,6 +24,7 @@ from dataferry.app.wiring import (
     api_keys,
     control_planes,
     database_file,
+    database_password,
     datasets,
     engine_limits,
     key_file,
@@ -120,7 +121,7 @@ def most_of_one(settings: Settings, control_planes: int) -> int:
 def secret_values(settings: Settings, given: Configured, registry: Registry) -> SecretValues:
     """Return every secret of the configuration, for the logs to leave out."""
     values = SecretValues(key for _, key in api_keys(settings))
-    values.add(proxy_password(settings))
+    values.add(proxy_password(settings), database_password(settings))
     for plane in given.control_planes:
         values.add(plane.token, plane.callback_token, plane.management_key)
     for location in given.locations:
