@@ -34,6 +34,7 @@ _SENTENCES: dict[str, tuple[type[DataFerryError], str]] = {
     "53100": (NoSpaceError, "the disk is full: nothing more can be written to the database"),
     "53300": (DatabaseUnavailableError, _CROWDED),
     "53": (DatabaseUnavailableError, "the database has run out of memory or another resource"),
+    "54": (InputError, _UNFIT),  # too long for an index
     "55P03": (ConflictError, "another process holds the database; is one still running on it?"),
     "57014": (DatabaseUnavailableError, "the database ended a statement: see its statement_timeout"),
     "57": (DatabaseUnavailableError, _GONE),

@@ -197,6 +197,7 @@ def test_nothing_in_plain_is_in_the_tables(url: str, postgresql: PostgresServer)
         ("53100", DataFerryError),
         ("42501", ConfigError),
         ("22P02", InputError),
+        ("54000", InputError),
         ("P0001", StorageError),
     ],
 )
