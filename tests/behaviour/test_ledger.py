@@ -21,7 +21,6 @@ from dataferry.domain.ledger import Attempt, Ledger
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import ledger_statements as sql
-from dataferry.store import service_ledger
 from dataferry.store.local import LocalLedger, open_local_ledger
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import T1, LedgerRig, LedgerSuite, StillClock, in_threads, planned
@@ -51,15 +50,14 @@ class TestLocalLedger(LedgerSuite):
 
 
 class TestServiceLedger(LedgerSuite):
-    """The ledger of ``serve``."""
+    """The ledger of ``serve``, on each kind of database."""
 
     @pytest.fixture
-    def rig(self, tmp_path: Path) -> Iterator[LedgerRig]:
+    def rig(self, database_url: str) -> Iterator[LedgerRig]:
         """A fresh store; a transfer's attempts begin with a claim of its flow."""
         clock = StillClock()
         sealer = Sealer(bytes(32))
-        url = f"sqlite:///{tmp_path}/store.db"
-        opened = [Store.open(url, sealer=sealer, clock=clock)]
+        opened = [Store.open(database_url, sealer=sealer, clock=clock)]
 
         def begin(name: str) -> Attempt:
             with opened[-1].transaction() as transaction:
@@ -75,7 +73,7 @@ class TestServiceLedger(LedgerSuite):
 
         def reopen() -> Ledger:
             opened[-1].close()
-            opened.append(Store.open(url, sealer=sealer, clock=clock))
+            opened.append(Store.open(database_url, sealer=sealer, clock=clock))
             return opened[-1].ledger
 
         yield LedgerRig(ledger=opened[0].ledger, clock=clock, begin=begin, reopen=reopen)
@@ -106,18 +104,6 @@ def _queued(flow_id: UUID) -> DataFlow:
         created_at=now,
         updated_at=now,
     )
-
-
-class TestServiceLedgerOverSqlAlchemy(TestServiceLedger):
-    """The same over SQLAlchemy's own statements, as on every database but SQLite."""
-
-    @pytest.fixture(autouse=True)
-    def _no_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            service_ledger._ServiceDatabase,
-            "_plain",
-            lambda _, connection: service_ledger._TextConnection(connection),
-        )
 
 
 WRITER = """

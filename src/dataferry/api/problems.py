@@ -62,6 +62,7 @@ STATUSES: dict[type[DataFerryError], HTTPStatus] = {
     errors.StorageError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.StoppedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DatabaseUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ExhaustedError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DataFerryError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

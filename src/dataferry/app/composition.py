@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -11,57 +11,57 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from dataferry.api.api_keys import ApiKey, ApiKeys, StoredKeys
+from dataferry.api.api_keys import ApiKeys, StoredKeys
 from dataferry.api.application import create_application
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
+from dataferry.app.keeper import Keeper
 from dataferry.app.locks import FileLock
 from dataferry.app.orchestration import (
     Asking,
+    Orchestration,
     client_key,
     is_used,
     orchestration,
-    own_location,
     warn_of_default_key,
 )
 from dataferry.app.proving import Proving, tell_what_is_relaxed
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
+from dataferry.app.values import (
+    anonymous,
+    base_url,
+    configured,
+    flow_policy,
+    most_of_one,
+    operators,
+    secret_values,
+)
 from dataferry.app.wiring import (
-    Locations,
-    api_keys,
-    control_planes,
     database_file,
-    datasets,
-    engine_limits,
     key_file,
-    landing_zones,
     network_of,
     participants,
-    proxy_password,
-    total_bandwidth,
 )
 from dataferry.domain.clock import Clock, SystemClock
-from dataferry.domain.errors import ConfigError, InputError
-from dataferry.domain.location import ControlPlane
+from dataferry.domain.errors import ConfigError
 from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.callback_tokens import CallbackTokenSource
-from dataferry.flows.catalogue import Catalogue, Configured
+from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.grants import Grants
 from dataferry.flows.identities import Identities
 from dataferry.flows.journal import Journal
-from dataferry.flows.location_settings import check_settings, secrets_of
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.orchestrator import Orchestrator
 from dataferry.flows.outbox import OutboxSender
-from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
 from dataferry.flows.registration import Registrar
 from dataferry.flows.renewal import Renewals
@@ -74,83 +74,9 @@ from dataferry.flows.sweep import Sweep
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
-from dataferry.secrets.redaction import SecretValues
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.store import Store
-
-# Without any control plane configured, this is who calls from this machine.
-ANONYMOUS = "default"
-
-
-def configured(settings: Settings, registry: Registry) -> Configured:
-    """Return what the configuration holds, checked against the mechanisms, with references resolved.
-
-    Raises:
-        ConfigError: A location's settings do not fit its mechanism, or a reference leads nowhere.
-    """
-    locations = Locations(settings, registry)
-    found = (*(locations.get(name) for name in locations.names), *own_location(settings))
-    for location in found:
-        try:
-            check_settings(registry.get(location.mechanism), location)
-        except InputError as error:
-            raise ConfigError(str(error)) from error
-    planes = control_planes(settings) or (ControlPlane(id=ANONYMOUS),)
-    return Configured(
-        locations=found,
-        datasets=datasets(settings),
-        landing_zones=landing_zones(settings),
-        control_planes=planes,
-    )
-
-
-def flow_policy(settings: Settings) -> FlowPolicy:
-    """Return the bounds of the use cases."""
-    engine = settings.engine
-    return FlowPolicy(
-        prepare_wait_s=engine.prepare_wait_s,
-        run_retries=engine.flow_retries,
-        sweep_interval_s=engine.sweep_interval_s,
-        bandwidth=total_bandwidth(settings),
-        max_part_size_bytes=engine.max_part_size_bytes,
-        max_received_object_bytes=engine.max_received_object_bytes,
-        limits=engine_limits(settings),
-        overwrite=engine.overwrite,
-        verify=engine.verify,
-    )
-
-
-def most_of_one(settings: Settings, control_planes: int) -> int:
-    """Return how many flows of one control plane may be at work, when there are so many control planes."""
-    engine = settings.engine
-    if engine.flow_concurrency_per_control_plane is not None:
-        return engine.flow_concurrency_per_control_plane
-    if control_planes > 1:
-        return max(1, engine.flow_concurrency - 1)
-    return engine.flow_concurrency
-
-
-def secret_values(settings: Settings, given: Configured, registry: Registry) -> SecretValues:
-    """Return every secret of the configuration, for the logs to leave out."""
-    values = SecretValues(key for _, key in api_keys(settings))
-    values.add(proxy_password(settings))
-    for plane in given.control_planes:
-        values.add(plane.token, plane.callback_token, plane.management_key)
-        profiles = (plane.authorization, plane.callback_authorization)
-        values.add(*(profile.client_secret for profile in profiles if profile is not None))
-    for location in given.locations:
-        values.add(*secrets_of(location, registry.get(location.mechanism)))
-    return values
-
-
-def operators(settings: Settings) -> Iterator[ApiKey]:
-    """The operators' keys that are configured, those of which only the hash is known included."""
-    known = {key.name: key for key in settings.auth.api_keys}
-    for name, key in api_keys(settings):
-        yield ApiKey.of(name, key, scopes=known[name].granted, purview=known[name].purview)
-    for hashed in settings.auth.api_keys:
-        if hashed.sha256 is not None:
-            yield ApiKey.of_sha256(hashed.name, hashed.sha256, scopes=hashed.granted, purview=hashed.purview)
+from dataferry.store.tenure import Tenure
 
 
 class Service:
@@ -159,68 +85,99 @@ class Service:
     Attributes:
         application: The HTTP application; it works between ``start`` and ``close``.
         secrets: What logs must not show.
+        replaced_by: Why this process has to end: another one works on the database. None: it need not.
     """
 
     def __init__(self, settings: Settings, *, port: int, clock: Clock, roles: frozenset[Role]) -> None:
         self._open = ExitStack()
+        self._settings = settings
+        self._clock = clock
         self._roles = roles
+        self.replaced_by: str | None = None
+        self._end: Callable[[], None] = lambda: None
+        self._closing = threading.Event()
+        self._started = threading.Event()
         try:
-            self._wire(settings, port, clock)
+            self._wire(port)
         except BaseException:
             self._open.close()
             raise
 
-    def _wire(self, settings: Settings, port: int, clock: Clock) -> None:
+    def _wire(self, port: int) -> None:
         """Build every room from the lowest up; what must be closed is closed in the opposite order."""
         registry = Registry()
-        given = configured(settings, registry)
-        self.secrets = secret_values(settings, given, registry)
-        policy = flow_policy(settings)
-        network = network_of(settings, DiscreetGuard)
-        if self.has_control:
-            self._lock_database(settings)
+        self._configured = configured(self._settings, registry)
+        self.secrets = secret_values(self._settings, self._configured, registry)
+        self._client_key = client_key(self._settings, self.secrets)
+        network = network_of(self._settings, DiscreetGuard)
+        store = self._open_store()
+        shared = self._share(store, registry, network, port)
+        client = _client(self._settings, port, network, registry, self._proving.tokens)
+        self._open.callback(client.close)
+        self._gateway = gateway_parts(shared)
+        self._open.callback(self._gateway.ingest.close)
+        management, orchestrated = self._employ(shared)
+        self._runner = orchestrated.runner
+        self._parts = (
+            Journal(store),
+            OutboxSender(shared, client),
+            self._executor,
+            Sweep(shared, self._executor, self._attempts),
+            Registrar(shared, client),
+            Retention(store, self._clock, days=self._settings.store.retention_days),
+            self._runner,
+        )
+        self.application = self._application(shared, registry, client, management, orchestrated.orchestrator)
+
+    def _open_store(self) -> Store:
+        """Open the database, alone with it but for gateways; find the operators' keys."""
+        settings, clock = self._settings, self._clock
+        key = load_or_create_key(key_file(settings))
+        tenure = self._lock_database() if self.has_control else None
         store = Store.open(
             settings.store.url,
-            sealer=Sealer(load_or_create_key(key_file(settings))),
+            sealer=Sealer(key),
             clock=clock,
             secrets=self.secrets,
             # Who only moves data never changes the tables under those who work with them.
             upgrades=self.has_control,
         )
         self._open.callback(store.close)
-        keys = ApiKeys(operators(settings), StoredKeys(store, clock))
-        _refuse_without_keys(settings, keys)
-        catalogue = Catalogue(store, registry, given, secrets=self.secrets)
-        for zone in given.landing_zones:
+        self._keeper = None if tenure is None else Keeper(tenure, store, self._replaced)
+        self._keys = ApiKeys(operators(settings), StoredKeys(store, clock))
+        _refuse_without_keys(settings, self._keys)
+        return store
+
+    def _share(self, store: Store, registry: Registry, network: Network, port: int) -> Shared:
+        """Make what all use cases work with, and what the plane proves itself with."""
+        settings, clock = self._settings, self._clock
+        catalogue = Catalogue(store, registry, self._configured, secrets=self.secrets)
+        for zone in self._configured.landing_zones:
             catalogue.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
-        ours = {participant.id: participant for participant in participants(settings)}
-        proving = Proving(
+        self._participants = {participant.id: participant for participant in participants(settings)}
+        self._proving = Proving(
             settings,
             store=store,
             catalogue=catalogue,
             network=network,
-            participants=ours,
+            participants=self._participants,
             clock=clock,
             secrets=self.secrets,
         )
-        self._open.callback(proving.close)
+        self._open.callback(self._proving.close)
+        grants = _grants(settings, port, resolver, network, self._participants, self._roles)
+        self._preparations = Preparations(resolver, grants, network)
+        self._open.callback(self._preparations.close)
         may_be_plain = settings.server.may_ask_plain_http
-        identities = Identities(network, may_be_plain=may_be_plain)
-        self._open.callback(identities.close)
-        lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, network, ours, self._roles)
-        self._preparations = preparations = Preparations(resolver, grants, network)
-        self._open.callback(preparations.close)
-        client = _client(settings, port, network, registry, proving.tokens)
-        self._open.callback(client.close)
-        renewals = Renewals(store, network, proving.signers, clock, may_be_plain=may_be_plain)
+        renewals = Renewals(store, network, self._proving.signers, clock, may_be_plain=may_be_plain)
         self._open.callback(renewals.close)
-        shared = Shared(
+        policy = flow_policy(settings)
+        return Shared(
             store=store,
             catalogue=catalogue,
             resolver=resolver,
-            preparations=preparations,
+            preparations=self._preparations,
             network=network,
             renewals=renewals,
             schedule=RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff),
@@ -228,76 +185,100 @@ class Service:
             policy=policy,
             clock=clock,
         )
-        asking = Asking(settings, network, self.secrets)
+
+    def _employ(self, shared: Shared) -> tuple[Management, Orchestration]:
+        """Make who runs attempts, and who asks for them beside control planes."""
+        settings = self._settings
+        asking = Asking(settings, shared.network, self.secrets)
         self._open.callback(asking.edc.close)
-        attempts = Attempts(shared, asking.tokens(store, resolver))
+        attempts = self._attempts = Attempts(shared, asking.tokens(shared.store, shared.resolver))
         self._executor = EmbeddedExecutor(
             attempts,
             concurrency=settings.engine.flow_concurrency,
             owner_of=attempts.owner,
-            most_of_one=lambda: most_of_one(settings, len(catalogue.control_planes()) + is_used(settings)),
+            most_of_one=lambda: most_of_one(
+                settings, len(shared.catalogue.control_planes()) + is_used(settings)
+            ),
         )
         management = Management(shared, self._executor)
-        orchestrated = orchestration(settings, shared, self._executor, management, asking)
-        self._runner = orchestrated.runner
-        self._client_key = client_key(settings, self.secrets)
-        self._settings = settings
-        self._outbox = OutboxSender(shared, client)
-        self._registrar = Registrar(shared, client)
-        self._configured = given
-        self._journal = Journal(store)
-        self._retention = Retention(store, clock, days=settings.store.retention_days)
-        self._sweep = Sweep(shared, self._executor, attempts)
-        self._gateway = gateway_parts(shared)
-        self._open.callback(self._gateway.ingest.close)
-        self._closing = threading.Event()
-        self._started = threading.Event()
-        self.application: FastAPI = create_application(
+        return management, orchestration(settings, shared, self._executor, management, asking)
+
+    def _application(
+        self,
+        shared: Shared,
+        registry: Registry,
+        client: HttpControlPlaneClient,
+        management: Management,
+        orchestrator: Orchestrator,
+    ) -> FastAPI:
+        """Make the doors."""
+        server = self._settings.server
+        identities = Identities(shared.network, may_be_plain=server.may_ask_plain_http)
+        self._open.callback(identities.close)
+        renewals = TokenRenewals(
+            shared.store,
+            identities,
+            self._participants,
+            lifetime_s=server.access_token_ttl_s,
+            clock=self._clock,
+        )
+        return create_application(
             Services(
                 signaling=Signaling(shared, self._executor),
                 management=management,
-                orchestrator=orchestrated.orchestrator,
+                orchestrator=orchestrator,
                 agreements=Agreements(shared, client),
                 gateway=self._gateway.access,
                 ingest=self._gateway.ingest,
                 ingest_progress=self._gateway.progress,
                 shares=self._gateway.shares,
-                renewals=TokenRenewals(store, identities, ours, lifetime_s=lifetime_s, clock=clock),
-                callers=proving.callers,
-                issuer=proving.issuer,
-                signers=proving.signers,
-                may_ask_plain_http=may_be_plain,
-                catalogue=catalogue,
+                renewals=renewals,
+                callers=self._proving.callers,
+                issuer=self._proving.issuer,
+                signers=self._proving.signers,
+                may_ask_plain_http=server.may_ask_plain_http,
+                catalogue=shared.catalogue,
                 registry=registry,
-                store=store,
-                network=network,
+                store=shared.store,
+                network=shared.network,
                 is_executor_alive=lambda: self._started.is_set() and not self._closing.is_set(),
-                data_plane_id=settings.server.dataplane_id,
+                data_plane_id=server.dataplane_id,
                 serves=doors(self._roles),
-                signaling_path=settings.server.signaling_path,
-                public_path=urlsplit(settings.server.public_url or "").path,
-                anonymous_control_plane_id=_anonymous(given),
-                api_keys=keys,
+                signaling_path=server.signaling_path,
+                public_path=urlsplit(server.public_url or "").path,
+                anonymous_control_plane_id=anonymous(self._configured),
+                api_keys=self._keys,
                 client_key=self._client_key,
-                max_body_bytes=settings.server.max_body_bytes,
-                gateway_threads=settings.server.gateway_threads,
-                max_requests_per_caller=max(1, settings.server.request_threads // 4),
-                max_data_requests=settings.server.max_connections // 2,
+                max_body_bytes=server.max_body_bytes,
+                gateway_threads=server.gateway_threads,
+                max_requests_per_caller=max(1, server.request_threads // 4),
+                max_data_requests=server.max_connections // 2,
                 closing=self._closing,
             )
         )
 
-    def _lock_database(self, settings: Settings) -> None:
-        """Let nobody else serve the same SQLite database: there would be two of everything."""
-        database = database_file(settings)
+    def _lock_database(self) -> Tenure | None:
+        """Let nobody else serve the same database: there would be two of everything."""
+        database = database_file(self._settings)
         if database is None:
-            return
+            return self._open.enter_context(Tenure(self._settings.store.url))
         path = database.with_name(f"{database.name}.lock")
         refusal = (
             f"another `dataferry serve` works on {database}: two would run every flow twice."
             " Stop it, or give this one another store.url"
         )
         self._open.enter_context(FileLock(Path(path), refusal=refusal))
+        return None
+
+    def when_replaced(self, end: Callable[[], None]) -> None:
+        """Have ``end`` called once another process works on the database; at once if one does already."""
+        self._end = end
+        if self.replaced_by is not None:
+            end()
+
+    def _replaced(self, reason: str) -> None:
+        self.replaced_by = reason
+        self._end()
 
     def start(self) -> None:
         """Start the threads: what was running when the last process ended is queued again first.
@@ -306,16 +287,10 @@ class Service:
         """
         tell_what_is_relaxed(self._configured.control_planes)
         warn_of_default_key(self._settings, self._client_key)
-        main = (
-            self._journal,
-            self._outbox,
-            self._executor,
-            self._sweep,
-            self._registrar,
-            self._retention,
-            self._runner,
-        )
-        for part in main if self.has_control else ():
+        if self._keeper is not None:
+            self._keeper.start()
+            self._open.callback(self._keeper.close)
+        for part in self._parts if self.has_control else ():
             part.start()
             self._open.callback(part.close)
         for tick in self._gateway.ticks if Role.GATEWAY in self._roles else ():
@@ -373,15 +348,6 @@ def build(
     )
 
 
-def base_url(settings: Settings, port: int) -> str:
-    """Where the service is reached: ``public_url``, else as it listens."""
-    if settings.server.public_url is not None:
-        return settings.server.public_url
-    scheme = "http" if settings.server.tls_cert is None else "https"
-    host = settings.server.host
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
 def _client(
     settings: Settings, port: int, network: Network, registry: Registry, tokens: CallbackTokenSource
 ) -> HttpControlPlaneClient:
@@ -423,9 +389,3 @@ def _refuse_without_keys(settings: Settings, keys: ApiKeys) -> None:
     """
     if not settings.server.is_loopback and not keys.are_configured:
         raise ConfigError(without_authorization(settings.server.host, ["an API key"]))
-
-
-def _anonymous(given: Configured) -> str | None:
-    """The one control plane that calls without a token; None if each has one."""
-    planes = given.control_planes
-    return planes[0].id if len(planes) == 1 and not planes[0].is_known else None

@@ -16,11 +16,12 @@ import uvicorn
 
 from dataferry import __version__
 from dataferry.api.access import BrokenOffError
-from dataferry.app.composition import Service, base_url, build
+from dataferry.app.composition import Service, build
 from dataferry.app.patience import PatientProtocol
 from dataferry.app.roles import ALL_ROLES, Role
 from dataferry.app.settings import Settings
-from dataferry.domain.errors import ConfigError
+from dataferry.app.values import base_url
+from dataferry.domain.errors import ConfigError, ConflictError
 from dataferry.telemetry.logs import configure
 
 INTERRUPTED = 130
@@ -78,7 +79,7 @@ def run(
 
     Raises:
         ConfigError: What is configured does not fit.
-        ConflictError: Another process serves the same database.
+        ConflictError: Another process serves the same database, from the start or by now.
     """
     port = int(listener.getsockname()[1])
     service = build(settings, port=port, roles=roles)
@@ -144,6 +145,9 @@ def _run(service: Service, settings: Settings, listener: socket.socket, tls: ssl
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
+    service.when_replaced(lambda: setattr(server, "should_exit", True))
     if not received:
         server.run(sockets=[listener])
+    if service.replaced_by is not None:
+        raise ConflictError(service.replaced_by)
     return INTERRUPTED if signal.SIGINT in received else 0

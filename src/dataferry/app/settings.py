@@ -171,7 +171,8 @@ class StoreSettings(Section):
     url: str = Field(
         default="sqlite:///dataferry.db",
         pattern=r"^[a-z0-9+]+://",
-        description="SQLAlchemy URL of the database. SQLite in the working directory: nothing to install, and"
+        description="URL of the database: `sqlite:///FILE`, or `postgresql://USER:PASSWORD@HOST/NAME` with"
+        " the extra `dataferry[postgresql]`. SQLite in the working directory: nothing to install, and"
         " one process is all that it serves.",
     )
     retention_days: int = Field(

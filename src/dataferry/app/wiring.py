@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from dataferry.app.authorization import callback_tokens, caller_tokens
 from dataferry.app.catalogue import ControlPlaneSettings, ParticipantSettings
@@ -287,6 +288,15 @@ def key_file(settings: Settings) -> Path:
             "secrets.key_file is required with this store.url: every process must share one key"
         )
     return database.with_name("dataferry.key")
+
+
+def database_password(settings: Settings) -> str | None:
+    """The password in the database's URL; None if there is none."""
+    try:
+        password = urlsplit(settings.store.url).password
+    except ValueError:  # no URL at all: told when the database is opened
+        return None
+    return None if password is None else unquote(password)
 
 
 def database_file(settings: Settings) -> Path | None:

@@ -37,6 +37,7 @@
     │   ├── ShortBodyError         fewer bytes than promised                        temporary
     │   ├── StallError             no byte for too long                             temporary
     │   └── ProtocolError          an answer that the protocol does not allow       permanent
+    ├── DatabaseUnavailableError   our own database does not answer                 temporary
     ├── ExhaustedError             temporary too often                              exhausted
     ├── StoppedError               we were asked to stop                            permanent
     └── FencedError                a newer attempt owns this transfer               permanent
@@ -296,6 +297,13 @@ class ProtocolError(StorageError):
     """An answer that the protocol does not allow."""
 
     kind = "protocol"
+
+
+class DatabaseUnavailableError(DataFerryError):
+    """Our own database does not answer, or not this process: nothing can be read or promised now."""
+
+    kind = "database_unavailable"
+    retry = RetryClass.TEMPORARY
 
 
 class ExhaustedError(DataFerryError):

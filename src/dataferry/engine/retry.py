@@ -11,6 +11,7 @@ from dataferry.domain.errors import (
     ConfigError,
     ConnectionFailedError,
     CredentialsExpiredError,
+    DatabaseUnavailableError,
     DataFerryError,
     EgressDeniedError,
     ExhaustedError,
@@ -47,6 +48,7 @@ DOOMS = (
     UnauthorizedError,
     UntrustedCertificateError,
     UnreachableError,
+    DatabaseUnavailableError,
     WindowClosedError,
 )
 
@@ -120,7 +122,8 @@ class Retrier:
                 error = judge(caught)
                 if self._stop.is_set:
                     raise StoppedError(f"stopped during {what}") from caught
-                if not error.is_temporary or isinstance(error, at_once):
+                # Nothing that is sent can be written down without the database: sending again is no help.
+                if not error.is_temporary or isinstance(error, (DatabaseUnavailableError, *at_once)):
                     raise error from caught.__cause__
                 if number == self._limits.attempts:
                     raise self._exhausted(what, error, alone=self._successes == successes_before) from error

@@ -16,6 +16,7 @@ from uuid import UUID
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import (
     ConfigError,
+    DatabaseUnavailableError,
     DataFerryError,
     EgressDeniedError,
     ExhaustedError,
@@ -109,6 +110,9 @@ class Attempts:
                 self._claimed(flow_id, lambda claimed: self._move(claimed, stop))
         except NotFoundError:
             self._shared.schedule.forget(flow_id)
+        except DatabaseUnavailableError as exc:
+            # The row says what it said; the sweep finds the flow as soon as the database is back.
+            _log.warning("attempt ended: no database", flow_id=str(flow_id), error=str(exc))
         except Exception:  # noqa: BLE001 - a thread's boundary
             _log.exception("attempt failed", flow_id=str(flow_id))
         finally:
@@ -177,6 +181,8 @@ class Attempts:
         except WindowClosedError as exc:
             if self._record(flow, lambda _, row: replace(row, run=Run.QUEUED)) is not None:
                 self._wait_for_window(flow, exc)
+        except DatabaseUnavailableError:
+            raise  # no fault of the flow's: no try is counted
         except FencedError:
             _log.info("attempt is fenced", flow_id=str(flow_id), epoch=flow.epoch)
         except DataFerryError as exc:

@@ -6,9 +6,10 @@ from the store means that the log never says what a rolled-back transaction woul
 
 from __future__ import annotations
 
+import contextlib
 from uuid import UUID
 
-from dataferry.domain.errors import NotFoundError
+from dataferry.domain.errors import DatabaseUnavailableError, NotFoundError
 from dataferry.flows.periodic import Periodic
 from dataferry.store.store import Store, Transaction
 from dataferry.telemetry.logs import get_logger
@@ -53,8 +54,9 @@ class Journal:
     def close(self) -> None:
         """Log what is left, and join the thread."""
         self._thread.close()
-        while self.tick():
-            pass
+        with contextlib.suppress(DatabaseUnavailableError):
+            while self.tick():
+                pass
 
 
 def _name(tx: Transaction, flow_id: UUID) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 from uuid import UUID
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.errors import DataFerryError
+from dataferry.domain.errors import DatabaseUnavailableError, DataFerryError
 from dataferry.domain.progress import Progress
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
@@ -66,6 +66,8 @@ class ProgressWriter:
             return
         try:
             self._put(moments)
+        except DatabaseUnavailableError as exc:
+            _log.warning("progress was not written", flows=len(moments), error=str(exc))
         except DataFerryError:
             for flow_id, moment in moments.items():
                 self._put_alone(flow_id, moment)

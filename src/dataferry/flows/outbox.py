@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
     ConfigError,
     ConflictError,
     ConnectionFailedError,
+    DatabaseUnavailableError,
     DataFerryError,
     NotFoundError,
     UnauthorizedError,
@@ -49,6 +50,8 @@ class OutboxSender:
         self._client = client
         # Control planes that did not answer: how often in a row, and until when they are left alone.
         self._silent: dict[str, tuple[int, float]] = {}
+        # Taken by their control planes, which could not be written down yet: not sent a second time.
+        self._taken: set[str] = set()
         self._pool = ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="outbox")
         self._periodic = Periodic("outbox", self.tick, POLL_INTERVAL_S)
 
@@ -71,6 +74,7 @@ class OutboxSender:
         Control planes are served side by side. One that does not answer is left alone for a while, with all
         its messages, so that it delays the others by one time-out only.
         """
+        self._settle_taken()
         now = self._shared.clock.monotonic()
         silent = [plane for plane, (_, until) in self._silent.items() if until > now]
         with self._shared.store.snapshot() as tx:
@@ -94,6 +98,8 @@ class OutboxSender:
                 if message.kind != TERMINATE_VIA_MANAGEMENT_API:  # that is another place
                     self._leave_alone(flow.control_plane_id)
                     return
+            except DatabaseUnavailableError:
+                raise  # nobody was called
             except DataFerryError as exc:
                 self._silent.pop(flow.control_plane_id, None)
                 self._not_sent(message, exc)
@@ -102,8 +108,15 @@ class OutboxSender:
                 self._not_sent(message, DataFerryError(f"internal fault ({type(exc).__name__})"))
             else:
                 self._silent.pop(flow.control_plane_id, None)
-                with self._shared.store.transaction() as tx:
-                    tx.outbox.sent(message.message_id)
+                self._taken.add(message.message_id)
+                self._settle_taken()
+
+    def _settle_taken(self) -> None:
+        """Write down which messages were taken; those that could not be are tried again before others go."""
+        for message_id in tuple(self._taken):
+            with self._shared.store.transaction() as tx:
+                tx.outbox.sent(message_id)
+            self._taken.discard(message_id)
 
     def _leave_alone(self, plane: str) -> None:
         """Send nothing to a control plane for a while; only its own batch, in one thread, gets here."""

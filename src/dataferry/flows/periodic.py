@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event, Thread
 
+from dataferry.domain.errors import DatabaseUnavailableError
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.periodic")
@@ -15,7 +16,8 @@ class Periodic:
 
     Args:
         name: Of the thread.
-        tick: What to do; what it raises is logged, and the next tick comes all the same.
+        tick: What to do; what it raises is logged, and the next tick comes all the same. That the database is
+            away is logged once.
         interval_s: Seconds between two.
     """
 
@@ -26,6 +28,7 @@ class Periodic:
         self._wake = Event()
         self._closed = Event()
         self._thread: Thread | None = None
+        self._database_away = False
 
     def start(self) -> None:
         """Start the thread; the first tick is at once."""
@@ -41,6 +44,13 @@ class Periodic:
             self._wake.clear()
             try:
                 self._tick()
+                if self._database_away:
+                    self._database_away = False
+                    _log.info("the database answers again", thread=self._name)
+            except DatabaseUnavailableError as exc:
+                if not self._database_away:
+                    self._database_away = True
+                    _log.warning("waiting for the database", thread=self._name, error=str(exc))
             except Exception:  # noqa: BLE001 - a thread's boundary: one bad tick must not end all later ones
                 _log.exception("tick failed", thread=self._name)
             if not self._closed.is_set():

@@ -1,4 +1,4 @@
-"""The engine under the store: SQLite as a server needs it, PostgreSQL as it is."""
+"""The database under the store: SQLite or PostgreSQL, each with one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from dataferry.domain.errors import ConfigError, ConflictError
-from dataferry.store.faults import translated
+from dataferry.domain.errors import (
+    ConfigError,
+    ConflictError,
+    DatabaseUnavailableError,
+    DataFerryError,
+    InputError,
+)
+from dataferry.store import faults, faults_postgresql
+from dataferry.store.database_postgresql import READ_ONLY, postgresql_engine, snapshot_options
 
 BUSY_TIMEOUT_S = 10.0
 # How long a transaction waits for another thread's: longer than any of ours lasts, so that waiting means a
@@ -23,49 +31,85 @@ BUSY_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 30.0
 POOLED_CONNECTIONS = 16
 MORE_CONNECTIONS = 48
-_READ_ONLY = "dataferry_read_only"
 
 
 class Database:
     """One database and its connections.
 
-    On SQLite there is one writer at a time anyway; a lock of ours orders the writers of this process, because
-    waiting inside SQLite means polling with sleeps, which starves whoever is unlucky.
+    There is one writer at a time. On SQLite that is so anyway; on PostgreSQL it is a lock in the database. A
+    lock of ours orders the writers of this process before: waiting inside SQLite means polling with sleeps,
+    which starves whoever is unlucky, and waiting inside PostgreSQL takes a connection.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = _parsed(url)
+        self.url = parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             make_private(self.url.database or "")
-        self.engine = _engine(self.url, is_sqlite=self.is_sqlite)
+            self.engine = _sqlite_engine(self.url)
+            self._reading: dict[str, Any] = {READ_ONLY: True}
+        else:
+            self.engine = postgresql_engine(self.url, lock_timeout_s=LOCK_TIMEOUT_S)
+            self._reading = snapshot_options()
         self._writers = threading.Lock()
         self._inside = threading.local()
+        self._suspended: str | None = None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write: committed at the end, rolled back on an error.
 
         Raises:
-            ConflictError: Another writer does not end, or this thread is in a transaction already.
+            RuntimeError: This thread is in a transaction already.
+            ConflictError: Another writer does not end.
+            DatabaseUnavailableError: The database does not answer, or writing is suspended.
         """
         self.refuse_nested()
-        if self.is_sqlite and not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
-            raise ConflictError(f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s")
+        if not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
+            raise self._too_late()
         self._inside.transaction = True
         try:
+            self.refuse_suspended()
             with translating("store"), self.engine.begin() as connection:
                 yield connection
+                self.refuse_suspended()
         finally:
             self._inside.transaction = False
-            if self.is_sqlite:
-                self._writers.release()
+            self._writers.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot to read from; never waits for writers."""
         with translating("store"), self.engine.connect() as connection:
-            yield connection.execution_options(**{_READ_ONLY: True})
+            yield connection.execution_options(**self._reading)
+
+    def suspend(self, reason: str) -> None:
+        """Write nothing more until ``resume``; what is in a transaction now is rolled back."""
+        self._suspended = reason
+
+    def resume(self) -> None:
+        """Write again."""
+        self._suspended = None
+
+    def refuse_suspended(self) -> None:
+        """Raise if writing is suspended.
+
+        Raises:
+            DatabaseUnavailableError: It is; says why.
+        """
+        if self._suspended is not None:
+            raise DatabaseUnavailableError(
+                self._suspended, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
+            )
+
+    def _too_late(self) -> DataFerryError:
+        """The error of who waited too long for another thread: on PostgreSQL its server has fallen silent."""
+        what = f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s"
+        if self.is_sqlite:
+            return ConflictError(what)
+        return DatabaseUnavailableError(
+            what, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
+        )
 
     def refuse_nested(self) -> None:
         """Raise if this thread is within ``write``: it would wait for itself."""
@@ -83,9 +127,21 @@ def translating(operation: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as exc:
-        raise translated(exc.orig or exc, operation=operation) from exc
+        error = exc.orig or exc
+        translated = faults.translated if isinstance(error, sqlite3.Error) else faults_postgresql.translated
+        raise translated(error, operation=operation) from exc
     except sqlite3.Error as exc:
-        raise translated(exc, operation=operation) from exc
+        raise faults.translated(exc, operation=operation) from exc
+    except PoolTimeoutError as exc:
+        raise DatabaseUnavailableError(
+            "all connections to the database are in use",
+            operation=operation,
+            retry_after_s=faults_postgresql.RETRY_AFTER_S,
+        ) from exc
+    except UnicodeEncodeError as exc:
+        raise InputError(
+            "a text has half of a surrogate pair: it cannot be stored", operation=operation
+        ) from exc
 
 
 def make_private(path: str) -> None:
@@ -103,35 +159,35 @@ def make_private(path: str) -> None:
         raise ConfigError(f"[store] url: {path} cannot be used: {exc.strerror or exc}") from exc
 
 
-def _parsed(url: str) -> URL:
-    """Read the URL without ever showing it: it may hold a password."""
+def parsed(url: str) -> URL:
+    """Read the URL without ever showing it: it may hold a password.
+
+    Raises:
+        ConfigError: It is no URL of a database that the store can be on.
+    """
     try:
-        parsed = make_url(url)
+        found = make_url(url)
     except ArgumentError:
         raise ConfigError("[store] url is not a database URL such as sqlite:///dataferry.db") from None
-    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+    backend = found.get_backend_name()
+    if backend not in {"sqlite", "postgresql", "postgres"}:
+        raise ConfigError(f"[store] url: there is no driver for {backend}: use sqlite:/// or postgresql://")
+    if backend == "sqlite" and found.database in {None, "", ":memory:"}:
         raise ConfigError("[store] url names no file: what is in memory would not survive a restart")
-    return parsed
+    return found
 
 
-def _engine(url: URL, *, is_sqlite: bool) -> Engine:
-    """Make the engine; SQLite's connections are configured and begun by us."""
-    try:
-        if not is_sqlite:
-            return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        engine = create_engine(
-            url,
-            hide_parameters=True,  # an error message must not show what was being written
-            # Each thread that reads has one for a moment; to open one anew costs more than the reading.
-            pool_size=POOLED_CONNECTIONS,
-            max_overflow=MORE_CONNECTIONS,
-            pool_use_lifo=True,
-            connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
-        )
-    except (NoSuchModuleError, ModuleNotFoundError):
-        raise ConfigError(
-            f"[store] url: there is no driver for {url.drivername} in this installation"
-        ) from None
+def _sqlite_engine(url: URL) -> Engine:
+    """Make SQLite's engine; its connections are configured and begun by us."""
+    engine = create_engine(
+        url,
+        hide_parameters=True,  # an error message must not show what was being written
+        # Each thread that reads has one for a moment; to open one anew costs more than the reading.
+        pool_size=POOLED_CONNECTIONS,
+        max_overflow=MORE_CONNECTIONS,
+        pool_use_lifo=True,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None, "check_same_thread": False},
+    )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
@@ -150,5 +206,5 @@ def _configure(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     """Take the write lock at once: a transaction that reads first could fail when it comes to write."""
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
-from dataferry.domain.errors import DataFerryError, StoppedError, StorageError
+from dataferry.domain.errors import DatabaseUnavailableError, DataFerryError, StoppedError, StorageError
 
 CAPACITY = 1_024  # calls that wait; each is a thread that waits, so more can only be a fault
 BATCH = 256  # calls in one transaction: bounds how long the first of them waits for the last
@@ -139,8 +139,11 @@ class GroupCommit(Generic[S]):
                 results = [call.operation(session) for call in batch]
                 session.flush()
         except Exception as exc:  # noqa: BLE001 - a task boundary: the callers are told
-            if len(batch) == 1:
-                batch[0].settle(None, exc)
+            # Where the connection was lost, the commit may be done all the same: who repeats it would meet
+            # what it wrote itself. The next attempt begins with a look at what is there.
+            if len(batch) == 1 or isinstance(exc, DatabaseUnavailableError):
+                for call in batch:
+                    call.settle(None, exc)
             else:
                 self._commit_apart(batch)
         except BaseException as exc:

@@ -17,8 +17,6 @@ from dataferry.store.ledger_receiving import ReceivingSqlLedger
 from dataferry.store.ledger_session import NotUniqueError, Row, SqlConnection, Values
 from dataferry.store.ledger_sqlite import SqliteConnection
 
-_EPOCH = "SELECT epoch FROM flows WHERE id = :id"
-
 
 def service_ledger(database: Database, clock: Clock) -> ReceivingSqlLedger:
     """Return the ledger of flows' transfers; its writer thread runs until ``close``."""
@@ -60,10 +58,11 @@ class _TextConnection:
 class _ServiceDatabase:
     """The store's database as the ledger uses it."""
 
+    # Writers exclude each other on every database, so the flow's row stays as it is.
+    epoch_sql = "SELECT epoch FROM flows WHERE id = :id"
+
     def __init__(self, database: Database) -> None:
         self._database = database
-        # SQLite's writers exclude each other; PostgreSQL has to be told to keep the flow's row as it is.
-        self.epoch_sql = _EPOCH if database.is_sqlite else f"{_EPOCH} FOR SHARE"
 
     @contextmanager
     def write(self) -> Iterator[SqlConnection]:

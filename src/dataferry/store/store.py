@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from sqlalchemy import Connection, text
 
@@ -25,6 +25,7 @@ from dataferry.store.outbox import OutboxRepository
 from dataferry.store.progress import ProgressRepository
 from dataferry.store.retention import RetentionRepository
 from dataferry.store.service_ledger import service_ledger
+from dataferry.store.tenure import Tenure
 from dataferry.store.tokens import ClientTokenRepository, GatewayTokenRepository, RenewedTokenRepository
 from dataferry.store.transfers import TransferRepository
 
@@ -75,7 +76,7 @@ class Store:
         """Open a database; on SQLite its schema is brought up to date first.
 
         Args:
-            url: E.g. ``sqlite:///dataferry.db`` or ``postgresql+psycopg://…``.
+            url: E.g. ``sqlite:///dataferry.db`` or ``postgresql://user:password@host/name``.
             sealer: With the key that the database's secrets are sealed with.
             clock: Where its times come from.
             secrets: Told of the credentials that are read and written, for the logs to leave out.
@@ -117,10 +118,12 @@ class Store:
 
         Raises:
             ConfigError: It can't be opened, is another database, or a newer version made its schema.
+            ConflictError: A process works on the PostgreSQL database.
         """
         database = Database(url)
         try:
-            upgrading.upgrade(database)
+            with nullcontext() if database.is_sqlite else Tenure(url):
+                upgrading.upgrade(database)
         finally:
             database.close()
 
@@ -150,12 +153,21 @@ class Store:
                 self._ledger = service_ledger(self._database, self._clock)
             return self._ledger
 
+    def suspend(self, reason: str) -> None:
+        """Write nothing more until ``resume``: another process may be at work on the database."""
+        self._database.suspend(reason)
+
+    def resume(self) -> None:
+        """Write again."""
+        self._database.resume()
+
     def ping(self) -> None:
-        """Return if the database answers.
+        """Return if the database answers, and may be written to.
 
         Raises:
-            DataFerryError: It does not.
+            DataFerryError: It does not, or may not.
         """
+        self._database.refuse_suspended()
         with self._database.read() as connection:
             connection.execute(text("SELECT 1"))
 

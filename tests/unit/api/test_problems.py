@@ -23,13 +23,14 @@ def tree(root: type[DataFerryError] = DataFerryError) -> Iterator[type[DataFerry
 
 
 def test_every_error_that_a_caller_can_cause_is_a_4xx() -> None:
-    """Only temporary faults of others, our own end and unknown faults are 5xx."""
+    """Only temporary faults of others, our database's and our own end, and unknown faults are 5xx."""
     ours = {
         errors.DataFerryError,
         errors.ThrottledError,
         errors.ConnectionFailedError,
         errors.ServerError,
         errors.StoppedError,
+        errors.DatabaseUnavailableError,
         errors.ExhaustedError,
     }
     found = {

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.app.test_configuration import read, refusal
 from tests.unit.token_rig import participant
 
-from dataferry.app.composition import configured
 from dataferry.app.proving import tell_what_is_relaxed
+from dataferry.app.values import configured
 from dataferry.app.wiring import control_planes, participants
 from dataferry.domain.authorization import AuthorizationType, Claim
 from dataferry.domain.errors import ConfigError

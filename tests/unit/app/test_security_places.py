@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dataferry.app.composition import most_of_one
 from dataferry.app.engine_settings import EngineSettings
 from dataferry.app.settings import Settings
+from dataferry.app.values import most_of_one
 
 
 @pytest.mark.parametrize(

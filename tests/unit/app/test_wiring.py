@@ -14,6 +14,7 @@ from dataferry.app.wiring import (
     api_keys,
     control_planes,
     database_file,
+    database_password,
     datasets,
     key_file,
     landing_zones,
@@ -88,6 +89,20 @@ def test_the_key_lies_beside_the_database() -> None:
     assert database_file(elsewhere) is None
     with pytest.raises(ConfigError, match=r"secrets\.key_file is required"):
         key_file(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://ferry:s3cret%2Fword@db.example:5432/ferry", "s3cret/word"),
+        ("postgresql://ferry@db.example/ferry", None),
+        ("postgresql://[nonsense/ferry", None),
+        ("sqlite:///x.db", None),
+    ],
+)
+def test_the_databases_password_is_known_to_the_logs(url: str, password: str | None) -> None:
+    """So that they leave it out, whoever should ever say it."""
+    assert database_password(settings_of(store={"url": url})) == password
 
 
 def test_two_control_planes_may_not_have_the_same_token() -> None:

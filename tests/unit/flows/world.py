@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -131,6 +132,7 @@ class World:
         plane: The control plane, with its settings.
         policy: Bounds.
         working: False: nothing runs by itself, no bytes move.
+        url: Of its database; None: SQLite in ``directory``.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class World:
         datasets: tuple[Dataset, ...] | None = None,
         zones: tuple[LandingZone, ...] | None = None,
         location_limits: LocationLimits | None = None,
+        url: str | None = None,
     ) -> None:
         for name in ("ours", "theirs"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -154,7 +157,7 @@ class World:
         self.caller = Caller(control_plane_id=self.plane.id)
         self.notebook = Notebook()
         self.network = Network()
-        url = f"sqlite:///{directory / 'flows.db'}"
+        url = f"sqlite:///{directory / 'flows.db'}" if url is None else url
         self.store = Store.open(url, sealer=Sealer(b"k" * 32), clock=self.clock)
         entry = EntryPoint(name="share", value="tests.unit.flows.shares:Share", group="dataferry.mechanisms")
         self.registry = Registry([entry])
@@ -225,7 +228,7 @@ class World:
             dataset_id="data",
             profile=profile,
             dialect=Dialect.HEAD,
-            digest=content,
+            digest=hashlib.sha256(content.encode()).hexdigest(),
         )
         return replace(request, **changes)
 

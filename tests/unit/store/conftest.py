@@ -19,8 +19,16 @@ def clock() -> StillClock:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: StillClock) -> Iterator[Store]:
-    """An open store on SQLite."""
+def store(database_url: str, clock: StillClock) -> Iterator[Store]:
+    """An open store, on each kind of database."""
+    opened = Store.open(database_url, sealer=Sealer(bytes(32)), clock=clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path, clock: StillClock) -> Iterator[Store]:
+    """An open store on SQLite, in ``store.db``."""
     opened = Store.open(f"sqlite:///{tmp_path}/store.db", sealer=Sealer(bytes(32)), clock=clock)
     yield opened
     opened.close()

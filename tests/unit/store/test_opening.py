@@ -38,7 +38,7 @@ def test_migrations_and_schema_agree(store: Store) -> None:
         assert compare_metadata(context, schema.metadata) == []
 
 
-def test_migrated_tables_are_those_of_the_schema(store: Store, tmp_path: Path) -> None:
+def test_migrated_tables_are_those_of_the_schema(sqlite_store: Store, tmp_path: Path) -> None:
     """What Alembic does not compare agrees too: every table and index has the same words as the schema's."""
     with sqlite3.connect(tmp_path / "schema.db") as plain:
         for statement in _schema_sql():
@@ -149,9 +149,9 @@ def test_database_files_are_private(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}
 
 
-def test_connections_are_set_up(store: Store) -> None:
+def test_connections_are_set_up(sqlite_store: Store) -> None:
     """Every connection writes ahead, syncs fully, and holds foreign keys."""
-    with store._database.read() as connection:
+    with sqlite_store._database.read() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -159,10 +159,10 @@ def test_connections_are_set_up(store: Store) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
 
 
-def test_no_secret_is_in_the_files(store: Store, tmp_path: Path) -> None:
+def test_no_secret_is_in_the_files(sqlite_store: Store, tmp_path: Path) -> None:
     """Addresses, metadata, location settings and tokens stand in no file of the database in plain."""
     made = flow()
-    with store.transaction() as transaction:
+    with sqlite_store.transaction() as transaction:
         transaction.flows.insert(made)
         transaction.flows.save(made, expected=made)
         transaction.outbox.add(made, "started", with_address=True)

@@ -26,7 +26,7 @@ from dataferry.api.operators import MayRead
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
-from dataferry.domain.errors import ForbiddenError, UnauthorizedError
+from dataferry.domain.errors import DatabaseUnavailableError, ForbiddenError, UnauthorizedError
 from dataferry.domain.purview import Scope as OperatorScope
 from dataferry.flows.management import Management
 
@@ -187,7 +187,10 @@ async def _frames(services: Services, news: News, request: Request) -> AsyncIter
     yield "retry: 2000\n\n"
     spoke_at = time.monotonic()
     while not services.closing.is_set():
-        text = await run_in_threadpool(look)
+        try:
+            text = await run_in_threadpool(look)
+        except DatabaseUnavailableError:
+            text = ""  # what is missed now is told when it is back
         if text is None:
             return
         if not text and time.monotonic() - spoke_at >= services.keep_alive_s:
