@@ -310,3 +310,17 @@ def test_the_default_key_is_for_this_machine_only(tmp_path_factory: pytest.TempP
         ):
             answer = rig.client.get("/status", headers={"X-Api-Key": "password", header: value})
             assert _error(answer, 403)["message"] == "Invalid API key"
+
+
+def test_operators_who_may_orchestrate_get_in(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Their key must have the scope; to others it is a wrong one, and without a key nobody gets in."""
+    may, may_not = "a-key-that-may-orchestrate", "a-key-that-may-only-read"
+    keys = [
+        {"name": "may", "key": may, "scopes": ["orchestrate"]},
+        {"name": "may-not", "key": may_not, "scopes": ["read", "operate", "configure", "data-address"]},
+    ]
+    with orchestrating(tmp_path_factory.mktemp("operators"), auth={"api_keys": keys}) as rig:
+        assert rig.get("/status", key=may).status_code == 200
+        assert rig.post({}, key=may).status_code == 400
+        for key in (may_not, None):
+            assert _error(rig.get("/status", key=key), 403)["message"] == "Invalid API key"

@@ -142,8 +142,8 @@ def test_what_is_wrong_is_named_with_the_way_out(tmp_path: Path, text: str, said
     ("text", "lacking"),
     [
         ("", set()),
-        ("participants = ['p']", {Scope.CONFIGURE}),
-        ("control_planes = ['a']", {Scope.CONFIGURE}),
+        ("participants = ['p']", {Scope.CONFIGURE, Scope.ORCHESTRATE}),
+        ("control_planes = ['a']", {Scope.CONFIGURE, Scope.ORCHESTRATE}),
         ("scopes = ['read', 'operate']", {Scope.CONFIGURE, Scope.DATA_ADDRESS, Scope.ORCHESTRATE}),
         ("scopes = []", set(Scope)),
     ],
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_named_with_the_way_out(tmp_path: Path, text: str, said
 def test_a_configured_key_has_all_scopes_but_for_what_is_said(
     tmp_path: Path, text: str, lacking: set[Scope]
 ) -> None:
-    """As before there were any; what is bound can't configure."""
+    """As before there were any; what is bound can neither configure nor orchestrate."""
     (key,) = read(tmp_path, A_KEY + text).auth.api_keys
     assert set(Scope) - key.granted == lacking
 
