@@ -181,7 +181,7 @@ class Service:
         identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, ours)
+        grants = _grants(settings, port, resolver, network, ours)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry)
@@ -329,7 +329,9 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
     )
 
 
-def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str, Participant]) -> Grants:
+def _grants(
+    settings: Settings, port: int, resolver: Resolver, network: Network, ours: Mapping[str, Participant]
+) -> Grants:
     """What hands out addresses, those of the gateway included."""
     door = GatewayDoor(
         base_url=base_url(settings, port),
@@ -337,7 +339,7 @@ def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str
         participants=ours,
         token_lifetime_s=settings.server.access_token_ttl_s,
     )
-    return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
+    return Grants(resolver, door, network, ttl_s=settings.engine.grant_ttl_s)
 
 
 def _anonymous(given: Configured) -> str | None:

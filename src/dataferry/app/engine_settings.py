@@ -142,8 +142,8 @@ class EngineSettings(Section):
     grant_ttl_s: int = Field(
         default=3600,
         gt=0,
-        description="How long a granted address is good for, seconds, where the mechanism can bound it. An"
-        " hour lets most transfers end; a resume grants anew.",
+        description="How long a granted address is good for, seconds, where the mechanism can bound it (S3 by"
+        " STS: 900 to 43200). An hour lets most transfers end; a resume grants anew.",
     )
     sweep_interval_s: float = Field(
         default=1.0,

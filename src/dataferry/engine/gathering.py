@@ -42,6 +42,7 @@ class _Home:
         self._lock = Lock()
         self._users = 0
         self._processor: int | None = None
+        self._running: dict[object, float] = {}
 
     def enter(self, thread: int) -> None:
         """Begin to use it; the first to come chooses the one that its ``thread`` runs on."""
@@ -60,6 +61,17 @@ class _Home:
         """Which; None if the system does not tell."""
         return self._processor
 
+    def ran(self, attempt: object, processors: float) -> float:
+        """Take in how much an attempt's threads ran; return how much those of all together."""
+        with self._lock:
+            self._running[attempt] = processors
+            return sum(self._running.values())
+
+    def forget(self, attempt: object) -> None:
+        """Count an attempt no more: it sends larger objects, or has ended."""
+        with self._lock:
+            self._running.pop(attempt, None)
+
 
 _home = _Home()
 
@@ -70,7 +82,8 @@ class Load:
 
     Attributes:
         is_small: Only small objects were sent.
-        ran: Processors that the threads used, on the average.
+        ran: Processors that the threads used, on the average, with those of other attempts of this process
+            that send small objects: they share the interpreter.
         waited: Threads that could have run and waited for a processor, on the average.
     """
 
@@ -82,6 +95,10 @@ class Load:
     def is_crowded_out(self) -> bool:
         """True if threads on one processor share it with somebody else."""
         return self.ran < CROWDED_OUT and self.waited > WAITED
+
+
+# No object ended: that tells nothing.
+QUIET = Load(is_small=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +179,15 @@ class Gathering:
         if self._standing.together:
             self._gather(threads)
         else:
-            self.close()
+            self._let_loose()
 
     def close(self) -> None:
-        """Let all threads loose that are still there: the number of one that ended may be another's now."""
+        """Let all threads loose, for good."""
+        self._let_loose()
+        _home.forget(self)
+
+    def _let_loose(self) -> None:
+        """Let those loose that are still there: the number of one that has ended may be another's now."""
         if not self._together:
             return
         _home.leave()
@@ -188,16 +210,19 @@ class Gathering:
         seconds, self._seen_at = max(1e-9, now - self._seen_at), now
         before, self._sent = self._sent, self._counts()
         objects, moved = (after - was for after, was in zip(self._sent, before, strict=True))
-        is_small = objects > 0 and moved <= objects * SMALL_BYTES
-        if not is_small:
+        if moved > max(1, objects) * SMALL_BYTES:
             self._times = {}
+            _home.forget(self)
             return Load(is_small=False)
         known, self._times = self._times, {thread: _times(thread) for thread in threads}
         ran = waited = 0
         for thread, (ran_now, waited_now) in self._times.items():
             ran_before, waited_before = known.get(thread, (ran_now, waited_now))
             ran, waited = ran + ran_now - ran_before, waited + waited_now - waited_before
-        return Load(is_small=True, ran=ran / 1e9 / seconds, waited=waited / 1e9 / seconds)
+        together = _home.ran(self, ran / 1e9 / seconds)
+        if not objects:
+            return QUIET
+        return Load(is_small=True, ran=together, waited=waited / 1e9 / seconds)
 
     def _counts(self) -> tuple[int, int]:
         """Return how many objects ended, and bytes moved."""

@@ -15,16 +15,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING
 
 from dataferry.domain.errors import StoppedError
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import Capability
+from dataferry.engine.course import Course
 from dataferry.engine.lane import BEAT, Report, packed, receive_message, send_message, slips
 from dataferry.engine.selection import Selection
-
-if TYPE_CHECKING:
-    from dataferry.engine.course import Course
 
 # A lane takes a tenth of a second of a processor to begin: so many objects must be left that it is worth it.
 MANY_OBJECTS = 2_000

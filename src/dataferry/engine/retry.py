@@ -10,6 +10,7 @@ from dataferry.domain.errors import (
     BucketNotFoundError,
     ConfigError,
     ConnectionFailedError,
+    CredentialsExpiredError,
     DatabaseUnavailableError,
     DataFerryError,
     EgressDeniedError,
@@ -40,6 +41,7 @@ class UnreachableError(ExhaustedError):
 
 DOOMS = (
     BucketNotFoundError,
+    CredentialsExpiredError,
     NoSpaceError,
     EgressDeniedError,
     ConfigError,

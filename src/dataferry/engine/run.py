@@ -122,9 +122,9 @@ def _bandwidth(transfer: Transfer, clock: Clock, halt: Stop) -> Share | None:
 def _move(course: Course) -> None:
     """Run planner, workers and monitor; return when all have ended."""
     limits = course.transfer.limits
-    lanes = course.lanes = Lanes(course)
+    lanes = Lanes(course)
     feed = Feed(min(START_WORKERS, limits.workers), course.is_big)
-    crew = Crew(course, feed)
+    crew = Crew(course, feed, lanes)
     planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
     threads: list[Thread] = []
     gathering = Gathering(
@@ -141,7 +141,7 @@ def _move(course: Course) -> None:
 
     def let_go() -> None:
         feed.end()
-        _let_go(course, crew)
+        _let_go(course, crew, lanes)
 
     def remind() -> None:
         if course.halt.is_set:
@@ -160,7 +160,7 @@ def _move(course: Course) -> None:
             _join([planner], lambda: None)
             refuse_collisions(course)
         crew.start()
-        _supply(course, feed)
+        _supply(course, feed, lanes)
     except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
         course.doom(error)
     finally:
@@ -182,11 +182,10 @@ def _thread_ids(course: Course, crew: Crew, planner: Thread) -> Iterator[int]:
         yield writer
 
 
-def _let_go(course: Course, crew: Crew) -> None:
+def _let_go(course: Course, crew: Crew, lanes: Lanes) -> None:
     """Make every blocked call fail at once (rule 7)."""
     crew.let_go()
-    if course.lanes is not None:
-        course.lanes.end()
+    lanes.end()
     for end in (course.transfer.source, course.transfer.sink):
         if isinstance(end, Abortable):
             end.abort()
@@ -220,7 +219,7 @@ def _with(keys: Iterator[str], another: str | None) -> Iterator[str]:
     return keys if another is None else heapq.merge(keys, [another])
 
 
-def _supply(course: Course, feed: Feed) -> None:
+def _supply(course: Course, feed: Feed, lanes: Lanes) -> None:
     """Feed the workers from the ledger, a page at a time, until the plan is exhausted."""
     after = 0
     while not course.halt.is_set:
@@ -228,8 +227,7 @@ def _supply(course: Course, feed: Feed) -> None:
         # Asked before the rows: what the planner adds between the two is found next time.
         course.tally.planned.clear()
         complete = course.tally.plan_complete
-        if course.lanes is not None:
-            course.lanes.consider()
+        lanes.consider()
         if not has_room:
             continue
         rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_ROWS)

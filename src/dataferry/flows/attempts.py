@@ -201,7 +201,13 @@ class Attempts:
         """Do what prepare or start left for later."""
         prepared = self._shared.preparations.run(flow)
         self._shared.schedule.forget(flow.id)
-        self._record(flow, lambda tx, row: _ready(tx, row, prepared, self._shared.clock.now()))
+
+        def ready(tx: Transaction, row: DataFlow) -> DataFlow:
+            after = _ready(tx, row, prepared, self._shared.clock.now())
+            self._shared.note_grant(tx, after)
+            return after
+
+        self._record(flow, ready)
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""

@@ -181,8 +181,7 @@ class Management:
         self._shared.schedule.forget(flow.id)
         self._executor.stop(flow.id, timeout_s=self._shared.policy.terminate_wait_s)
         self._shared.store.ledger.abandon_all(str(flow.id))
-        if flow.owns_address and flow.outgoing_address is not None:
-            self._shared.preparations.begin_revoke(flow)
+        self._shared.revoke(flow)
         return flow
 
     def outbox(

@@ -157,7 +157,7 @@ def plane(
         cleanup.callback(store.close)
         catalogue = Catalogue(store, registry, configuration(directory, s3_url, bucket, control_planes))
         resolver = Resolver(catalogue, registry)
-        preparations = Preparations(resolver, Grants(resolver, DOOR, ttl_s=60), network)
+        preparations = Preparations(resolver, Grants(resolver, DOOR, network, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
         renewals = Renewals(store, network, {}, clock)

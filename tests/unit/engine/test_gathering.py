@@ -15,11 +15,13 @@ from tests.unit.engine.attempts import KIB, Rig, content
 
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.objects import Totals
+from dataferry.engine import gathering as gathering_module
 from dataferry.engine import progress
 from dataferry.engine.gathering import (
     CROWDED_OFTEN,
     FIRST_PATIENCE,
     MAX_PATIENCE,
+    QUIET,
     SMALL_BYTES,
     Gathering,
     Load,
@@ -34,6 +36,7 @@ CROWDED = Load(is_small=True, ran=0.5, waited=4.0)
 WAITING = Load(is_small=True, ran=0.1, waited=0.01)
 LARGE = Load(is_small=False)
 TOGETHER = Standing(together=True)
+SOON_S = 20.0
 
 several = pytest.mark.skipif(len(usable()) == 1, reason="there is one processor")
 
@@ -53,7 +56,7 @@ def test_small_objects_that_keep_the_interpreter_busy_gather() -> None:
     assert decided(standing, BUSY) == (standing, None)
 
 
-@pytest.mark.parametrize("seen", [WAITING, LARGE])
+@pytest.mark.parametrize("seen", [WAITING, LARGE, QUIET])
 def test_others_do_not_gather(seen: Load) -> None:
     """Who waits for the network, or sends large objects, has no use for it."""
     assert decided(Standing(), seen) == (Standing(), None)
@@ -69,7 +72,7 @@ def test_larger_objects_let_loose_at_once() -> None:
 
 def test_a_distance_is_no_crowd() -> None:
     """Threads that wait for the network use little, and do not wait for the processor."""
-    assert after(TOGETHER, *[WAITING] * 100) == TOGETHER
+    assert after(TOGETHER, *[WAITING, QUIET] * 100) == TOGETHER
 
 
 def test_who_is_crowded_out_leaves_and_rests() -> None:
@@ -94,6 +97,16 @@ def test_any_course_of_things_has_a_reason_for_each_change(seen: list[Load]) -> 
         assert (reason is not None) == (next_standing.together != standing.together)
         assert next_standing.patience <= MAX_PATIENCE
         standing = next_standing
+
+
+class TickingClock(SystemClock):
+    """A second passes when a test says so."""
+
+    ticks = 0
+
+    def monotonic(self) -> float:
+        """The seconds so far."""
+        return float(self.ticks)
 
 
 class Spinning:
@@ -140,8 +153,8 @@ def spinning(object_bytes: int) -> Iterator[tuple[Gathering, Spinning, list[str]
 
 
 def watched(gathering: Gathering, reasons: list[str]) -> None:
-    """Look until something is decided, or for two seconds."""
-    deadline = time.monotonic() + 2
+    """Look until something is decided, as it is bound to be."""
+    deadline = time.monotonic() + SOON_S
     while not reasons and time.monotonic() < deadline:
         threading.Event().wait(0.02)
         gathering.watch()
@@ -165,7 +178,9 @@ def test_the_system_is_told() -> None:
 def test_larger_objects_stay_everywhere() -> None:
     """One byte more on the average, and nothing is gathered."""
     with spinning(SMALL_BYTES + 1) as (gathering, threads, reasons):
-        watched(gathering, reasons)
+        for _ in range(50):
+            threading.Event().wait(0.02)
+            gathering.watch()
         assert not reasons
         assert {frozenset(os.sched_getaffinity(thread)) for thread in threads.ids()} == {usable()}
 
@@ -181,6 +196,29 @@ def test_two_attempts_share_one_processor() -> None:
         one.close()
         other.watch()
         assert [len(os.sched_getaffinity(thread)) for thread in second.ids()] == [1] * 3
+
+
+@pytest.mark.parametrize(("attempts", "kind"), [(2, "share"), (1, "use")])
+def test_attempts_do_not_crowd_each_other_out(
+    monkeypatch: pytest.MonkeyPatch, attempts: int, kind: str
+) -> None:
+    """Two that have half of the processor each stay; one that has half of it shares it with strangers."""
+    clock = TickingClock()
+    monkeypatch.setattr(gathering_module, "usable", lambda: frozenset({0, 1}))
+    monkeypatch.setattr(gathering_module, "_place", lambda *_: None)
+    # Each thread runs half of the time, and waits for the other half.
+    monkeypatch.setattr(gathering_module, "_times", lambda _: (clock.ticks * 500_000_000,) * 2)
+    reasons: list[str] = []
+    tallies = [Tally(Totals(), clock) for _ in range(attempts)]
+    gatherings = [Gathering(tally, clock, lambda: [1], reasons.append) for tally in tallies]
+    for _ in range(3 * CROWDED_OFTEN):
+        clock.ticks += 1
+        for tally, gathering in zip(tallies, gatherings, strict=True):
+            tally.meter().done += 1
+            gathering.watch()
+    for gathering in gatherings:
+        gathering.close()
+    assert reasons[-1].split()[1] == kind
 
 
 @several
