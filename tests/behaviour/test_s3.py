@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from tests.servers.faulty_s3 import FaultyS3
 from tests.servers.moto import MotoServer
 from tests.servers.proxy import Faults, Proxy
 from tests.servers.s3_client import S3Server, keys, s3_client
+from tests.servers.token_service import Ageing, GatewayUser
 
 from dataferry.demo.servers import JuiceFs, free_port
 from dataferry.domain.address import DataAddress
@@ -24,8 +26,11 @@ from dataferry.domain.objects import Attributes
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.mechanisms.s3.address import Place
+from dataferry.net.connections import Network
+from dataferry.net.egress import EgressGuard, EgressPolicy
 from dataferry.testing.copying_cases import CopyingCases
 from dataferry.testing.fault_cases import SINK_FAULTS, SOURCE_FAULTS, FaultCases
+from dataferry.testing.grant_cases import GrantCases
 from dataferry.testing.mechanism_rig import NO_ATTRIBUTES
 from dataferry.testing.mechanism_suite import Fault, MechanismRig, MechanismSuite, Quirk
 from dataferry.testing.multipart_cases import MultipartCases
@@ -60,6 +65,19 @@ def moto_client(moto_s3: MotoServer) -> Iterator[Any]:
     """Open the other witness's."""
     with closing(s3_client(moto_s3)) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def gateway(juicefs: JuiceFs) -> Iterator[Ageing]:
+    """Put a clock before the gateway."""
+    with Ageing(juicefs) as ageing:
+        yield ageing
+
+
+@pytest.fixture(scope="module")
+def user(juicefs: JuiceFs) -> GatewayUser:
+    """Make a user who may grant."""
+    return GatewayUser(juicefs, "suite-user")
 
 
 class S3Rig(MechanismRig):
@@ -207,6 +225,58 @@ class TestS3OnJuiceFs(MechanismSuite):
         """Use a bucket of the test's own."""
         with ExitStack() as stack:
             yield JuiceFsRig(juicefs, juicefs_client, stack)
+
+
+class GrantingRig(JuiceFsRig):
+    """The same gateway with a user who may make grants, behind a clock that can be moved."""
+
+    def __init__(self, gateway: Ageing, user: GatewayUser, client: Any, stack: ExitStack) -> None:
+        super().__init__(gateway, client, stack)
+        self._gateway, self._user = gateway, user
+        self.secrets = (*self.secrets, user.secret_access_key, user.access_key_id)
+
+    @property
+    def network(self) -> Network:
+        """Loopback is where the addresses lead."""
+        return Network(EgressGuard(EgressPolicy(allow_private_networks=True)))
+
+    def grantable(self, objects: Mapping[str, bytes]) -> Endpoint:
+        """Name the place by a location with a token service."""
+        place = self.fresh_source(objects)
+        assert isinstance(place, Place)
+        return self._granting(place.path)
+
+    def ungrantable(self) -> Endpoint:
+        """Ask the token service with a wrong secret."""
+        return self._granting(self._prefix(), secret_access_key=WRONG_SECRET)
+
+    def redirected(self, address: DataAddress, other: Endpoint) -> Endpoint:
+        """Keep the credentials, and name the other prefix."""
+        assert isinstance(other, Place)
+        return MECHANISM.at_address(replace(address, endpoint=f"s3://{other.bucket}/{other.path}"))
+
+    def end_grants(self) -> None:
+        """Move on what was given."""
+        self._gateway.end_all()
+
+    def _granting(self, path: str, **settings: str) -> Endpoint:
+        given = {
+            "access_key_id": self._user.access_key_id,
+            "secret_access_key": self._user.secret_access_key,
+            "sts_endpoint_url": self._gateway.endpoint_url,
+            **settings,
+        }
+        return self._place(path, **given)
+
+
+class TestS3Grants(GrantCases):
+    """A gateway that verifies temporary credentials and evaluates session policies."""
+
+    @pytest.fixture
+    def rig(self, gateway: Ageing, user: GatewayUser, juicefs_client: Any) -> Iterator[GrantingRig]:
+        """Use a bucket of the test's own."""
+        with ExitStack() as stack:
+            yield GrantingRig(gateway, user, juicefs_client, stack)
 
 
 class MotoRig(S3Rig):

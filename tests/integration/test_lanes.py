@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -35,7 +35,6 @@ from dataferry.net.connections import Network
 from dataferry.store.local import LocalLedger, open_local_ledger
 
 OBJECTS = 200
-MANY = lanes.MANY_OBJECTS
 NAMES = [f"object-{number:04}" for number in range(OBJECTS)]
 LIMITS = EngineLimits(workers=4, attempts=2, backoff_s=0.01, max_backoff_s=0.02)
 SOON_S = 20.0
@@ -182,6 +181,28 @@ def test_a_lane_that_is_killed_costs_nothing(bench: Bench) -> None:
     assert [kind for kind, _ in bench.witness.notes].count("lane_lost") == 1
 
 
+def test_a_lane_that_stands_still_is_ended(bench: Bench) -> None:
+    """A stopped process closes no socket: after the stall time-out it is killed, and others send again."""
+
+    def stop() -> None:
+        os.kill(bench.pids[0], signal.SIGSTOP)
+
+    bench.when = stop
+    assert bench.go(limits=replace(LIMITS, stall_timeout_s=1.0)).is_complete
+    assert bench.arrived
+    kinds = [kind for kind, _ in bench.witness.notes]
+    assert (kinds.count("lane_stalled"), kinds.count("lane_lost")) == (1, 1)
+
+
+def test_a_lane_that_is_busy_is_left_alone(bench: Bench) -> None:
+    """Its store lets it wait as long as a lane may show no life; that is the lane's own to judge."""
+    bench.when = lambda: bench.server.inject("PutObject", Fault.HANG, times=2)
+    assert bench.go(limits=replace(LIMITS, stall_timeout_s=1.0, attempts=4)).is_complete
+    assert bench.arrived
+    kinds = [kind for kind, _ in bench.witness.notes]
+    assert ("retry" in kinds, "lane_stalled" in kinds) == (True, False)
+
+
 def test_a_lane_that_does_not_start_costs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers send on by themselves."""
     monkeypatch.setattr(lanes, "PROGRAM", "raise SystemExit(3)")
@@ -270,11 +291,9 @@ def test_two_processors_have_no_lanes(bench: Bench, monkeypatch: pytest.MonkeyPa
     assert bench.pids == []
 
 
-def test_lanes_die_with_their_parent(bench: Bench, tmp_path: Path) -> None:
-    """A copy is killed, and its lane writes nothing any more; its command and environment held no secret."""
-    for number in range(MANY):
-        bench.server.put("source", f"more-{number:04}", b"x")
-    config = tmp_path / "dataferry.toml"
+def copying(bench: Bench, *options: str) -> list[str]:
+    """The command of a copy with a lane, in a process of its own."""
+    config = bench.path.with_name("dataferry.toml")
     lines = (
         f'[locations.{name}]\ntype = "s3"\nendpoint_url = "{bench.server.endpoint_url}"\n'
         f'access_key_id = "AKIA{name}"\nsecret_access_key = "{bench.server.secret_access_key}"\n'
@@ -282,33 +301,82 @@ def test_lanes_die_with_their_parent(bench: Bench, tmp_path: Path) -> None:
     )
     config.write_text("".join(lines))
     program = (
-        "from dataferry.engine import lanes; lanes.processors = lambda: 3\n"
+        "from dataferry.engine import lanes; lanes.processors = lambda: 3; lanes.MANY_OBJECTS = 150\n"
         "from dataferry.cli.main import run; run()"
     )
     command = [sys.executable, "-c", program, "copy", "it:source/", "to:target/"]
-    command += ["--config", str(config), "--ledger", str(bench.path), "--quiet", "--json"]
+    return [*command, "--config", str(config), "--ledger", str(bench.path), "--quiet", "--json", *options]
+
+
+@contextmanager
+def begun(bench: Bench, command: list[str]) -> Iterator[int]:
+    """A copy whose reads wait until its lane is there, whose number is given; killed at the end."""
 
     def lane_of(pid: int) -> list[int]:
         found = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
         return [int(child) for line in found for child in line]
 
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    bench.server.watch = lambda call, moment: (
-        until(lambda: bool(bench.pids)) if (call, moment) == ("GetObject", "before") else None
-    )
-    until(lambda: any(threads_of(pid) > 1 for pid in lane_of(process.pid)))
-    lane = lane_of(process.pid)[0]
-    for name in ("cmdline", "environ"):
-        assert bench.server.secret_access_key.encode() not in Path(f"/proc/{lane}/{name}").read_bytes()
-    bench.pids.append(lane)
-    until(lambda: bench.server.count("PutObject") > 200)
-    process.kill()
-    process.communicate()
-    until(lambda: not is_alive(lane))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        bench.server.watch = lambda call, moment: (
+            until(lambda: bool(bench.pids)) if (call, moment) == ("GetObject", "before") else None
+        )
+        until(lambda: any(threads_of(pid) > 1 for pid in lane_of(process.pid)))
+        bench.pids.append(lane_of(process.pid)[0])
+        try:
+            yield bench.pids[0]
+        finally:
+            process.kill()
+    until(lambda: not is_alive(bench.pids[0]))
+
+
+def gone_on(bench: Bench, command: list[str]) -> None:
+    """Run a copy again, to its end."""
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     outcome = json.loads(done.stdout.splitlines()[-1])
     assert (outcome["state"], outcome["objects"]) == ("completed", len(bench.server.buckets["source"]))
-    assert bench.server.buckets["target"].keys() == bench.server.buckets["source"].keys()
+    target = {key: stored.body for key, stored in bench.server.buckets["target"].items()}
+    assert target == {key: stored.body for key, stored in bench.server.buckets["source"].items()}
+
+
+def test_lanes_die_with_their_parent(bench: Bench) -> None:
+    """A copy is killed, and its lane writes nothing any more; its command and environment held no secret."""
+    command = copying(bench)
+    with begun(bench, command) as lane:
+        for name in ("cmdline", "environ"):
+            assert bench.server.secret_access_key.encode() not in Path(f"/proc/{lane}/{name}").read_bytes()
+        until(lambda: bench.server.count("PutObject") > 50)
+    gone_on(bench, command)
+
+
+def test_a_lane_never_has_more_than_a_part_in_hand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was given and has not reported is what a kill may cost (rule 2)."""
+    part, size = 1024 * 1024, 64 * 1024
+    for name in NAMES:
+        bench.server.put("source", name, name.encode() * (size // len(name)))
+    in_hand: list[int] = []
+    send = lanes.Seat.send
+
+    def sent(self: lanes.Seat, rows: Sequence[ObjectRow]) -> Report | None:
+        in_hand.append(sum(row.source.size_bytes or 0 for row in rows))
+        return send(self, rows)
+
+    monkeypatch.setattr(lanes.Seat, "send", sent)
+    limits = replace(LIMITS, part_size_bytes=part, multipart_threshold_bytes=part)
+    assert bench.go(limits=limits).is_complete
+    assert part - size <= max(in_hand) <= part
+
+
+def test_a_kill_costs_no_more_with_lanes(bench: Bench) -> None:
+    """What is sent twice is at most a part for each worker, whoever sent it (rule 2)."""
+    workers, size = 4, 64 * 1024
+    for name in NAMES:
+        bench.server.put("source", name, name.encode() * (size // len(name)))
+    command = copying(bench, "--workers", str(workers), "--part-size", "1M")
+    with begun(bench, command):
+        until(lambda: bench.server.count("PutObject") > OBJECTS // 2)
+    gone_on(bench, command)
+    again = bench.server.count("PutObject") - OBJECTS
+    assert again * size <= workers * 1024 * 1024
 
 
 def test_a_large_object_never_goes_by_a_lane(bench: Bench) -> None:

@@ -313,7 +313,9 @@ def test_a_granted_address_works_and_passes_the_guard(strict: Bucket) -> None:
         share_access_key_id=strict.server.access_key_id,
         share_secret_access_key=strict.server.secret_access_key,
     )
-    theirs = MECHANISM.at_address(MECHANISM.grant(place, MECHANISM.profiles[0], GrantMode.WRITE, ttl_s=60))
+    theirs = MECHANISM.at_address(
+        MECHANISM.grant(place, MECHANISM.profiles[0], GrantMode.WRITE, Network(), ttl_s=60, purpose="a flow")
+    )
     with closing(MECHANISM.open_sink(theirs, Network())) as sink, pytest.raises(EgressDeniedError):
         sink.probe()
     network = Network(EgressGuard(EgressPolicy(allow=("127.0.0.1/32",))))

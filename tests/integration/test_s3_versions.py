@@ -185,7 +185,9 @@ def test_an_older_version_can_be_named(versioned: Versioned, tmp_path: Path) -> 
         MECHANISM.at_location(shared, f"{versioned.bucket}/dir/key?versionId={first}"),
         MECHANISM.profiles[1],
         GrantMode.READ,
+        Network(),
         ttl_s=60,
+        purpose="a flow",
     )
     for number, named in enumerate((place, MECHANISM.at_address(granted))):
         assert versioned.copy(tmp_path / f"{number}.db", place=named).is_complete

@@ -227,7 +227,9 @@ def test_places_of_messages_go_through_no_proxy_unless_their_host_is_named(store
             ),
             MECHANISM.profiles[0],
             GrantMode.READ,
+            Network(),
             ttl_s=60,
+            purpose="a flow",
         )
     )
     assert place.provenance is Provenance.EXTERNAL

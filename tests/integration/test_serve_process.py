@@ -181,7 +181,7 @@ def test_it_does_not_open_without_authorization(host: Host, address: str) -> Non
     """Beyond loopback it wants keys and tokens, and says so before anything is made."""
     code, _, err = host.run("serve", "--host", address, "--port", "0")
     assert code == 1
-    assert "without authorization; add an [[auth.api_keys]] entry" in err
+    assert "without authorization; add an API key" in err
     assert list(host.path.iterdir()) == []
 
 
@@ -207,6 +207,15 @@ def test_a_taken_port_is_said_to_be_one(host: Host) -> None:
         ),
         ("[locations.a]\ntype = 'file'", "location a: root"),
         ("[locations.a]\ntype = 'nfs'", "there is no mechanism 'nfs'"),
+        (
+            (
+                "[locations.a]\ntype = 'file'\nroot = '/'\n"
+                "[[landing_zones]]\nname = 'z'\nsink = 'a:in/{processId}/'\n"
+                "[[control_planes]]\nid = 'a'\ntoken = 'one'\nparticipant_context_id = 'a'\n"
+                "[[control_planes]]\nid = 'b'\ntoken = 'two'\nparticipant_context_id = 'b'\n"
+            ),
+            "landing zone z is for several participants: put {participantContextId} or {controlPlaneId} into",
+        ),
     ],
 )
 def test_a_wrong_configuration_stops_it(host: Host, text: str, said: str) -> None:

@@ -12,12 +12,14 @@ from tests.servers.plane import PUSH, Rig, running
 
 from dataferry.demo.control_plane import message
 
+ENTRY = {"@type": "EndpointProperty"}
 ADDRESS = {
+    "@type": "DataAddress",
     "endpointType": PUSH,
     "endpoint": "s3://their-bucket/in/",
     "endpointProperties": [
-        {"name": "accessKeyId", "value": "AKIDEXAMPLE"},
-        {"name": "secretAccessKey", "value": "secret-of-the-other-side"},
+        {**ENTRY, "name": "accessKeyId", "value": "AKIDEXAMPLE"},
+        {**ENTRY, "name": "secretAccessKey", "value": "secret-of-the-other-side"},
     ],
 }
 
@@ -57,7 +59,7 @@ def test_sigterm_does_not_wait_for_a_silent_store(
         locations={"here": {"type": "file", "root": str(tmp_path)}},
         datasets=[{"id": "all", "source": "here:plane/", "prepare_wait_s": wait_s}],
     )
-    properties = [*ADDRESS["endpointProperties"], {"name": "endpointOverride", "value": url}]
+    properties = [*ADDRESS["endpointProperties"], {**ENTRY, "name": "endpointOverride", "value": url}]
     start = message("p-1", "all", PUSH, dataAddress={**ADDRESS, "endpointProperties": properties})
     with running(rig):
         caller = threading.Thread(

@@ -11,6 +11,7 @@ import pytest
 from tests.servers.faulty_s3 import Fault, FaultyS3
 from tests.unit.engine.memory import Witness
 
+from dataferry.domain.errors import CredentialsExpiredError
 from dataferry.domain.location import Location
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
@@ -150,3 +151,14 @@ def test_objects_are_stored_as_the_location_says(servers: tuple[FaultyS3, Faulty
             f"{sealed}-aws-kms-key-id": "alias/ours",
             f"{sealed}-bucket-key-enabled": "true",
         }
+
+
+@pytest.mark.parametrize(("call", "number"), [("GetObjectTagging", 0), ("PutObject", 1)])
+def test_credentials_that_have_expired_are_no_refusal_of_tags(
+    servers: tuple[FaultyS3, FaultyS3], tmp_path: Path, call: str, number: int
+) -> None:
+    """The attempt ends: an object without its tags would look finished for ever."""
+    servers[number].inject(call, Fault.ERROR, times=1_000, status=400, code="ExpiredToken")
+    with pytest.raises(CredentialsExpiredError):
+        go(servers, tmp_path)
+    assert {key for key, sent in tags(servers[1]).items() if sent is None} <= {"plain"}

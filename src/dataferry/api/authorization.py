@@ -12,17 +12,12 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from dataferry.domain.errors import ForbiddenError, UnauthorizedError
 from dataferry.domain.location import ControlPlane
 
-LOCAL_OPERATOR = "operator"
-# The orchestrator's description has it as default, and everybody knows it.
-DEFAULT_KEY = "password"
 # By its own word, e.g. an image of a page, which has no ``Origin``. "none" is what a person typed.
 OWN_FETCHES = frozenset({"same-origin", "none"})
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -66,7 +61,7 @@ def caller_key(connection: HTTPConnection) -> bytes:
     headers = connection.headers
     credentials = headers.get("x-api-key") or headers.get("authorization")
     peer = connection.client.host if connection.client else ""
-    return _digest(f"credentials {credentials}" if credentials else f"peer {peer}")
+    return digest_of(f"credentials {credentials}" if credentials else f"peer {peer}")
 
 
 def control_plane_of_token(token: str, control_planes: Iterable[ControlPlane]) -> ControlPlane | None:
@@ -78,89 +73,7 @@ def control_plane_of_token(token: str, control_planes: Iterable[ControlPlane]) -
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """One operator's key.
-
-    Attributes:
-        name: Whose it is; events name it as the actor.
-        digest: SHA-256 of the key.
-    """
-
-    name: str
-    digest: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, name: str, key: str) -> ApiKey:
-        """Make one of a key in plain."""
-        return cls(name=name, digest=_digest(key))
-
-    @classmethod
-    def of_sha256(cls, name: str, hexadecimal: str) -> ApiKey:
-        """Make one of a key's SHA-256 in hexadecimal."""
-        return cls(name=name, digest=bytes.fromhex(hexadecimal))
-
-
-class ApiKeys:
-    """The operators' keys.
-
-    Args:
-        keys: None at all: only this machine may call.
-    """
-
-    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        self._keys = tuple(keys)
-
-    @property
-    def are_configured(self) -> bool:
-        """True if there is one."""
-        return bool(self._keys)
-
-    def require(self, connection: HTTPConnection) -> str:
-        """Let operators pass (key in ``X-Api-Key`` or as bearer token), and return who it is.
-
-        Raises:
-            UnauthorizedError: It is none.
-        """
-        if not self._keys:
-            if is_local(connection):
-                return LOCAL_OPERATOR
-            raise UnauthorizedError("no API keys are configured: only this machine may call")
-        presented = connection.headers.get("x-api-key") or bearer_token(connection) or ""
-        digest = _digest(presented)
-        names = [key.name for key in self._keys if hmac.compare_digest(digest, key.digest)]
-        if not names:
-            raise UnauthorizedError("send an API key in X-Api-Key")
-        return names[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientKey:
-    """The key that clients show.
-
-    Attributes:
-        value: The default one is taken from this machine only.
-    """
-
-    value: str = field(default=DEFAULT_KEY, repr=False)
-
-    @property
-    def is_default(self) -> bool:
-        """True if everybody knows it."""
-        return is_same(self.value, DEFAULT_KEY)
-
-    def require(self, connection: HTTPConnection) -> None:
-        """Let a client pass.
-
-        Raises:
-            ForbiddenError: Its key is missing or wrong, or the default one and it is another machine.
-        """
-        shown = connection.headers.get("x-api-key", "")
-        if not shown or not is_same(shown, self.value) or (self.is_default and not is_local(connection)):
-            raise ForbiddenError("Invalid API key")
-
-
-def _digest(key: str) -> bytes:
+def digest_of(key: str) -> bytes:
     """Hash a key; keys are long and random, so one round does."""
     return hashlib.sha256(key.encode("utf-8", "replace")).digest()
 

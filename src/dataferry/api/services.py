@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from dataferry.api.authorization import ApiKeys, ClientKey
+from dataferry.api.api_keys import ApiKeys
 from dataferry.api.bodies import MAX_BODY_BYTES
+from dataferry.api.client_key import ClientKey
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.gateway import GatewayAccess

@@ -17,6 +17,10 @@ _FOR = (
     "Control planes that it is there for, patterns of their ids with `*`; for others it is as if it did not"
     " exist. Empty: all."
 )
+_PARTICIPANTS = (
+    "Participants that it is there for, `id` of `[[participants]]`; for others it is as if it did not exist."
+    " Empty: all."
+)
 
 
 class ParticipantSettings(Section):
@@ -184,6 +188,7 @@ class LocationSettings(BaseModel):
         description="Times of the week in which another bound than `bandwidth_bytes_per_s` holds; at most"
         " 50. Empty: always that one.",
     )
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @property
     def limits(self) -> LocationLimits:
@@ -236,6 +241,7 @@ class DatasetSettings(Section):
     )
     labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @field_validator("source")
     @classmethod
@@ -261,7 +267,8 @@ class LandingZoneSettings(Section):
     sink: str | None = Field(
         default=None,
         description="`LOCATION:PATH`; may hold `{datasetId}`, `{processId}`, `{agreementId}`,"
-        ' `{counterPartyId}`. Required, but for `mode = "none"`, which has none.',
+        " `{counterPartyId}`, `{participantContextId}`, `{controlPlaneId}`; one of the last two must be in it"
+        ' if it is for several participants. Required, but for `mode = "none"`, which has none.',
     )
     profiles: tuple[str, ...] = Field(
         default=(), description="Profiles that it serves, patterns with `*`. Empty: all."
@@ -296,6 +303,7 @@ class LandingZoneSettings(Section):
         " be of some profiles or datasets only. Off: the profile leaves renewal open.",
     )
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
+    participants: tuple[str, ...] = Field(default=(), description=_PARTICIPANTS)
 
     @field_validator("sink", "source")
     @classmethod

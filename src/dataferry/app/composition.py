@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
+from dataferry.api.api_keys import ApiKey, ApiKeys, StoredKeys
 from dataferry.api.application import create_application
-from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
+from dataferry.app.configuration import without_authorization
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.locks import FileLock
 from dataferry.app.orchestration import (
@@ -135,13 +136,14 @@ def secret_values(settings: Settings, given: Configured, registry: Registry) -> 
     return values
 
 
-def _operators(settings: Settings) -> Iterator[ApiKey]:
-    """The operators' keys, those of which only the hash is known included."""
+def operators(settings: Settings) -> Iterator[ApiKey]:
+    """The operators' keys that are configured, those of which only the hash is known included."""
+    known = {key.name: key for key in settings.auth.api_keys}
     for name, key in api_keys(settings):
-        yield ApiKey.of(name, key)
-    for configured_key in settings.auth.api_keys:
-        if configured_key.sha256 is not None:
-            yield ApiKey.of_sha256(configured_key.name, configured_key.sha256)
+        yield ApiKey.of(name, key, scopes=known[name].granted, purview=known[name].purview)
+    for hashed in settings.auth.api_keys:
+        if hashed.sha256 is not None:
+            yield ApiKey.of_sha256(hashed.name, hashed.sha256, scopes=hashed.granted, purview=hashed.purview)
 
 
 class Service:
@@ -175,14 +177,18 @@ class Service:
             secrets=self.secrets,
         )
         self._open.callback(store.close)
+        keys = ApiKeys(operators(settings), StoredKeys(store, clock))
+        _refuse_without_keys(settings, keys)
         catalogue = Catalogue(store, registry, given, secrets=self.secrets)
+        for zone in given.landing_zones:
+            catalogue.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         ours = {participant.id: participant for participant in participants(settings)}
         self.secrets.add(*(participant.signing_key for participant in ours.values()))
         identities = Identities(network, may_be_plain=settings.server.may_ask_plain_http)
         self._open.callback(identities.close)
         lifetime_s = settings.server.access_token_ttl_s
-        grants = _grants(settings, port, resolver, ours)
+        grants = _grants(settings, port, resolver, network, ours)
         self._preparations = preparations = Preparations(resolver, grants, network)
         self._open.callback(preparations.close)
         client = _client(settings, port, network, registry)
@@ -239,7 +245,7 @@ class Service:
                 signaling_path=settings.server.signaling_path,
                 public_path=urlsplit(settings.server.public_url or "").path,
                 anonymous_control_plane_id=_anonymous(given),
-                api_keys=ApiKeys(_operators(settings)),
+                api_keys=keys,
                 client_key=self._client_key,
                 max_body_bytes=settings.server.max_body_bytes,
                 gateway_threads=settings.server.gateway_threads,
@@ -335,7 +341,9 @@ def _client(settings: Settings, port: int, network: Network, registry: Registry)
     )
 
 
-def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str, Participant]) -> Grants:
+def _grants(
+    settings: Settings, port: int, resolver: Resolver, network: Network, ours: Mapping[str, Participant]
+) -> Grants:
     """What hands out addresses, those of the gateway included."""
     door = GatewayDoor(
         base_url=base_url(settings, port),
@@ -343,7 +351,17 @@ def _grants(settings: Settings, port: int, resolver: Resolver, ours: Mapping[str
         participants=ours,
         token_lifetime_s=settings.server.access_token_ttl_s,
     )
-    return Grants(resolver, door, ttl_s=settings.engine.grant_ttl_s)
+    return Grants(resolver, door, network, ttl_s=settings.engine.grant_ttl_s)
+
+
+def _refuse_without_keys(settings: Settings, keys: ApiKeys) -> None:
+    """Refuse to listen beyond loopback where nobody has a key: nobody elsewhere could come in anyway.
+
+    Raises:
+        ConfigError: That is so.
+    """
+    if not settings.server.is_loopback and not keys.are_configured:
+        raise ConfigError(without_authorization(settings.server.host, ["an API key"]))
 
 
 def _anonymous(given: Configured) -> str | None:

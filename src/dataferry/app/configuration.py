@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -43,6 +43,8 @@ def load(
     config: str | None = None,
     environ: Mapping[str, str] | None = None,
     dot_env: Path = Path(DOT_ENV),
+    *,
+    may_lack_keys: bool = False,
 ) -> Settings:
     """Read and check the settings.
 
@@ -50,6 +52,7 @@ def load(
         config: Path of the file; None looks for it as ``find`` does, and takes the defaults if there is none.
         environ: The environment; the process's own if None.
         dot_env: File that goes before it, for the orchestrator's own variables.
+        may_lack_keys: Whether a plane that is open to the network may be without API keys: to make the first.
 
     Raises:
         ConfigError: The file can't be read, or something in it or in the environment is wrong.
@@ -65,7 +68,7 @@ def load(
     except ValidationError as error:
         lines = [_describe(detail, origin, variables) for detail in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from None
-    _cross_check(settings, origin)
+    _cross_check(settings, origin, may_lack_keys=may_lack_keys)
     return settings
 
 
@@ -218,7 +221,7 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _cross_check(settings: Settings, origin: str) -> None:
+def _cross_check(settings: Settings, origin: str, *, may_lack_keys: bool = False) -> None:
     """Check what concerns more than one section.
 
     Raises:
@@ -226,8 +229,9 @@ def _cross_check(settings: Settings, origin: str) -> None:
     """
     wrong = [
         *_unknown_locations(settings),
+        *_participants(settings),
         *_repeated(settings),
-        *_authorization(settings),
+        *_authorization(settings, may_lack_keys=may_lack_keys),
         *_orchestrator(settings),
     ]
     if wrong:
@@ -253,6 +257,27 @@ def _unknown_locations(settings: Settings) -> Iterable[str]:
             yield f"{key}: there is no location {name!r}; {hint}"
 
 
+def _participants(settings: Settings) -> Iterable[str]:
+    """Whoever something is for must be there, and a place for metadata must be its control plane's own."""
+    known = {participant.id for participant in settings.participants}
+    named: list[tuple[str, Sequence[str]]] = [
+        *((f"locations.{name}", location.participants) for name, location in settings.locations.items()),
+        *((f"datasets[{n}]", dataset.participants) for n, dataset in enumerate(settings.datasets)),
+        *((f"landing_zones[{n}]", zone.participants) for n, zone in enumerate(settings.landing_zones)),
+        *((f"auth.api_keys {key.name!r}", key.participants) for key in settings.auth.api_keys),
+    ]
+    for where, participants in named:
+        for name in sorted(set(participants) - known if known else ()):
+            yield f"{where}.participants: {name!r} is none of [[participants]]"
+    for plane in settings.control_planes:
+        location = settings.locations.get(plane.metadata_location or "")
+        allowed = location.participants if location is not None else ()
+        if known and plane.participant_context_id not in known:
+            yield f"control plane {plane.id!r}: participant_context_id is none of [[participants]]"
+        if allowed and plane.participant_context_id not in allowed:
+            yield f"control plane {plane.id!r}: metadata_location is a location of other participants"
+
+
 def _repeated(settings: Settings) -> Iterable[str]:
     """Names must be unique."""
     groups: dict[str, list[str]] = {
@@ -268,13 +293,9 @@ def _repeated(settings: Settings) -> Iterable[str]:
             yield f"{section}: {name!r} is there twice"
 
 
-def _authorization(settings: Settings) -> Iterable[str]:
+def _authorization(settings: Settings, *, may_lack_keys: bool) -> Iterable[str]:
     """Without tokens control planes can't be told apart; without any, only loopback is safe."""
     planes, keys = settings.control_planes, settings.auth.api_keys
-    contexts = {participant.id for participant in settings.participants}
-    for plane in planes:
-        if contexts and plane.participant_context_id not in contexts:
-            yield f"control plane {plane.id!r}: participant_context_id is none of [[participants]]"
     open_planes = [plane.id for plane in planes if plane.token is None]
     if open_planes and len(planes) > 1:
         yield (
@@ -283,15 +304,26 @@ def _authorization(settings: Settings) -> Iterable[str]:
         )
     if settings.server.is_loopback:
         return
-    lacking = [] if keys else ["an [[auth.api_keys]] entry"]
+    lacking = [] if keys or may_lack_keys or _may_have_keys(settings) else ["an API key"]
     lacking += [f"a token for control plane {name!r}" for name in open_planes]
     lacking += [] if planes else ["a [[control_planes]] entry with a token"]
     if lacking:
-        yield (
-            f"server.host = {settings.server.host!r} would open this plane to the network without"
-            f" authorization;"
-            f" add {' and '.join(lacking)}, or listen on 127.0.0.1"
-        )
+        yield without_authorization(settings.server.host, lacking)
+
+
+def without_authorization(host: str, lacking: Sequence[str]) -> str:
+    """Say why a plane does not listen, and what lets it."""
+    key = " (`dataferry api-keys create`, or [[auth.api_keys]])" if "an API key" in lacking else ""
+    return (
+        f"server.host = {host!r} would open this plane to the network without authorization;"
+        f" add {' and '.join(lacking)}{key}, or listen on 127.0.0.1"
+    )
+
+
+def _may_have_keys(settings: Settings) -> bool:
+    """Return whether keys may be in the database: then `serve` looks there before it listens."""
+    database = settings.store.file
+    return database is None or database.exists()
 
 
 def _orchestrator(settings: Settings) -> Iterable[str]:

@@ -77,6 +77,13 @@ class EngineSettings(Section):
         description="Directory for it; the files there have no name and vanish with the process. None: the"
         " system's directory for temporary files. Name another where that one is kept in memory (`tmpfs`).",
     )
+    max_objects: int = Field(
+        default=10_000_000,
+        ge=1,
+        description="Objects that one transfer may have; one whose source lists more fails, and goes on from"
+        " there once this is raised. Ten million take some 4 GiB of the database: all that a listing without"
+        " an end can cost.",
+    )
     total_bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None,
         description="Bound of all transfers of this process together, bytes a second; each has its fair part."
@@ -135,8 +142,8 @@ class EngineSettings(Section):
     grant_ttl_s: int = Field(
         default=3600,
         gt=0,
-        description="How long a granted address is good for, seconds, where the mechanism can bound it. An"
-        " hour lets most transfers end; a resume grants anew.",
+        description="How long a granted address is good for, seconds, where the mechanism can bound it (S3 by"
+        " STS: 900 to 43200). An hour lets most transfers end; a resume grants anew.",
     )
     sweep_interval_s: float = Field(
         default=1.0,

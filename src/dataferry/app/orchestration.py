@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataferry.api.authorization import ClientKey
+from dataferry.api.client_key import ClientKey
 from dataferry.api.orchestration.edc import HttpEdcClient
 from dataferry.app.orchestrator_settings import ORCHESTRATED, ConnectorSettings
 from dataferry.app.settings import Settings
@@ -75,7 +75,6 @@ def orchestration(
         asking.addresses,
         Downloads(shared, executor, management, policy, probing=probing),
         policy,
-        participant=ours.participant_context_id,
     )
     runner = Runner(shared, steps, policy)
     orchestrator = Orchestrator(
@@ -141,6 +140,7 @@ def policy_of(settings: Settings) -> OrchestratorPolicy:
         destination=ours.destination or f"{ORCHESTRATED}:",
         shown_as=None if shown is None else f"{shown.rstrip('/')}/",
         transfer_type=ours.transfer_type,
+        participant=ours.participant_context_id,
         destinations=ours.destinations,
         sidecar=ours.sidecar,
         max_entries=ours.max_entries,

@@ -11,7 +11,7 @@ from dataferry.app.settings import Settings
 from dataferry.domain.errors import AddressError, DataFerryError
 from dataferry.domain.location import Location, LocationRef
 from dataferry.domain.objects import Attributes, Capability
-from dataferry.mechanisms.base import Endpoint, Mechanism
+from dataferry.mechanisms.base import Endpoint, GrantMode, Mechanism, TriedGrants
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 
@@ -62,14 +62,31 @@ class Reach:
         reads, writes = _places(settings, self._name)
         for path in reads:
             yield tried(f"read {self._name}:{path}", lambda path=path: self._unless_open(self._read, path))  # type: ignore[misc]
+            yield from self._granted(path, GrantMode.READ)
         for path in writes:
             look = self._write if write else self._reach
             yield tried(
                 f"{'write' if write else 'reach'} {self._name}:{path}",
                 lambda path=path, look=look: self._unless_open(look, path),  # type: ignore[misc]
             )
+            yield from self._granted(path, GrantMode.WRITE)
         if not reads and not writes:
             yield tried(f"location {self._name}", self._unused)
+
+    def _granted(self, path: str, mode: GrantMode) -> Iterator[Finding]:
+        """Try to make the grant that a flow would hand out, where somebody must be asked for it."""
+        try:
+            mechanism, endpoint = self._place(path)
+            if not isinstance(mechanism, TriedGrants):
+                return
+            detail = mechanism.try_grant(endpoint, mode, self._network)
+        except AddressError:
+            return  # told by the look before
+        except DataFerryError as error:
+            yield Finding(what=f"grant {self._name}:{path}", ok=False, detail=str(error))
+            return
+        if detail is not None:
+            yield Finding(what=f"grant {self._name}:{path}", ok=True, detail=detail)
 
     def _place(self, path: str) -> tuple[Mechanism, Endpoint]:
         location = self._locate(self._name)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -20,7 +21,10 @@ from dataferry.app.catalogue import (
 from dataferry.app.engine_settings import EngineSettings
 from dataferry.app.orchestrator_settings import OrchestratorSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
+from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
 from dataferry.secrets.references import is_reference
+
+SQLITE = "sqlite:///"
 
 
 class ServerSettings(Section):
@@ -168,6 +172,13 @@ class StoreSettings(Section):
         " questions in. 0: for ever.",
     )
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite database's file; None for another kind of database."""
+        if not self.url.startswith(SQLITE) or self.url == SQLITE:
+            return None
+        return Path(self.url.removeprefix(SQLITE).partition("?")[0])
+
 
 class SecretsSettings(Section):
     """``[secrets]``: what seals credentials in the database."""
@@ -194,6 +205,20 @@ class ApiKeySettings(Section):
         pattern=r"^[0-9a-fA-F]{64}$",
         description="SHA-256 of the key in hexadecimal, so that the file holds no key. Either this or `key`.",
     )
+    scopes: tuple[Scope, ...] | None = Field(
+        default=None,
+        description="What it is good for: `read`, `operate`, `configure`, `data-address`, `orchestrate`."
+        " None: all of them; without `configure`, which can't be bound, for a key with one of the next two.",
+    )
+    participants: tuple[str, ...] = Field(
+        default=(),
+        description="Participants whose flows, datasets and landing zones it sees; others do not exist for"
+        " it. Empty: all.",
+    )
+    control_planes: tuple[str, ...] = Field(
+        default=(),
+        description="As `participants`, ids of control planes; where both stand, both must hold. Empty: all.",
+    )
 
     @field_validator("key", mode="before")
     @classmethod
@@ -206,14 +231,30 @@ class ApiKeySettings(Section):
     def _one_of(self) -> Self:
         if (self.key is None) == (self.sha256 is None):
             raise ValueError("give either `key` or `sha256`")
+        if self.purview.is_bound and Scope.CONFIGURE in (self.scopes or ()):
+            raise ValueError("a key with `participants` or `control_planes` can't have the scope `configure`")
         return self
+
+    @property
+    def purview(self) -> Purview:
+        """Whose flows it sees."""
+        return Purview.of(self.participants, self.control_planes)
+
+    @property
+    def granted(self) -> frozenset[Scope]:
+        """What it is good for."""
+        if self.scopes is not None:
+            return frozenset(self.scopes)
+        return SCOPES_OF_BOUND if self.purview.is_bound else ALL_SCOPES
 
 
 class AuthSettings(Section):
     """``[auth]``: who may use the management API."""
 
     api_keys: tuple[ApiKeySettings, ...] = Field(
-        default=(), description="Keys for the management API. None at all: open, and then on loopback only."
+        default=(),
+        description="Keys for the management API, beside those of `dataferry api-keys`. None of either, ever:"
+        " open, and then for this machine only.",
     )
 
 

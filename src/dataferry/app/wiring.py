@@ -18,11 +18,7 @@ from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy, HostPatterns
 from dataferry.net.routes import NO_PROXIES, Proxies, Proxy
-from dataferry.secrets.client_tokens import Signer
-from dataferry.secrets.did import absolute
 from dataferry.secrets.references import resolve
-
-SQLITE = "sqlite:///"
 
 
 def network_of(
@@ -90,6 +86,7 @@ def engine_limits(settings: Settings) -> EngineLimits:
         max_unknown_length_bytes=engine.max_unknown_length_bytes,
         spool_bytes=engine.spool_bytes,
         spool_directory=engine.spool_directory,
+        max_objects=engine.max_objects,
     )
 
 
@@ -138,7 +135,13 @@ class Locations:
                 raise ConfigError(f"unknown key locations.{name}.{key}; {_nearest(key, properties)}")
             plain = resolved(value, f"locations.{name}.{key}")
             settings[key] = _typed(plain, properties.get(key, {}))
-        return Location(name=name, mechanism=location.type, settings=settings, limits=location.limits)
+        return Location(
+            name=name,
+            mechanism=location.type,
+            settings=settings,
+            limits=location.limits,
+            participants=location.participants,
+        )
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -168,6 +171,7 @@ def datasets(settings: Settings) -> tuple[Dataset, ...]:
             bandwidth_bytes_per_s=dataset.bandwidth_bytes_per_s,
             labels=dataset.labels,
             control_planes=dataset.control_planes,
+            participants=dataset.participants,
         )
         for dataset in settings.datasets
     )
@@ -225,6 +229,10 @@ def participants(settings: Settings) -> tuple[Participant, ...]:
 
 
 def _participant(settings: ParticipantSettings) -> Participant:
+    # JOSE and cryptography take a tenth of a second to load, and `copy` has no use for them.
+    from dataferry.secrets.client_tokens import Signer
+    from dataferry.secrets.did import absolute
+
     where = f"participants {settings.id!r}: signing_key"
     key: str | None = resolved(settings.signing_key, where)
     if key is None or settings.did is None or settings.kid is None:
@@ -264,10 +272,7 @@ def key_file(settings: Settings) -> Path:
 
 def database_file(settings: Settings) -> Path | None:
     """The SQLite database's file; None for another kind of database."""
-    url = settings.store.url
-    if not url.startswith(SQLITE) or url == SQLITE:
-        return None
-    return Path(url.removeprefix(SQLITE).partition("?")[0])
+    return settings.store.file
 
 
 def resolved(value: Any, where: str) -> Any:

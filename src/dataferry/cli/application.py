@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dataferry.cli import catalogue, flows, orchestrate, running, transfers
+from dataferry.cli import api_keys, catalogue, flows, orchestrate, running, transfers
 
 application = typer.Typer(
     name="dataferry",
@@ -55,3 +55,4 @@ application.add_typer(catalogue.locations, name="locations")
 application.add_typer(catalogue.landing_zones, name="landing-zones")
 application.add_typer(catalogue.mechanisms, name="mechanisms")
 application.add_typer(catalogue.control_planes, name="control-planes")
+application.add_typer(api_keys.group, name="api-keys")

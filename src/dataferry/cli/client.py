@@ -14,6 +14,7 @@ from dataferry.domain.errors import (
     ConflictError,
     ConnectionFailedError,
     DataFerryError,
+    ForbiddenError,
     GoneError,
     InputError,
     NotFoundError,
@@ -28,6 +29,7 @@ MAX_TOLD = 20
 _ERRORS: dict[int, type[DataFerryError]] = {
     HTTPStatus.BAD_REQUEST: InputError,
     HTTPStatus.UNPROCESSABLE_ENTITY: InputError,
+    HTTPStatus.FORBIDDEN: ForbiddenError,
     HTTPStatus.NOT_FOUND: NotFoundError,
     HTTPStatus.CONFLICT: ConflictError,
     HTTPStatus.GONE: GoneError,
@@ -116,7 +118,7 @@ class ServiceClient:
             detail = self.detail_of(answer.json())
         except (ValueError, AttributeError):
             detail = ""
-        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
             what = (
                 "does not take this API key: give another" if self._has_key else "wants an API key: give one"
             )

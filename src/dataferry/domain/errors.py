@@ -22,6 +22,7 @@
     │   ├── ObjectNotFoundError    no such object                                   permanent
     │   ├── BucketNotFoundError    no such bucket, root or container                permanent
     │   ├── AccessDeniedError      credentials refused                              permanent
+    │   │   └── CredentialsExpiredError  they were good, for their time            permanent
     │   ├── SourceChangedError     the source is no longer the version we began     permanent
     │   ├── WrongRangeError        another range than asked for                     permanent
     │   ├── DestinationExistsError overwrite = never, and it is there               permanent
@@ -198,6 +199,12 @@ class AccessDeniedError(StorageError):
     """The store refused the credentials, or what they may do."""
 
     kind = "access_denied"
+
+
+class CredentialsExpiredError(AccessDeniedError):
+    """The credentials were good for a time, and that is over: others are needed, and nothing is lost."""
+
+    kind = "credentials_expired"
 
 
 class SourceChangedError(StorageError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Totals, Upload, Verification
 
@@ -293,6 +293,16 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Commit what is waiting and stop the writer."""
+        ...
+
+
+@runtime_checkable
+class OwnWriter(Protocol):
+    """What a ledger has too whose rows a thread of its own writes: it may be kept near its callers."""
+
+    @property
+    def writer_id(self) -> int | None:
+        """The system's number of that thread; None if it has ended."""
         ...
 
 

@@ -30,12 +30,15 @@ class Location:
     Attributes:
         settings: As the mechanism's location schema has them, secrets resolved; never shown.
         limits: What it asks of transfers; the mechanism does not see it.
+        participants: Ids of participant contexts whose flows may use it; empty is all. For others it is as if
+            it did not exist.
     """
 
     name: str
     mechanism: str
     settings: Mapping[str, Any] = field(repr=False)
     limits: LocationLimits = field(default_factory=LocationLimits)
+    participants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class Dataset:
         bandwidth_bytes_per_s: A bound for each of its flows; None is none.
         control_planes: Ids of control planes that it is there for, with ``*``; empty is all. For
             others it is as if it did not exist.
+        participants: As of a location; where both stand, both must hold.
     """
 
     match: str
@@ -80,6 +84,7 @@ class Dataset:
     bandwidth_bytes_per_s: int | None = None
     labels: tuple[str, ...] = ()
     control_planes: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
 
 
 class Landing(StrEnum):
@@ -96,15 +101,16 @@ class LandingZone:
     Attributes:
         name: Its name.
         mode: Whether data is copied; flows of a zone where it is not keep their data address instead.
-        sink: ``location:path``; ``{datasetId}``, ``{processId}``, ``{agreementId}`` and ``{counterPartyId}``
-            stand for the flow's. None where nothing is copied.
+        sink: ``location:path``; ``{datasetId}``, ``{processId}``, ``{agreementId}``, ``{counterPartyId}``,
+            ``{participantContextId}`` and ``{controlPlaneId}`` stand for the flow's. None where nothing is
+            copied.
         profiles, labels, datasets: It serves a flow that matches each of these that is set; with ``*``.
         source: A fallback ``location:path`` for control planes that convey no address.
         prepare_wait_s: As of a dataset.
         bandwidth_bytes_per_s: As of a dataset.
         manifest: Have the flows that it receives write what has arrived, where this side moves the bytes.
         require_token_renewal: Refuse addresses whose token can't be renewed, where that is known.
-        control_planes: As of a dataset.
+        control_planes, participants: As of a dataset.
     """
 
     name: str
@@ -119,6 +125,7 @@ class LandingZone:
     manifest: bool = False
     require_token_renewal: bool = False
     control_planes: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
 
     @property
     def fault(self) -> str | None:

@@ -6,9 +6,10 @@ What is asked, and what comes out: ``transfer``, ``selection``; ``run`` runs an 
 The plan: ``planning`` lists the source and decides, with ``overwriting`` and ``retargeting``; ``route`` says
 who moves the bytes, the store by itself (``copying``) or we.
 
-The threads: ``feed`` hands work to each ``worker`` of the ``crew``, as many as the ``tuner`` finds to pay. A
-worker has ``hands`` with ``connections`` of its own, and may have a seat in one of the ``lanes``: processes
-(``lane``) that send small objects. ``progress`` counts, ``stop`` ends.
+The threads: ``feed`` hands ``work`` to each ``worker`` of the ``crew``, as many as the ``tuner`` finds to
+pay. A worker has ``hands`` with ``connections`` of its own, and may have a seat in one of the ``lanes``:
+processes (``lane``) that send small objects. ``gathering`` says which processors they use, ``progress``
+counts, ``stop`` ends.
 
 An object's way: small ones go ``whole`` and are written down by ``arrivals``; big ones by ``opening``,
 ``parts`` and ``completion``; by ``streaming`` where no version can be named, by ``unknown_length`` and

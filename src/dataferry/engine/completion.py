@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from dataferry.domain.errors import (
     AccessDeniedError,
+    CredentialsExpiredError,
     DestinationExistsError,
     IntegrityError,
     UploadGoneError,
 )
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
-from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import (
@@ -22,6 +22,7 @@ from dataferry.engine.verification import (
     level,
     stored_level,
 )
+from dataferry.engine.work import Arrival, MultipartObject
 
 
 def complete(hands: Hands, owner: MultipartObject) -> Arrival:
@@ -80,6 +81,8 @@ def refuse_existing(hands: Hands, key: str) -> None:
         return
     try:
         found = hands.trying(f"looking at {key}", lambda: hands.connections.writer.stat(key))
+    except CredentialsExpiredError:
+        raise
     except AccessDeniedError:
         return  # who may only write has but the condition
     if found is not None:
@@ -98,9 +101,14 @@ def find_gone(
     size = source.size_bytes or 0
     if sum(part.size_bytes for part in parts) != size:
         return None
-    found = hands.trying(
-        f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
-    )
+    try:
+        found = hands.trying(
+            f"looking at {row.target_key}", lambda: hands.connections.writer.stat(row.target_key)
+        )
+    except CredentialsExpiredError:
+        raise
+    except AccessDeniedError:
+        return None  # who may only write can't look, and sends it again
     if found is None or found.size_bytes != size:
         return None
     streamed = combined_crc64nvme(parts)

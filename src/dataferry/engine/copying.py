@@ -17,11 +17,11 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartPlan, PartReceipt, Verification
-from dataferry.engine.feed import MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.opening import look_up
 from dataferry.engine.retry import dooms_attempt
 from dataferry.engine.verification import stored_level
+from dataferry.engine.work import MultipartObject
 from dataferry.mechanisms.base import CopyingWriter
 
 # Not asked for again: a copy that took too long would take as long again.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import AccessDeniedError, DataFerryError
@@ -19,9 +18,6 @@ from dataferry.engine.spool import Bounds, bounds
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Transfer, Verify
-
-if TYPE_CHECKING:
-    from dataferry.engine.lanes import Lanes
 
 # Credentials that expired would fail a million objects one by one; so many in a row end the attempt.
 MAX_DENIALS = 20
@@ -53,7 +49,6 @@ class Course:
     route: Route
     denials: int = 0
     etags: Etags = field(default_factory=Etags)
-    lanes: Lanes | None = None
     _lock: Lock = field(default_factory=Lock)
     _error: BaseException | None = None
     _held: tuple[bool, str] | None = None

@@ -14,6 +14,7 @@ from threading import Lock
 
 from dataferry.engine.course import Course
 from dataferry.engine.feed import Feed
+from dataferry.engine.lanes import Lanes
 from dataferry.engine.tuner import OBJECT_WORTH_BYTES, Observation, Tuning, tuned
 from dataferry.engine.worker import Worker
 
@@ -36,12 +37,14 @@ class Crew:
     Args:
         course: The attempt.
         feed: Where workers take from; told how many of them may.
+        lanes: That workers may have a seat in.
     """
 
-    def __init__(self, course: Course, feed: Feed) -> None:
+    def __init__(self, course: Course, feed: Feed, lanes: Lanes) -> None:
         most = course.transfer.limits.workers
         self._course = course
         self._feed = feed
+        self._lanes = lanes
         self._lock = Lock()
         self._workers: list[Worker] = []
         self._closed = False
@@ -53,6 +56,12 @@ class Crew:
         """Start the first workers."""
         self._grow()
         self._begin_measuring(0.0)
+
+    @property
+    def thread_ids(self) -> tuple[int, ...]:
+        """The system's numbers of the workers' threads, those that have ended left out."""
+        threads = [worker.thread for worker in tuple(self._workers)]
+        return tuple(thread.native_id for thread in threads if thread.is_alive() and thread.native_id)
 
     def watch(self) -> None:
         """Called by the monitor at each tick: end calls that stall, and tune."""
@@ -114,7 +123,7 @@ class Crew:
         """
         with self._lock:
             if not self._closed:
-                worker = Worker(len(self._workers) + 1, self._course, self._feed)
+                worker = Worker(len(self._workers) + 1, self._course, self._feed, self._lanes)
                 worker.thread.start()
                 self._workers.append(worker)
             return not self._closed
@@ -134,7 +143,7 @@ class Crew:
             self._course.observer.noted("tuned", reason)
 
     def _begin_measuring(self, settle_s: float) -> None:
-        self._gauge = Gauge(self._course, self._feed, self._tuning.active, settle_s)
+        self._gauge = Gauge(self._course, self._feed, self._lanes, self._tuning.active, settle_s)
 
 
 class Gauge:
@@ -143,13 +152,15 @@ class Gauge:
     Args:
         course: The attempt.
         feed: Says how many workers are at work.
+        lanes: Take processors too.
         active: How many may be.
         settle_s: What to leave out at its beginning.
     """
 
-    def __init__(self, course: Course, feed: Feed, active: int, settle_s: float) -> None:
+    def __init__(self, course: Course, feed: Feed, lanes: Lanes, active: int, settle_s: float) -> None:
         self._course = course
         self._feed = feed
+        self._lanes = lanes
         self._active = active
         self._begin_at = course.clock.monotonic() + settle_s
         self._busy: list[int] = []
@@ -180,20 +191,17 @@ class Gauge:
             objects=int(objects),
             busy=min(1.0, sum(self._busy) / len(self._busy) / self._active),
             processors=processor_s / seconds,
-            usable=1.0 + self._lanes() if by_objects else float(os.cpu_count() or 1),
+            usable=1.0 + self._lanes.count if by_objects else float(os.cpu_count() or 1),
             throttled=int(throttled),
             failed=int(failed),
         )
-
-    def _lanes(self) -> int:
-        return 0 if self._course.lanes is None else self._course.lanes.count
 
     def _counts(self) -> tuple[float, ...]:
         tally, retrier = self._course.tally, self._course.retrier
         return (
             tally.bytes_moved + tally.bytes_copied,
             sum(meter.done for meter in tally.meters),
-            time.process_time() + (0.0 if self._course.lanes is None else self._course.lanes.processor_s),
+            time.process_time() + self._lanes.processor_s,
             retrier.throttled,
             retrier.failed,
         )

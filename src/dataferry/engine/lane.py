@@ -8,6 +8,7 @@ does: a body that is cut short makes no object.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -39,7 +40,8 @@ from dataferry.engine.whole import send_whole
 # What was sent is written down only after the report: it comes within this time, and one object.
 MAX_AGE_S = 0.1
 MAX_NOTES = 1_000
-READY = b"."
+# First that it is ready, then, several times a second, that it is not stopped or stuck.
+BEAT = b"."
 # Of a worker's meter; how objects ended the parent counts itself.
 COUNTED = ("bytes", "retransferred", "lost", "unresumed", "verified")
 _LENGTH = struct.Struct("!I")
@@ -165,10 +167,12 @@ class Lane:
             self._hands.remove(hands)
             hands.connections.close()
 
-    def watch(self) -> None:
-        """End calls that stall, for ever."""
+    def watch(self, control: socket.socket) -> None:
+        """End calls that stall, and tell the parent that somebody does, for ever."""
         while True:
             time.sleep(INTERVAL_S)
+            with contextlib.suppress(OSError):  # it does not listen, or has ended: neither is this thread's
+                control.send(BEAT, socket.MSG_DONTWAIT)
             now = self._course.clock.monotonic()
             for hands in tuple(self._hands):
                 hands.look(now)
@@ -199,8 +203,8 @@ def main() -> None:
     if transfer is None:
         return
     lane = Lane(transfer)
-    Thread(target=lane.watch, daemon=True).start()
-    control.sendall(READY)
+    control.sendall(BEAT)
+    Thread(target=lane.watch, args=(control,), daemon=True).start()
     while True:
         _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not descriptors:

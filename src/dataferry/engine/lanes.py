@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING
 
 from dataferry.domain.errors import StoppedError
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import Capability
-from dataferry.engine.lane import READY, Report, packed, receive_message, send_message, slips
+from dataferry.engine.course import Course
+from dataferry.engine.lane import BEAT, Report, packed, receive_message, send_message, slips
 from dataferry.engine.selection import Selection
-
-if TYPE_CHECKING:
-    from dataferry.engine.course import Course
 
 # A lane takes a tenth of a second of a processor to begin: so many objects must be left that it is worth it.
 MANY_OBJECTS = 2_000
@@ -38,6 +34,7 @@ BATCH_OBJECTS = 32
 # Run so, and not as a module: what it pickles must be of the same module here and there.
 PROGRAM = "from dataferry.engine.lane import main; main()"
 EXIT_S = 10.0
+MAX_BEATS = 4_096
 _slots = BoundedSemaphore(MAX_LANES)
 
 
@@ -47,11 +44,13 @@ class _Process:
 
     Attributes:
         control: Our end of its standard input.
+        heard_at: When it showed life, by the attempt's clock; its beginning counts.
         is_ready: It has said that it can be given sockets.
     """
 
     process: subprocess.Popen[bytes]
     control: socket.socket
+    heard_at: float
     is_ready: bool = False
     is_lost: bool = False
 
@@ -151,15 +150,29 @@ class Lanes:
         lane = self._lanes[index]
         try:
             with self._lock:
-                if lane.is_lost or self._ended or not _is_ready(lane):
+                if lane.is_lost or self._ended or not self._is_ready(lane):
                     return None
                 ours, theirs = socket.socketpair()
                 with theirs:
-                    socket.send_fds(lane.control, [READY], [theirs.fileno()])
+                    socket.send_fds(lane.control, [BEAT], [theirs.fileno()])
         except OSError:
             self.lose(lane)
             return None
         return Seat(self, lane, ours)
+
+    def watch(self) -> None:
+        """Called by the monitor: kill lanes that show no life, so that those who wait for them go on."""
+        limit_s = self._course.transfer.limits.stall_timeout_s
+        for lane in tuple(self._lanes):
+            with self._lock, contextlib.suppress(OSError):
+                if not lane.is_lost and not self._ended:
+                    self._listen(lane)
+            if not lane.is_lost and self._course.clock.monotonic() - lane.heard_at >= limit_s:
+                lane.heard_at = self._course.clock.monotonic()
+                lane.process.kill()
+                self._course.observer.noted(
+                    "lane_stalled", f"a process that sends small objects showed no life for {limit_s:g} s"
+                )
 
     def heard(self, report: Report) -> None:
         """Take in what a report says beside its outcomes."""
@@ -199,6 +212,27 @@ class Lanes:
             _kill(self._lanes.pop())
             _slots.release()
 
+    def _is_ready(self, lane: _Process) -> bool:
+        """Look if a lane has said that it is ready.
+
+        Raises:
+            OSError: It has ended.
+        """
+        if not lane.is_ready:
+            self._listen(lane)
+        return lane.is_ready
+
+    def _listen(self, lane: _Process) -> None:
+        """Take in what a lane has said meanwhile.
+
+        Raises:
+            OSError: It has ended.
+        """
+        with contextlib.suppress(BlockingIOError):
+            if not lane.control.recv(MAX_BEATS, socket.MSG_DONTWAIT):
+                raise BrokenPipeError
+            lane.is_ready, lane.heard_at = True, self._course.clock.monotonic()
+
     def _message(self) -> bytes | None:
         """Write the transfer for another process; None if its ends can't be there."""
         transfer, bandwidth = self._course.transfer, self._course.bandwidth
@@ -236,7 +270,7 @@ class Lanes:
                 _slots.release()
                 ours.close()
                 raise
-        lane = _Process(process=process, control=ours)
+        lane = _Process(process=process, control=ours, heard_at=self._course.clock.monotonic())
         with self._lock:
             self._lanes.append(lane)
             if self._ended:
@@ -249,22 +283,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _is_ready(lane: _Process) -> bool:
-    """Look if a lane has said that it is ready.
-
-    Raises:
-        OSError: It has ended.
-    """
-    if not lane.is_ready:
-        poll = select.poll()
-        poll.register(lane.control.fileno(), select.POLLIN)
-        if poll.poll(0):
-            lane.is_ready = lane.control.recv(1) == READY
-            if not lane.is_ready:
-                raise BrokenPipeError
-    return lane.is_ready
 
 
 def _kill(lane: _Process) -> None:

@@ -12,10 +12,10 @@ from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Upload
 from dataferry.engine.cleanup import CLOCK_SKEW
 from dataferry.engine.completion import find_gone
-from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.parts import parts_of
 from dataferry.engine.tags import AttributesOf
+from dataferry.engine.work import BigObject, MultipartObject
 
 
 def look_up(hands: Hands, row: ObjectRow) -> ObjectInfo:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataferry.domain.errors import WrongRangeError
 from dataferry.domain.objects import PartPlan, PartReceipt
-from dataferry.engine.feed import MultipartObject
 from dataferry.engine.hands import Hands, checked
+from dataferry.engine.work import MultipartObject
 
 
 def carry_part(hands: Hands, owner: MultipartObject, plan: PartPlan) -> PartReceipt:

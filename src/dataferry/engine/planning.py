@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dataferry.domain.errors import AddressError
+from dataferry.domain.errors import AddressError, TooLargeError
 from dataferry.domain.ledger import ObjectRow, PlannedObject
 from dataferry.domain.objects import ObjectInfo, Verification
 from dataferry.engine.course import Course
@@ -44,6 +44,7 @@ class Planner:
 
         Raises:
             ConflictError: Two objects would have the same key at the destination.
+            TooLargeError: The source has more objects than a plan may have.
             DataFerryError: The source can't be listed, or the destination not be looked at.
         """
         course = self._course
@@ -95,6 +96,9 @@ class Planner:
 
     def _add(self, infos: Sequence[ObjectInfo], cursor: str) -> None:
         course = self._course
+        most = course.transfer.limits.max_objects
+        if course.tally.objects_total + len(infos) > most:
+            raise TooLargeError(f"the source lists more than {most:,} objects (`engine.max_objects`)")
         planned = self._decide(infos)
         course.ledger.add(course.attempt, planned, cursor=cursor)
         tally = course.tally

@@ -57,6 +57,11 @@ class Tally:
         """All meters."""
         return tuple(self._meters)
 
+    @property
+    def objects_total(self) -> int:
+        """In the plan so far."""
+        return self._start.objects_total + self.planned_objects
+
     def left(self) -> tuple[int, int]:
         """Return how many objects, and bytes of them, are planned and have not ended."""
         start, meters = self._start, self._meters
@@ -107,7 +112,7 @@ class Tally:
         is_final = plan_complete and unsized <= 0
         left = max(0, total - there)
         return Progress(
-            objects_total=start.objects_total + self.planned_objects,
+            objects_total=self.objects_total,
             objects_done=start.objects_done + sum(meter.done for meter in meters),
             objects_skipped=start.objects_skipped
             + self.planned_skips

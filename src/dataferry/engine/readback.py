@@ -12,15 +12,16 @@ from itertools import accumulate
 from dataferry.domain.errors import (
     AccessDeniedError,
     ConflictError,
+    CredentialsExpiredError,
     IntegrityError,
     SourceChangedError,
     UnsupportedError,
     WrongRangeError,
 )
 from dataferry.domain.objects import Capability, ObjectInfo, PartPlan
-from dataferry.engine.feed import Arrival, MultipartObject
 from dataferry.engine.hands import Hands
 from dataferry.engine.transfer import Transfer, Verify
+from dataferry.engine.work import Arrival, MultipartObject
 
 _OPERATION = "read back"
 # A byte may change on its way back too: a second look is cheaper than sending it all again.
@@ -117,6 +118,8 @@ def _sum(hands: Hands, there: ObjectInfo, part: PartPlan) -> int:
         raise IntegrityError(
             f"{there.key} has another size when it is read back", operation=_OPERATION
         ) from error
+    except CredentialsExpiredError:
+        raise
     except AccessDeniedError as error:
         raise AccessDeniedError(
             f"{there.key} was written, and may not be read back: allow these credentials to read there, "

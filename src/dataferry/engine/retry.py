@@ -10,6 +10,7 @@ from dataferry.domain.errors import (
     BucketNotFoundError,
     ConfigError,
     ConnectionFailedError,
+    CredentialsExpiredError,
     DataFerryError,
     EgressDeniedError,
     ExhaustedError,
@@ -39,6 +40,7 @@ class UnreachableError(ExhaustedError):
 
 DOOMS = (
     BucketNotFoundError,
+    CredentialsExpiredError,
     NoSpaceError,
     EgressDeniedError,
     ConfigError,

@@ -8,7 +8,7 @@ from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
-from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, rows_of
+from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, OwnWriter, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule
 from dataferry.engine.bandwidth import Bandwidth, Share
@@ -16,6 +16,7 @@ from dataferry.engine.cleanup import abort_one
 from dataferry.engine.course import Course
 from dataferry.engine.crew import START_WORKERS, Crew
 from dataferry.engine.feed import Feed
+from dataferry.engine.gathering import Gathering
 from dataferry.engine.lanes import Lanes
 from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
 from dataferry.engine.pause import Pause
@@ -121,21 +122,32 @@ def _bandwidth(transfer: Transfer, clock: Clock, halt: Stop) -> Share | None:
 def _move(course: Course) -> None:
     """Run planner, workers and monitor; return when all have ended."""
     limits = course.transfer.limits
-    lanes = course.lanes = Lanes(course)
+    lanes = Lanes(course)
     feed = Feed(min(START_WORKERS, limits.workers), course.is_big)
-    crew = Crew(course, feed)
+    crew = Crew(course, feed, lanes)
     planner = Thread(target=lambda: _plan(course), name="ferry-planner", daemon=True)
     threads: list[Thread] = []
+    gathering = Gathering(
+        course.tally,
+        course.clock,
+        lambda: _thread_ids(course, crew, planner),
+        lambda reason: course.observer.noted("gathered", reason),
+    )
+
+    def watch() -> None:
+        crew.watch()
+        lanes.watch()
+        gathering.watch()
 
     def let_go() -> None:
         feed.end()
-        _let_go(course, crew)
+        _let_go(course, crew, lanes)
 
     def remind() -> None:
         if course.halt.is_set:
             let_go()
 
-    monitor = Monitor(course.tally, course.observer, crew.watch, course.doom)
+    monitor = Monitor(course.tally, course.observer, watch, course.doom)
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
@@ -148,7 +160,7 @@ def _move(course: Course) -> None:
             _join([planner], lambda: None)
             refuse_collisions(course)
         crew.start()
-        _supply(course, feed)
+        _supply(course, feed, lanes)
     except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
         course.doom(error)
     finally:
@@ -157,13 +169,23 @@ def _move(course: Course) -> None:
         lanes.close()
         unregister()
         monitor.close()
+        gathering.close()
 
 
-def _let_go(course: Course, crew: Crew) -> None:
+def _thread_ids(course: Course, crew: Crew, planner: Thread) -> Iterator[int]:
+    """Return the system's numbers of the threads that wait for each other: who sends, lists, writes down."""
+    yield from crew.thread_ids
+    if planner.is_alive() and planner.native_id:
+        yield planner.native_id
+    writer = course.ledger.writer_id if isinstance(course.ledger, OwnWriter) else None
+    if writer is not None:
+        yield writer
+
+
+def _let_go(course: Course, crew: Crew, lanes: Lanes) -> None:
     """Make every blocked call fail at once (rule 7)."""
     crew.let_go()
-    if course.lanes is not None:
-        course.lanes.end()
+    lanes.end()
     for end in (course.transfer.source, course.transfer.sink):
         if isinstance(end, Abortable):
             end.abort()
@@ -197,7 +219,7 @@ def _with(keys: Iterator[str], another: str | None) -> Iterator[str]:
     return keys if another is None else heapq.merge(keys, [another])
 
 
-def _supply(course: Course, feed: Feed) -> None:
+def _supply(course: Course, feed: Feed, lanes: Lanes) -> None:
     """Feed the workers from the ledger, a page at a time, until the plan is exhausted."""
     after = 0
     while not course.halt.is_set:
@@ -205,8 +227,7 @@ def _supply(course: Course, feed: Feed) -> None:
         # Asked before the rows: what the planner adds between the two is found next time.
         course.tally.planned.clear()
         complete = course.tally.plan_complete
-        if course.lanes is not None:
-            course.lanes.consider()
+        lanes.consider()
         if not has_room:
             continue
         rows = course.ledger.pending(course.transfer.id, after_ordinal=after, limit=PAGE_ROWS)

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import PartPlan, PartReceipt
-from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.opening import forget, open_upload
 from dataferry.engine.parts import parts_of
+from dataferry.engine.work import BigObject, MultipartObject
 from dataferry.mechanisms.base import ByteStream
 
 

@@ -11,7 +11,13 @@ from dataclasses import replace
 from threading import Lock
 from typing import TypeVar
 
-from dataferry.domain.errors import AccessDeniedError, DataFerryError, ProtocolError, UnsupportedError
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    CredentialsExpiredError,
+    DataFerryError,
+    ProtocolError,
+    UnsupportedError,
+)
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo
 from dataferry.engine.transfer import Observer, Transfer
 from dataferry.mechanisms.base import Reader, TagReader
@@ -53,7 +59,7 @@ class Tags:
         try:
             done = action(told.attributes)
         except REFUSALS as error:
-            if not told.has_tags:
+            if not told.has_tags or isinstance(error, CredentialsExpiredError):
                 raise
             done = action(_plain)
             self._refused = told.missing = error
@@ -103,6 +109,8 @@ class _Told:
             return _plain(info)
         try:
             tags = reader.tags(info)
+        except CredentialsExpiredError:
+            raise
         except REFUSALS as error:
             self.missing = error
             return _plain(info)

@@ -46,6 +46,7 @@ class EngineLimits:
         spool_bytes: What one such object may take on this machine's disk: a part, or the whole object where
             the sink takes no parts.
         spool_directory: Where; None is the system's directory for temporary files.
+        max_objects: That a plan may have: a listing from outside need not end, and each takes a row.
     """
 
     workers: int = 32
@@ -59,6 +60,7 @@ class EngineLimits:
     max_unknown_length_bytes: int = 64 * 1024**3
     spool_bytes: int = 1024**3
     spool_directory: str | None = None
+    max_objects: int = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

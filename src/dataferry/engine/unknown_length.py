@@ -12,7 +12,6 @@ from dataclasses import replace
 from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.completion import refuse_existing
-from dataferry.engine.feed import BigObject, MultipartObject
 from dataferry.engine.hands import Hands, checked
 from dataferry.engine.opening import forget, open_upload
 from dataferry.engine.spool import Spool
@@ -21,6 +20,7 @@ from dataferry.engine.tags import AttributesOf
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.verification import compare_with_source
 from dataferry.engine.whole import Sent, sent_in_one
+from dataferry.engine.work import BigObject, MultipartObject
 from dataferry.mechanisms.base import ByteStream
 
 

@@ -22,9 +22,9 @@ from dataferry.engine.arrivals import Arrivals
 from dataferry.engine.completion import complete, find_gone, write_down
 from dataferry.engine.copying import copied_part, copied_whole, prove_copied
 from dataferry.engine.course import Course
-from dataferry.engine.feed import Arrival, BigObject, Feed, MultipartObject, Part, WholeObject, Work
+from dataferry.engine.feed import Feed
 from dataferry.engine.hands import Hands
-from dataferry.engine.lanes import BATCH_OBJECTS, Seat
+from dataferry.engine.lanes import BATCH_OBJECTS, Lanes, Seat
 from dataferry.engine.opening import begin, forget
 from dataferry.engine.parts import carry_part
 from dataferry.engine.planning import UNPLACEABLE
@@ -34,6 +34,7 @@ from dataferry.engine.streaming import send_streamed
 from dataferry.engine.transfer import Overwrite
 from dataferry.engine.unknown_length import send_unknown
 from dataferry.engine.whole import send_whole
+from dataferry.engine.work import Arrival, BigObject, MultipartObject, Part, WholeObject, Work
 
 # What a new beginning of the object may mend.
 BEGIN_ANEW = (UploadGoneError, IntegrityError)
@@ -46,12 +47,14 @@ class Worker:
         number: From 1; the feed lets those of low numbers work.
         course: The attempt.
         feed: Where work comes from.
+        lanes: Where small objects may be sent by others.
     """
 
-    def __init__(self, number: int, course: Course, feed: Feed) -> None:
+    def __init__(self, number: int, course: Course, feed: Feed, lanes: Lanes) -> None:
         self._number = number
         self._course = course
         self._feed = feed
+        self._lanes = lanes
         self.hands = Hands(course)
         self._arrivals = Arrivals(course)
         self.hands.settle = self._arrivals.commit
@@ -137,11 +140,10 @@ class Worker:
 
     def _seated(self) -> Seat | None:
         """Return this worker's place in a lane, if there is one for it."""
-        lanes = self._course.lanes
         if self._seat is not None and self._seat.is_lost:
             self._seat = None
-        if self._seat is None and lanes is not None and lanes.count:
-            self._seat = lanes.seat(self._number)
+        if self._seat is None and self._lanes.count:
+            self._seat = self._lanes.seat(self._number)
             if self._seat is not None:
                 self.hands.connections.close()  # those of its lane take their place
         return None if self._course.route.is_copying else self._seat

@@ -180,6 +180,7 @@ class Acceptance:
             tx.events.add(
                 flow.id, flow.state.value, why_later or f"{verb} was accepted", actor=flow.control_plane_id
             )
+            self._shared.note_grant(tx, named)
         return named
 
 

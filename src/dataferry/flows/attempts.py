@@ -35,6 +35,7 @@ from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer
 from dataferry.flows import gateway_tokens
+from dataferry.flows.messages import Caller
 from dataferry.flows.observing import FlowObserver, ProgressWriter
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Ends, Place
@@ -176,8 +177,10 @@ class Attempts:
             return True
         if self._destinations.is_news(flow.id, holder):
             with self._shared.store.transaction() as tx:
-                other = tx.flows.get(holder).data_flow_id
-                tx.events.add(flow.id, "waiting", f"flow {other} is writing to the same destination")
+                other = tx.flows.get(holder)
+                # What others call their flows is not for everybody's eyes.
+                name = f"flow {other.data_flow_id}" if Caller.of(other) == Caller.of(flow) else "another flow"
+                tx.events.add(flow.id, "waiting", f"{name} is writing to the same destination")
         return False
 
     def _claimed(self, flow_id: UUID, work: Callable[[DataFlow], None]) -> None:
@@ -206,7 +209,13 @@ class Attempts:
         """Do what prepare or start left for later."""
         prepared = self._shared.preparations.run(flow)
         self._shared.schedule.forget(flow.id)
-        self._record(flow, lambda tx, row: _ready(tx, row, prepared, self._shared.clock.now()))
+
+        def ready(tx: Transaction, row: DataFlow) -> DataFlow:
+            after = _ready(tx, row, prepared, self._shared.clock.now())
+            self._shared.note_grant(tx, after)
+            return after
+
+        self._record(flow, ready)
 
     def _move(self, flow: DataFlow, stop: Stop) -> None:
         """Move the bytes, and record that they are there, or which are not."""

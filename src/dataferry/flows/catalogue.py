@@ -16,7 +16,15 @@ from dataferry.domain.errors import ConfigError, ForbiddenError, InputError, Not
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location, LocationRef, Provenance
 from dataferry.domain.profile import Direction
 from dataferry.flows.location_settings import check_settings, moved_settings, secret_names, secrets_of
-from dataferry.flows.matching import is_for, matches, specificity, zone_rank, zone_serves
+from dataferry.flows.matching import (
+    is_for,
+    is_for_participant,
+    matches,
+    specificity,
+    zone_rank,
+    zone_serves,
+)
+from dataferry.flows.messages import Caller
 from dataferry.mechanisms.base import Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.secrets.redaction import SecretValues
@@ -24,6 +32,8 @@ from dataferry.store.records import Registration
 from dataferry.store.store import Store
 
 HIDDEN = "***"
+# What in a landing zone's sink keeps participants apart.
+_APART = ("{participantContextId}", "{controlPlaneId}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 T = TypeVar("T")
@@ -95,9 +105,36 @@ class Catalogue:
         with self._store.snapshot() as tx:
             found = tx.catalogue.location(name)
         if found is None:
-            raise NotFoundError(f"there is no location {name[:100]!r}")
+            raise _no_location(name)
         self._remember(found)
         return found
+
+    def location_for(self, name: str, participant_context_id: str) -> Location:
+        """Return one location that a participant's flows may use.
+
+        Raises:
+            NotFoundError: There is none of that name for it.
+        """
+        found = self.location(name)
+        if not is_for_participant(found, participant_context_id):
+            raise _no_location(name)
+        return found
+
+    def serves(self, entry: Dataset | LandingZone, owner: Caller) -> bool:
+        """Return whether an entry is there for somebody, and so are the locations that it names.
+
+        One that names a location which is gone is there: its flows tell what is wrong with it.
+        """
+        if not is_for(entry, owner):
+            return False
+        for name in sorted(_locations_of(entry)):
+            try:
+                location = self.location(name)
+            except NotFoundError:
+                continue
+            if not is_for_participant(location, owner.participant_context_id):
+                return False
+        return True
 
     def _remember(self, location: Location) -> None:
         """Have the logs leave out a location's secrets."""
@@ -108,7 +145,8 @@ class Catalogue:
         """Return a location as it may be shown: secrets are ``***``."""
         secret = secret_names(self._registry.get(location.mechanism))
         shown = {name: HIDDEN if name in secret else value for name, value in location.settings.items()}
-        return {"name": location.name, "type": location.mechanism, **shown, **location.limits.as_settings()}
+        told = {"name": location.name, "type": location.mechanism, **shown, **location.limits.as_settings()}
+        return told | ({"participants": list(location.participants)} if location.participants else {})
 
     def put_location(self, location: Location) -> None:
         """Create or replace a location; a secret given as ``***`` keeps its present value.
@@ -151,13 +189,13 @@ class Catalogue:
             InputError: A dataset or landing zone uses it.
         """
         self._refuse_configured(name, self._locations, "location")
-        used = [e.value.match for e in self.datasets() if LocationRef.parse(e.value.source).location == name]
-        used += [e.value.name for e in self.landing_zones() if name in _zone_locations(e.value)]
+        used = [e.value.match for e in self.datasets() if name in _locations_of(e.value)]
+        used += [e.value.name for e in self.landing_zones() if name in _locations_of(e.value)]
         if used:
             raise InputError(f"location {name} is used by {', '.join(used[:5])}")
         with self._store.transaction() as tx:
             if not tx.catalogue.delete_location(name):
-                raise NotFoundError(f"there is no location {name[:100]!r}")
+                raise _no_location(name)
 
     # -- datasets
 
@@ -167,20 +205,18 @@ class Catalogue:
             rows = tx.catalogue.datasets()
         return _merged(self._datasets, rows, lambda entry: entry.match)
 
-    def dataset_for(self, dataset_id: str, control_plane_id: str) -> Dataset:
-        """Return the dataset that serves an id: of those for the control plane, the most specific.
+    def dataset_for(self, dataset_id: str, owner: Caller) -> Dataset:
+        """Return the dataset that serves an id: of those for who asks, the most specific.
 
         Raises:
             NotFoundError: None does.
         """
-        found = [
-            e.value
-            for e in self.datasets()
-            if matches(e.value.match, dataset_id) and is_for(e.value.control_planes, control_plane_id)
-        ]
-        if not found:
-            raise NotFoundError(f"no dataset matches {dataset_id[:200]!r}")
-        return max(found, key=lambda entry: specificity(entry.match))
+        found = [e.value for e in self.datasets() if matches(e.value.match, dataset_id)]
+        found.sort(key=lambda entry: specificity(entry.match), reverse=True)
+        for dataset in found:
+            if self.serves(dataset, owner):
+                return dataset
+        raise NotFoundError(f"no dataset matches {dataset_id[:200]!r}")
 
     def put_dataset(self, dataset: Dataset) -> None:
         """Create or replace a dataset.
@@ -218,14 +254,14 @@ class Catalogue:
 
     def landing_zone_for(
         self,
-        control_plane_id: str,
+        owner: Caller,
         *,
         direction: Direction,
         profile_names: Sequence[str],
         labels: Sequence[str],
         dataset_id: str,
     ) -> LandingZone:
-        """Return the landing zone of a control plane's flow: of those that serve it, the most demanding one.
+        """Return the landing zone of somebody's flow: of those that serve it, the most demanding one.
 
         Raises:
             NotFoundError: None matches.
@@ -233,8 +269,7 @@ class Catalogue:
         found = [
             e.value
             for e in self.landing_zones()
-            if is_for(e.value.control_planes, control_plane_id)
-            and zone_serves(
+            if zone_serves(
                 e.value,
                 direction=direction,
                 profile_names=profile_names,
@@ -242,15 +277,38 @@ class Catalogue:
                 dataset_id=dataset_id,
             )
         ]
-        if not found:
-            raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
-        return max(found, key=lambda zone: zone_rank(zone, dataset_id))
+        found.sort(key=lambda zone: zone_rank(zone, dataset_id), reverse=True)
+        for zone in found:
+            if self.serves(zone, owner):
+                return zone
+        raise NotFoundError(f"no landing zone receives {dataset_id[:200]!r} by {profile_names[0][:200]}")
+
+    def refuse_mixing(self, zone: LandingZone) -> None:
+        """Return if participants that share a landing zone are kept apart there, whatever they call things.
+
+        A process is named by who makes it, so ``{processId}`` alone keeps nobody out of another's place.
+
+        Raises:
+            ConfigError: They are not.
+        """
+        if zone.sink is None or any(placeholder in zone.sink for placeholder in _APART):
+            return
+        served: set[str] = set()
+        for plane in (entry.value for entry in self.control_planes()):
+            owner = Caller.for_plane(plane)
+            if owner.participant_context_id not in served and self.serves(zone, owner):
+                served.add(owner.participant_context_id)
+            if len(served) > 1:
+                raise ConfigError(
+                    f"landing zone {zone.name} is for several participants: put {' or '.join(_APART)} into"
+                    " its sink, or name in `participants` whom it is for"
+                )
 
     def put_landing_zone(self, zone: LandingZone) -> None:
         """Create or replace a landing zone.
 
         Raises:
-            InputError: It is malformed, or names no location of ours.
+            InputError: It is malformed, names no location of ours, or does not keep participants apart.
             ForbiddenError: It stands in the configuration.
         """
         _check_name(zone.name)
@@ -259,6 +317,10 @@ class Catalogue:
             raise InputError(zone.fault)
         for ref in filter(None, (zone.sink, zone.source)):
             self.check_ref(ref)
+        try:
+            self.refuse_mixing(zone)
+        except ConfigError as exc:
+            raise InputError(exc.message) from exc
         with self._store.transaction() as tx:
             tx.catalogue.put_landing_zone(zone)
 
@@ -337,9 +399,15 @@ class Catalogue:
 
         Raises:
             ForbiddenError: It stands in the configuration.
+            InputError: There is no such ``metadata_location`` for its participant.
         """
         self._refuse_configured(plane.id, self._planes, "control plane")
         _refuse_our_own(plane.id)
+        if plane.metadata_location is not None:
+            try:
+                self.location_for(plane.metadata_location, plane.participant_context_id)
+            except NotFoundError as exc:
+                raise InputError(f"metadata_location: {exc.message}") from exc
         with self._store.transaction() as tx:
             tx.control_planes.put(plane)
 
@@ -380,6 +448,11 @@ class Catalogue:
             raise InputError(f"{text!r}: there is no location {ref.location!r}") from exc
 
 
+def _no_location(name: str) -> NotFoundError:
+    """There is none, or none for who asks: which, is not told."""
+    return NotFoundError(f"there is no location {name[:100]!r}")
+
+
 def _refuse_our_own(id: str) -> None:
     """Refuse a control plane that would own the flows that this service makes for itself."""
     if id == OWN_FLOWS:
@@ -414,6 +487,7 @@ def _located(plane: ControlPlane, registered: ControlPlane | None) -> ControlPla
     )
 
 
-def _zone_locations(zone: LandingZone) -> frozenset[str]:
-    """Return which locations a landing zone uses."""
-    return frozenset(LocationRef.parse(ref).location for ref in (zone.sink, zone.source) if ref)
+def _locations_of(entry: Dataset | LandingZone) -> frozenset[str]:
+    """Return which locations a dataset or landing zone uses."""
+    refs = (entry.source,) if isinstance(entry, Dataset) else (entry.sink, entry.source)
+    return frozenset(LocationRef.parse(ref).location for ref in refs if ref)

@@ -14,6 +14,7 @@ from datetime import datetime
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role, State
 from dataferry.domain.errors import AccessDeniedError, ConflictError, GoneError, NotFoundError, ProtocolError
+from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.flows.gateway_tokens import ACCESS_TOKEN, EXPIRES_IN, REFRESH_ENDPOINT, REFRESH_TOKEN
 from dataferry.flows.shared import Shared
 
@@ -43,10 +44,12 @@ class DataAddresses:
 
     Args:
         shared: The parts of this data plane.
+        purview: Whose flows there are; the others do not exist.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, purview: Purview = EVERYTHING) -> None:
         self._shared = shared
+        self._purview = purview
 
     def read(self, any_id: str, *, control_plane_id: str | None = None, actor: str) -> CurrentAddress:
         """Return a flow's address with a token that is good now, and note who read it.
@@ -63,7 +66,7 @@ class DataAddresses:
             DataFerryError: Its token has ended, and could not be renewed now.
         """
         with self._shared.store.snapshot() as tx:
-            flow = tx.flows.resolve(any_id, control_plane_id=control_plane_id)
+            flow = tx.flows.resolve(any_id, self._purview, control_plane_id=control_plane_id)
         for _ in range(_MOST_LOOKS):
             current = self._current(flow)
             with self._shared.store.transaction() as tx:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from dataferry.domain.dataflow import DataFlow, Run, State
-from dataferry.domain.errors import ConflictError
+from dataferry.domain.errors import ConflictError, NotFoundError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.location import Landing
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
+from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.flows.data_addresses import CurrentAddress, DataAddresses
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, queued_if_it_should_run, terminated, wants_run
@@ -36,7 +37,7 @@ class FlowView:
 
 
 class Management:
-    """Flows as operators see them: all of them, whoever owns them.
+    """Flows as operators see them: those within the operator's purview, whoever owns them.
 
     ``any_id`` is the internal id, a dataFlowId or a processId; ``ConflictError`` if it names several flows,
     ``NotFoundError`` if none.
@@ -44,12 +45,18 @@ class Management:
     Args:
         shared: The parts of this data plane.
         executor: Runs and stops attempts.
+        purview: Whose flows there are; the others do not exist.
     """
 
-    def __init__(self, shared: Shared, executor: Executor) -> None:
+    def __init__(self, shared: Shared, executor: Executor, purview: Purview = EVERYTHING) -> None:
         self._shared = shared
         self._executor = executor
-        self._addresses = DataAddresses(shared)
+        self._purview = purview
+        self._addresses = DataAddresses(shared, purview)
+
+    def within(self, purview: Purview) -> Management:
+        """Return the same for somebody who sees no more than this."""
+        return Management(self._shared, self._executor, purview)
 
     def list(
         self,
@@ -70,6 +77,7 @@ class Management:
                 run=run,
                 control_plane_id=control_plane_id,
                 correlation_id=correlation_id,
+                purview=self._purview,
             )
             ids = [flow.id for flow in flows]
             progress, levels = tx.progress.get_many(ids), tx.progress.levels(ids)
@@ -85,12 +93,12 @@ class Management:
     def get(self, any_id: str) -> DataFlow:
         """Return one flow."""
         with self._shared.store.snapshot() as tx:
-            return tx.flows.resolve(any_id)
+            return tx.flows.resolve(any_id, self._purview)
 
     def view(self, any_id: str) -> FlowView:
         """Return one flow and how far it is."""
         with self._shared.store.snapshot() as tx:
-            flow = tx.flows.resolve(any_id)
+            flow = tx.flows.resolve(any_id, self._purview)
             level = tx.progress.levels([flow.id]).get(flow.id, Verification.NONE)
             return FlowView(flow=flow, progress=tx.progress.get(flow.id), verification=level)
 
@@ -104,12 +112,14 @@ class Management:
     def events(self, any_id: str, *, after: int = 0, limit: int = 100) -> Sequence[FlowEvent]:
         """Return a page of a flow's events, oldest first."""
         with self._shared.store.snapshot() as tx:
-            return tx.events.list(tx.flows.resolve(any_id).id, after, limit)
+            return tx.events.list(tx.flows.resolve(any_id, self._purview).id, after, limit)
 
-    def events_since(self, after: int, limit: int = 100) -> Sequence[FlowEvent]:
-        """Return events of all flows that are newer than ``after``, oldest first."""
+    def events_since(self, after: int, limit: int = 100) -> tuple[Sequence[FlowEvent], int]:
+        """Return events of all flows that are newer than ``after``, oldest first, and where to go on."""
         with self._shared.store.snapshot() as tx:
-            return tx.events.since(after, limit)
+            found = tx.events.since(after, limit, self._purview)
+            # Also behind those of others: they are not looked through again and again.
+            return found, found[-1].id if len(found) == limit else max(after, tx.events.last_id())
 
     def last_event_id(self) -> int:
         """Return the id of the newest event: where a new listener begins."""
@@ -190,8 +200,7 @@ class Management:
         self._shared.schedule.forget(flow.id)
         self._executor.stop(flow.id, timeout_s=self._shared.policy.terminate_wait_s)
         self._shared.store.ledger.abandon_all(str(flow.id))
-        if flow.owns_address and flow.outgoing_address is not None:
-            self._shared.preparations.begin_revoke(flow)
+        self._shared.revoke(flow)
         return flow
 
     def data_address(
@@ -217,7 +226,7 @@ class Management:
             ConflictError: The flow copies already, to another place, or is none that could, or is over.
         """
         self._shared.catalogue.check_ref(sink)
-        self._shared.resolver.at_ref(sink)
+        self._shared.resolver.at_ref(sink, self.get(any_id).participant_context_id)
 
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:
             if flow.sink_ref == sink and flow.landing is Landing.COPY:
@@ -234,8 +243,8 @@ class Management:
     ) -> Sequence[OutboxMessage]:
         """Return callbacks, of one flow or all."""
         with self._shared.store.snapshot() as tx:
-            flow_id = None if any_id is None else tx.flows.resolve(any_id).id
-            return tx.outbox.list(flow_id, state, limit)
+            flow_id = None if any_id is None else tx.flows.resolve(any_id, self._purview).id
+            return tx.outbox.list(flow_id, state, limit, self._purview)
 
     def retry_callback(self, message_id: str) -> OutboxMessage:
         """Send a dead letter again.
@@ -245,6 +254,9 @@ class Management:
             ConflictError: It is not dead.
         """
         with self._shared.store.transaction() as tx:
+            flow = tx.flows.get(tx.outbox.get(message_id).flow_id)
+            if not self._purview.has(flow.control_plane_id, flow.participant_context_id):
+                raise NotFoundError(f"there is no callback {message_id!r}")
             return tx.outbox.retry(message_id)
 
     def _changed(self, any_id: str, decide: Callable[[Transaction, DataFlow], DataFlow]) -> DataFlow:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dataferry.domain.location import Landing, LandingZone
+from dataferry.domain.location import Dataset, Landing, LandingZone, Location
 from dataferry.domain.profile import Direction
+from dataferry.flows.messages import Caller
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -21,9 +22,16 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return ("*" not in pattern, len(pattern.replace("*", "")))
 
 
-def is_for(patterns: Sequence[str], control_plane_id: str) -> bool:
-    """Return whether a dataset or landing zone is there for a control plane; no pattern is all."""
-    return not patterns or any(matches(pattern, control_plane_id) for pattern in patterns)
+def is_for(entry: Dataset | LandingZone, owner: Caller) -> bool:
+    """Return whether a dataset or landing zone is there for a control plane and its participant."""
+    patterns = entry.control_planes
+    by_plane = not patterns or any(matches(pattern, owner.control_plane_id) for pattern in patterns)
+    return by_plane and is_for_participant(entry, owner.participant_context_id)
+
+
+def is_for_participant(entry: Dataset | LandingZone | Location, participant_context_id: str) -> bool:
+    """Return whether an entry of the catalogue is there for a participant; none named is all."""
+    return not entry.participants or participant_context_id in entry.participants
 
 
 def zone_serves(

@@ -12,10 +12,20 @@ from dataferry.domain.location import ControlPlane
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls the signaling API: everything is looked up in this scope."""
+    """Who calls the signaling API, and so whose a flow is: everything is looked up in this scope."""
 
     control_plane_id: str
     participant_context_id: str = "default"
+
+    @classmethod
+    def for_plane(cls, plane: ControlPlane) -> Caller:
+        """Return the scope of a control plane."""
+        return cls(control_plane_id=plane.id, participant_context_id=plane.participant_context_id)
+
+    @classmethod
+    def of(cls, flow: DataFlow) -> Caller:
+        """Return whose a flow is."""
+        return cls(control_plane_id=flow.control_plane_id, participant_context_id=flow.participant_context_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,18 +6,30 @@ it may, and the flow then goes on asynchronously.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Lock
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import DataFlow, Role
+from dataferry.domain.errors import DataFerryError
+from dataferry.engine.stop import Stop
 from dataferry.flows.grants import Grants
 from dataferry.flows.resolution import Place, Resolver
 from dataferry.mechanisms.base import Abortable, Sink, Source
 from dataferry.net.connections import Network
+from dataferry.telemetry.logs import get_logger
 
 THREADS = 8
+# Many control planes take one refused resume for the end, so a fresh grant is asked for again; prepare and
+# start are done again later, durably.
+GRANT_TRIES = 3
+GRANT_PAUSE_S = 0.5
+MAX_GRANT_PAUSE_S = 5.0
+MOMENT = "%Y-%m-%d %H:%M:%S UTC"
+_log = get_logger("flows.preparation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +58,54 @@ class Preparations:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="preparation")
         self._lock = Lock()
         self._asked: set[Source | Sink] = set()
-        self._closed = False
+        self._stop = Stop()
 
     def begin(self, flow: DataFlow) -> Future[Prepared]:
         """Begin to prepare a flow."""
         return self._pool.submit(self.run, flow)
 
     def begin_grant(self, flow: DataFlow) -> Future[DataAddress]:
-        """Begin to make a fresh grant for a flow."""
-        return self._pool.submit(self._grants.make, flow)
+        """Begin to make a fresh grant for a flow; what may pass is tried again a few times."""
+        return self._pool.submit(self._fresh, flow)
 
-    def begin_revoke(self, flow: DataFlow) -> Future[bool]:
-        """Begin to take a flow's grant back; nobody need wait for it."""
-        return self._pool.submit(self._grants.revoke, flow)
+    def granted_until(self, flow: DataFlow) -> datetime | None:
+        """Return when what was granted for a flow ends by itself, UTC; None if nothing is known."""
+        return self._grants.until(flow)
+
+    def begin_revoke(self, flow: DataFlow, told: Callable[[str], None]) -> None:
+        """Begin to take a flow's grant back; nobody need wait for it.
+
+        Args:
+            flow: Whose.
+            told: Called in a thread of ours with what became of it, if the grant stays good.
+        """
+        self._pool.submit(self._revoke, flow, told)
+
+    def _fresh(self, flow: DataFlow) -> DataAddress:
+        for tries_left in reversed(range(GRANT_TRIES)):
+            try:
+                return self._grants.make(flow)
+            except DataFerryError as exc:
+                if not exc.is_temporary or not tries_left:
+                    raise
+                if self._stop.wait(min(exc.retry_after_s or GRANT_PAUSE_S, MAX_GRANT_PAUSE_S)):
+                    raise
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _revoke(self, flow: DataFlow, told: Callable[[str], None]) -> None:
+        """Take a grant back, or say that it stays, and until when."""
+        try:
+            if self._grants.revoke(flow):
+                return
+            why = "it can't be taken back"
+        except DataFerryError as exc:
+            why = f"taking it back failed ({exc})"
+        except Exception as exc:  # noqa: BLE001 - a task's boundary
+            _log.exception("revoke failed", flow_id=str(flow.id))
+            why = f"taking it back failed ({type(exc).__name__}; see the log)"
+        until = self._grants.until(flow)
+        when = f"until {until:{MOMENT}}" if until else "as long as its credentials are"
+        told(f"the address that was handed out stays good {when}: {why}")
 
     def run(self, flow: DataFlow) -> Prepared:
         """Prepare a flow in the calling thread.
@@ -90,7 +137,7 @@ class Preparations:
         """Ask whether a place is there; ``let_go`` ends the asking."""
         with self._lock:
             self._asked.add(end)
-            if self._closed:
+            if self._stop.is_set:
                 _let_go(end)
         try:
             end.probe()
@@ -104,8 +151,9 @@ class Preparations:
 
         To them it is a store that did not answer: what they prepare is done again later, durably.
         """
+        self._stop.set()
+        self._grants.let_go()
         with self._lock:
-            self._closed = True
             for end in self._asked:
                 _let_go(end)
 

@@ -19,7 +19,8 @@ from dataferry.domain.location import ControlPlane, Landing, LandingZone, Locati
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
 from dataferry.flows.catalogue import Catalogue
-from dataferry.flows.messages import FlowRequest
+from dataferry.flows.matching import is_for_participant
+from dataferry.flows.messages import Caller, FlowRequest
 from dataferry.mechanisms.base import Endpoint, GatewayAddresses, Mechanism, RenewableEndpoints
 from dataferry.mechanisms.registry import Registry
 
@@ -99,35 +100,33 @@ class Resolver:
             NotFoundError: No dataset or landing zone serves it.
             AddressError: The dataset id can't be part of a path.
         """
+        owner = Caller.for_plane(plane)
         if role is Role.PROVIDER:
-            return self._provider(request, plane)
-        return self._consumer(request, plane)
+            return self._provider(request, plane, owner)
+        return self._consumer(request, plane, owner)
 
-    def _provider(self, request: FlowRequest, plane: ControlPlane) -> Own:
+    def _provider(self, request: FlowRequest, plane: ControlPlane, owner: Caller) -> Own:
         """Metadata first, where the control plane may name locations; then the dataset."""
         if self._named(request, plane, "source") is not None:
             return Own()
-        dataset = self._catalogue.dataset_for(request.dataset_id, plane.id)
+        dataset = self._catalogue.dataset_for(request.dataset_id, owner)
         return Own(
             source_ref=dataset_source(dataset.source, request.dataset_id),
             prepare_wait_s=dataset.prepare_wait_s,
         )
 
-    def _consumer(self, request: FlowRequest, plane: ControlPlane) -> Own:
+    def _consumer(self, request: FlowRequest, plane: ControlPlane, owner: Caller) -> Own:
         """As for a provider; a landing zone may also name a fallback source."""
         named = self._named(request, plane, "destination") is not None
         try:
-            zone = self._zone(plane.id, request.profile, request.labels, request.dataset_id)
+            zone = self._zone(owner, request.profile, request.labels, request.dataset_id)
         except NotFoundError:
             if named:
                 return Own()
             raise
-        values = {
-            "datasetId": request.dataset_id,
-            "processId": request.process_id,
-            "agreementId": request.agreement_id,
-            "counterPartyId": request.counter_party_id,
-        }
+        if not named:
+            self._catalogue.refuse_mixing(zone)
+        values = _values(owner, request)
         return Own(
             sink_ref=None if named or zone.sink is None else filled(zone.sink, values),
             source_ref=filled(zone.source, values) if zone.source else None,
@@ -135,12 +134,10 @@ class Resolver:
             prepare_wait_s=zone.prepare_wait_s,
         )
 
-    def _zone(
-        self, control_plane_id: str, profile: str, labels: tuple[str, ...], dataset_id: str
-    ) -> LandingZone:
+    def _zone(self, owner: Caller, profile: str, labels: tuple[str, ...], dataset_id: str) -> LandingZone:
         _, found = self._registry.by_profile(profile)
         return self._catalogue.landing_zone_for(
-            control_plane_id,
+            owner,
             direction=found.direction,
             profile_names=found.names,
             labels=labels,
@@ -160,7 +157,9 @@ class Resolver:
         location: Location | None = None
         if plane.metadata_location is not None:
             location = self._catalogue.location(plane.metadata_location)
-            if location.mechanism != mechanism.name:
+            if location.mechanism != mechanism.name or not is_for_participant(
+                location, plane.participant_context_id
+            ):
                 location = None
         endpoint = mechanism.at_metadata(metadata, end=end, location=location)
         if endpoint is None:
@@ -190,7 +189,7 @@ class Resolver:
         if flow.role is Role.CONSUMER and flow.incoming_address is not None:
             return self.at_address(flow.profile, flow.incoming_address)
         if flow.source_ref is not None:
-            return self.at_ref(flow.source_ref)
+            return self.at_ref(flow.source_ref, flow.participant_context_id)
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "source")
 
     def _sink(self, flow: DataFlow, mechanism: Mechanism) -> Place | None:
@@ -201,16 +200,20 @@ class Resolver:
         if flow.role is Role.PROVIDER and flow.incoming_address is not None:
             return self.at_address(flow.profile, flow.incoming_address)
         if flow.sink_ref is not None:
-            return self.at_ref(flow.sink_ref)
+            return self.at_ref(flow.sink_ref, flow.participant_context_id)
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "destination")
 
     def _plane(self, flow: DataFlow) -> ControlPlane:
         return self._catalogue.control_plane(flow.control_plane_id)
 
-    def at_ref(self, text: str) -> Place:
-        """Return the place ``location:path``."""
+    def at_ref(self, text: str, participant_context_id: str) -> Place:
+        """Return the place ``location:path``.
+
+        Raises:
+            NotFoundError: There is no such location for the participant.
+        """
         ref = LocationRef.parse(text)
-        location = self._catalogue.location(ref.location)
+        location = self._catalogue.location_for(ref.location, participant_context_id)
         mechanism = self._registry.get(location.mechanism)
         endpoint = mechanism.at_location(location, ref.path)
         return Place(mechanism=mechanism, endpoint=endpoint, location=location)
@@ -280,13 +283,13 @@ class Resolver:
 
     def _bandwidth(self, flow: DataFlow) -> int | None:
         """Return the bound that the flow's dataset or landing zone has now; None if it is gone."""
-        plane_id = flow.control_plane_id
         if flow.is_own:
             return None
+        owner = Caller.of(flow)
         try:
             if flow.role is Role.PROVIDER:
-                return self._catalogue.dataset_for(flow.dataset_id, plane_id).bandwidth_bytes_per_s
-            return self._zone(plane_id, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
+                return self._catalogue.dataset_for(flow.dataset_id, owner).bandwidth_bytes_per_s
+            return self._zone(owner, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
 
@@ -297,7 +300,7 @@ class Resolver:
         if not isinstance(self._registry.get(flow.mechanism), RenewableEndpoints):
             return False
         try:
-            zone = self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id)
+            zone = self._zone(Caller.of(flow), flow.profile, flow.labels, flow.dataset_id)
         except NotFoundError:
             return False
         return zone.require_token_renewal
@@ -307,7 +310,7 @@ class Resolver:
         if flow.is_own or flow.role is Role.PROVIDER or flow.sink_ref is None:
             return False
         try:
-            zone = self._zone(flow.control_plane_id, flow.profile, flow.labels, flow.dataset_id)
+            zone = self._zone(Caller.of(flow), flow.profile, flow.labels, flow.dataset_id)
         except NotFoundError:
             return False
         # One that an application or the orchestrator sent elsewhere may be a single file there.
@@ -316,13 +319,19 @@ class Resolver:
 
 def _goes_to(flow: DataFlow, zone: LandingZone) -> bool:
     """Return whether a flow's data goes where a landing zone says."""
-    values = {
-        "datasetId": flow.dataset_id,
-        "processId": flow.process_id,
-        "agreementId": flow.agreement_id,
-        "counterPartyId": flow.counter_party_id,
+    return zone.sink is not None and filled(zone.sink, _values(Caller.of(flow), flow)) == flow.sink_ref
+
+
+def _values(owner: Caller, of: FlowRequest | DataFlow) -> dict[str, str]:
+    """Return what the placeholders of a landing zone stand for."""
+    return {
+        "participantContextId": owner.participant_context_id,
+        "controlPlaneId": owner.control_plane_id,
+        "datasetId": of.dataset_id,
+        "processId": of.process_id,
+        "agreementId": of.agreement_id,
+        "counterPartyId": of.counter_party_id,
     }
-    return zone.sink is not None and filled(zone.sink, values) == flow.sink_ref
 
 
 def dataset_source(template: str, dataset_id: str) -> str:

@@ -129,6 +129,8 @@ class Signaling:
 
         done = self._changed(caller, any_id, decide)
         self._stop(done.after, self._shared.policy.stop_wait_s)
+        if done.changed:
+            self._shared.revoke(done.after)
         return Answer(flow=done.after)
 
     def resume(self, caller: Caller, any_id: str, data_address: DataAddress | None = None) -> Answer:
@@ -157,6 +159,8 @@ class Signaling:
             )
             gateway_tokens.record(tx, known, self._shared.clock.now())
             self._shared.renewals.note(tx, known)
+            if fresh is not None:
+                self._shared.note_grant(tx, known)
             if flow.state in SATISFIED[Event.RESUME]:
                 again = queued_if_it_should_run(known)
                 return flow if again == flow else again
@@ -168,8 +172,13 @@ class Signaling:
         return self._answer(self._changed(caller, any_id, decide), with_address=True)
 
     def _fresh_grant(self, flow: DataFlow) -> DataAddress | None:
-        """Grant anew where this side owns the address: the old one may have expired meanwhile."""
-        if not flow.owns_address or flow.state is not State.SUSPENDED:
+        """Grant anew where this side owns the address, if the flow was suspended or the grant has ended.
+
+        The other side's run may have failed of that: then a resume without a suspend is to help too.
+        """
+        until = self._shared.preparations.granted_until(flow)
+        ended = flow.state is State.STARTED and until is not None and until <= self._shared.clock.now()
+        if not flow.owns_address or not (flow.state is State.SUSPENDED or ended):
             return None
         work = self._shared.preparations.begin_grant(flow)
         try:
@@ -199,7 +208,7 @@ class Signaling:
         if done.changed:
             self._stop(done.after, self._shared.policy.terminate_wait_s)
             self._shared.store.ledger.abandon_all(str(done.after.id))
-            self._revoke(done.after)
+            self._shared.revoke(done.after)
         return Answer(flow=done.after)
 
     def completed(self, caller: Caller, any_id: str) -> Answer:
@@ -226,7 +235,7 @@ class Signaling:
 
         done = self._changed(caller, any_id, decide)
         if done.changed:
-            self._revoke(done.after)
+            self._shared.revoke(done.after)
         return Answer(flow=done.after)
 
     def _changed(
@@ -253,11 +262,6 @@ class Signaling:
                     "stopping",
                     f"a worker did not end within {timeout_s:g} s; its connections are shut",
                 )
-
-    def _revoke(self, flow: DataFlow) -> None:
-        """Take a grant back, without making the caller wait for it."""
-        if flow.owns_address and flow.outgoing_address is not None:
-            self._shared.preparations.begin_revoke(flow)
 
 
 def _found(caller: Caller, any_id: str) -> Callable[[Transaction], DataFlow]:

@@ -478,6 +478,28 @@ class RenewableEndpoints(Protocol):
         ...
 
 
+@runtime_checkable
+class ExpiringGrants(Protocol):
+    """A mechanism whose grants may end by themselves."""
+
+    def granted_until(self, address: DataAddress) -> datetime | None:
+        """Return when a granted address ends, UTC; None if it does not by itself."""
+        ...
+
+
+@runtime_checkable
+class TriedGrants(Protocol):
+    """A mechanism that can tell before a flow needs it whether a place can be granted."""
+
+    def try_grant(self, endpoint: Endpoint, mode: GrantMode, network: Network) -> str | None:
+        """Make a grant that nobody gets; return what to tell, None if there is nothing to try.
+
+        Raises:
+            DataFerryError: It can't be granted.
+        """
+        ...
+
+
 class Mechanism(Protocol):
     """One way of moving bytes. Stateless; found through the entry-point group ``dataferry.mechanisms``."""
 
@@ -571,12 +593,30 @@ class Mechanism(Protocol):
         """Open a place for writing; no request is sent yet."""
         ...
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
+    def grant(
+        self,
+        endpoint: Endpoint,
+        profile: Profile,
+        mode: GrantMode,
+        network: Network,
+        *,
+        ttl_s: int,
+        purpose: str,
+    ) -> DataAddress:
         """Hand out scoped access to the place, as the DataAddress that the other side will use.
+
+        Args:
+            endpoint: The place, of ours.
+            profile: Of the address.
+            mode: What it allows.
+            network: Reaches who gives credentials, where somebody must be asked.
+            ttl_s: How long it is to be good for, in seconds, as far as that can be chosen.
+            purpose: Whose it is, for the store's audit log; no secret, and nothing that must be secret.
 
         Raises:
             UnsupportedError: It can't, and what to do instead.
-            ConfigError: The location names no credentials for sharing.
+            ConfigError: The location does not say with what.
+            StorageError: Who gives the credentials refused, or could not be asked.
         """
         ...
 

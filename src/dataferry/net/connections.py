@@ -53,7 +53,7 @@ class Network:
         self.connect_timeout_s = connect_timeout_s
         self.stall_timeout_s = stall_timeout_s
         self.authorities = Authorities(ca_file)
-        self._proxies = proxies
+        self.proxies = proxies
 
     def with_stall_timeout(self, stall_timeout_s: float) -> Network:
         """Return the same network, less patient with connections that give or take no byte."""
@@ -106,11 +106,11 @@ class Network:
             EgressDeniedError: It is a place from outside that the policy does not let a proxy reach.
         """
         if provenance is Provenance.EXTERNAL:
-            proxy = self._proxies.of(scheme, host) if self.guard.is_proxied(host) else None
+            proxy = self.proxies.of(scheme, host) if self.guard.is_proxied(host) else None
             return None if proxy is None else replace(proxy, is_discreet=True)
         if route.is_direct or route.proxy is not None:
             return route.proxy
-        return self._proxies.of(scheme, host)
+        return self.proxies.of(scheme, host)
 
     def reach(
         self,

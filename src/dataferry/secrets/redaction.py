@@ -42,6 +42,9 @@ _QUERY = re.compile(
     """
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{6,}")
+# By it our own keys are known, wherever they turn up: in a log here, or in somebody's repository.
+API_KEY_PREFIX = "dfk_"
+_API_KEY = re.compile(rf"\b{API_KEY_PREFIX}[A-Za-z0-9_-]{{20,}}")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@")
 
 
@@ -50,6 +53,7 @@ def redact_patterns(text: str) -> str:
     masked = _HEADERS.sub(_masked_header, text)
     masked = _QUERY.sub(rf"\g<name>{MASK}", masked)
     masked = _BEARER.sub(rf"\1 {MASK}", masked)
+    masked = _API_KEY.sub(f"{API_KEY_PREFIX}{MASK}", masked)
     return _USERINFO.sub(rf"\1:{MASK}@", masked)
 
 

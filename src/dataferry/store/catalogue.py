@@ -14,6 +14,8 @@ from dataferry.domain.location import Dataset, Landing, LandingZone, Location
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.schema import datasets, landing_zones, locations
 
+_PARTICIPANTS = "participants"
+
 
 class CatalogueRepository:
     """Locations (settings sealed whole), datasets, landing zones; ``delete_*`` tell if one was there."""
@@ -25,7 +27,11 @@ class CatalogueRepository:
 
     def put_location(self, location: Location) -> None:
         """Add a location, or write it over the one of that name."""
-        settings = {**location.settings, **location.limits.as_settings()}
+        settings = {
+            **location.settings,
+            **location.limits.as_settings(),
+            _PARTICIPANTS: list(location.participants),
+        }
         sealed = self._sealer.seal(json.dumps(settings), purpose=_purpose(location.name))
         self._put(locations, location.name, mechanism=location.mechanism, settings_sealed=sealed)
 
@@ -69,8 +75,15 @@ class CatalogueRepository:
     def _location(self, row: Any) -> Location:
         """Read a row with its seal opened."""
         stored = json.loads(self._sealer.open(row["settings_sealed"], purpose=_purpose(row["name"])))
+        participants = tuple(stored.pop(_PARTICIPANTS, ()))
         limits, settings = split_settings(row["name"], stored)
-        return Location(name=row["name"], mechanism=row["mechanism"], settings=settings, limits=limits)
+        return Location(
+            name=row["name"],
+            mechanism=row["mechanism"],
+            settings=settings,
+            limits=limits,
+            participants=participants,
+        )
 
     def _put(self, table: Table, name: str, **values: Any) -> None:
         """Write a row over the one of that name, or add it."""

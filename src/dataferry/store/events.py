@@ -9,9 +9,11 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select
 
 from dataferry.domain.clock import Clock
+from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.store import pages
 from dataferry.store.records import FlowEvent
-from dataferry.store.schema import events
+from dataferry.store.schema import events, flows
+from dataferry.store.within import within
 
 MAX_REASON_CHARS = 4_000
 # Of a flow; a control plane may suspend and resume it as often as it likes.
@@ -70,9 +72,11 @@ class EventRepository:
         )
         return [_event(row) for row in self._connection.execute(query).mappings()]
 
-    def since(self, after: int, limit: int = 100) -> FlowEvents:
-        """Return all flows' events with ids above ``after``, oldest first."""
+    def since(self, after: int, limit: int = 100, purview: Purview = EVERYTHING) -> FlowEvents:
+        """Return the events with ids above ``after`` of all flows within a purview, oldest first."""
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(pages.bounded(limit))
+        if purview.is_bound:
+            query = query.join(flows, flows.c.id == events.c.flow_id).where(within(purview))
         return [_event(row) for row in self._connection.execute(query).mappings()]
 
     def last_id(self) -> int:

@@ -18,10 +18,12 @@ from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
 from dataferry.domain.errors import ConflictError, DuplicateProcessError, NotFoundError, StaleVersionError
 from dataferry.domain.location import Landing
 from dataferry.domain.profile import Direction
+from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.secrets.redaction import SecretValues, secrets_in
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import pages
 from dataferry.store.schema import flows, objects
+from dataferry.store.within import within
 
 # Methods named `list` hide the type from annotations in their classes.
 DataFlows = list[DataFlow]
@@ -195,6 +197,7 @@ class FlowRepository:
         run: Run | None = None,
         control_plane_id: str | None = None,
         correlation_id: str | None = None,
+        purview: Purview = EVERYTHING,
     ) -> tuple[DataFlows, str | None]:
         """Return a page of flows, newest first, and the cursor of the next page.
 
@@ -205,12 +208,14 @@ class FlowRepository:
             run: Only those whose run is this.
             control_plane_id: Only this control plane's.
             correlation_id: Only those that say that they belong to this.
+            purview: Only those within it.
 
         Raises:
             InputError: ``after`` is no cursor of ours.
         """
         bound = pages.bounded(limit)
-        query = select(flows).order_by(flows.c.created_at.desc(), flows.c.id.desc()).limit(bound + 1)
+        query = select(flows).where(within(purview))
+        query = query.order_by(flows.c.created_at.desc(), flows.c.id.desc()).limit(bound + 1)
         if after is not None:
             moment, last = pages.decode_flow(after)
             query = query.where(
@@ -229,16 +234,19 @@ class FlowRepository:
         more = len(found) > bound
         return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
 
-    def resolve(self, any_id: str, *, control_plane_id: str | None = None) -> DataFlow:
+    def resolve(
+        self, any_id: str, purview: Purview = EVERYTHING, *, control_plane_id: str | None = None
+    ) -> DataFlow:
         """Return the flow that an operator means by a uuid, a dataFlowId or a processId.
 
         Args:
             any_id: One of these.
+            purview: Whose flows there are for that operator.
             control_plane_id: Only this control plane's flows are meant; None: in any scope.
 
         Raises:
-            NotFoundError: There is none.
-            ConflictError: Several flows go by that id; the message names their internal ids.
+            NotFoundError: There is none within the operator's purview.
+            ConflictError: Several flows there go by that id; the message names their internal ids.
         """
         conditions: list[ColumnElement[bool]] = [flows.c.data_flow_id == any_id, flows.c.process_id == any_id]
         try:
@@ -247,7 +255,7 @@ class FlowRepository:
             pass
         else:
             conditions.append(flows.c.id == internal)
-        condition = or_(*conditions)
+        condition = and_(or_(*conditions), within(purview))
         if control_plane_id is not None:
             condition = and_(condition, flows.c.control_plane_id == control_plane_id)
         found = self._all(condition)

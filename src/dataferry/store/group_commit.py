@@ -73,6 +73,11 @@ class GroupCommit(Generic[S]):
         self._thread = threading.Thread(target=self._write, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def thread_id(self) -> int | None:
+        """The system's number of the writer's thread; None once it has ended."""
+        return self._thread.native_id if self._thread.is_alive() else None
+
     def run(self, operation: Callable[[S], T]) -> T:
         """Run ``operation`` in the next transaction; return its result once that is committed.
 

@@ -36,6 +36,11 @@ class SqlLedger(LedgerReading):
         super().__init__(database, clock)
         self._writer: GroupCommit[LedgerSession] = GroupCommit(self._session, name="ledger-writer")
 
+    @property
+    def writer_id(self) -> int | None:
+        """The system's number of the thread that writes; see ``domain.ledger.OwnWriter``."""
+        return self._writer.thread_id
+
     def add(self, attempt: Attempt, objects: Sequence[PlannedObject], *, cursor: str | None) -> None:
         """Append to the plan, and move the cursor, in one transaction.
 

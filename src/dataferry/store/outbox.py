@@ -17,9 +17,11 @@ from sqlalchemy import Connection, exists, insert, select, true, update
 from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow, State
 from dataferry.domain.errors import ConflictError, NotFoundError
+from dataferry.domain.purview import EVERYTHING, Purview
 from dataferry.store import pages
 from dataferry.store.records import OutboxMessage, OutboxState
 from dataferry.store.schema import flows, outbox
+from dataferry.store.within import within
 
 MAX_ERROR_CHARS = 2_000
 
@@ -149,14 +151,20 @@ class OutboxRepository:
         return self.get(message_id)
 
     def list(
-        self, flow_id: UUID | None = None, state: OutboxState | None = None, limit: int = 100
+        self,
+        flow_id: UUID | None = None,
+        state: OutboxState | None = None,
+        limit: int = 100,
+        purview: Purview = EVERYTHING,
     ) -> list[OutboxMessage]:
-        """Return messages, newest first."""
+        """Return messages of flows within a purview, newest first."""
         query = select(outbox).order_by(outbox.c.sequence.desc()).limit(pages.bounded(limit))
         if flow_id is not None:
             query = query.where(outbox.c.flow_id == flow_id)
         if state is not None:
             query = query.where(outbox.c.state == state.value)
+        if purview.is_bound:
+            query = query.join(flows, flows.c.id == outbox.c.flow_id).where(within(purview))
         return [_message(row) for row in self._connection.execute(query).mappings()]
 
     def _settle(self, message_id: str, state: OutboxState, *, error: str | None) -> bool:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from dataferry.domain.dataflow import State
+from dataferry.domain.purview import EVERYTHING, Purview, Scope
 
 
 class OutboxState(StrEnum):
@@ -82,15 +83,28 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A key of the management API; only a digest of it is kept."""
+    """A key of operators; only a digest of it is kept.
+
+    Attributes:
+        name: Whose it is; of the keys in force one has it.
+        digest: SHA-256 of the key in hexadecimal.
+        last_used_at: To the minute.
+        revoked_at: None while it is good; a key that was revoked stays, to be told of.
+    """
 
     id: str
     name: str
     digest: str
-    scopes: tuple[str, ...]
+    scopes: frozenset[Scope]
+    purview: Purview = EVERYTHING
     created_at: datetime
     expires_at: datetime | None = None
-    participant_context_id: str = "default"
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def is_in_force(self, now: datetime) -> bool:
+        """Return whether it opens anything."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,12 +46,23 @@ api_keys = Table(
     "api_keys",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("participant_context_id", String(200), nullable=False),
     Column("name", String(200), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
     Column("scopes", Json, nullable=False),
+    Column("participants", Json),  # NULL: all
+    Column("control_planes", Json),  # NULL: all
     Column("created_at", Time, nullable=False),
     Column("expires_at", Time),
+    Column("last_used_at", Time),
+    Column("revoked_at", Time),
+    # Of those in force a name means one; what was revoked stays, to be told of.
+    Index(
+        "ix_api_keys_name",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
 )
 
 idempotency = Table(
@@ -108,6 +119,8 @@ flows = Table(
     Index("ix_flows_run", "run", "created_at"),
     Index("ix_flows_data_flow", "data_flow_id"),
     Index("ix_flows_process", "process_id"),
+    Index("ix_flows_participant", "participant_context_id", "created_at", "id"),
+    Index("ix_flows_control_plane", "control_plane_id", "created_at", "id"),
     Index("ix_flows_correlation", "correlation_id", "created_at"),
 )
 

@@ -86,6 +86,21 @@ class Store:
         return cls(database, sealer=sealer, clock=clock, secrets=secrets)
 
     @classmethod
+    def join(cls, url: str, *, sealer: Sealer, clock: Clock) -> Store:
+        """Open a database that another process may be serving: made if it is not there, never upgraded.
+
+        Raises:
+            ConfigError: As ``open`` does; also on SQLite if its schema is behind.
+        """
+        database = Database(url)
+        try:
+            if not (database.is_sqlite and upgrading.is_new(database)):
+                upgrading.require_head(database)
+        finally:
+            database.close()
+        return cls.open(url, sealer=sealer, clock=clock)
+
+    @classmethod
     def upgrade(cls, url: str) -> None:
         """Bring the schema of a database up to date; ``open`` would refuse an old one.
 

@@ -28,6 +28,16 @@ def revision(connection: Connection) -> str | None:
     return None
 
 
+def is_new(database: Database) -> bool:
+    """Return whether a database is empty.
+
+    Raises:
+        ConfigError: It is another program's.
+    """
+    with database.read() as connection:
+        return revision(connection) is None
+
+
 def upgrade(database: Database) -> None:
     """Run the steps that are missing, in one transaction.
 

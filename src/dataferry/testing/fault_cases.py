@@ -160,7 +160,9 @@ class FaultCases(MechanismCases):
         for profile in (other, *rig.mechanism.profiles):
             for mode in GrantMode:
                 with pytest.raises(UnsupportedError, match=r"http-pull|S3"):
-                    rig.mechanism.grant(rig.fresh_sink(), profile, mode, ttl_s=60)
+                    rig.mechanism.grant(
+                        rig.fresh_sink(), profile, mode, rig.network, ttl_s=60, purpose="a flow"
+                    )
 
     @pytest.mark.parametrize("endpoint", ["", "nonsense", "file:///etc/passwd", "s3://", "http://[", "\0"])
     def test_malformed_addresses_are_refused(self, rig: MechanismRig, endpoint: str) -> None:

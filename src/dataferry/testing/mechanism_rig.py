@@ -11,6 +11,7 @@ from enum import StrEnum
 import pytest
 from awscrt.checksums import crc64nvme
 
+from dataferry.domain.address import DataAddress
 from dataferry.domain.location import Location
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
 from dataferry.mechanisms.base import (
@@ -143,6 +144,27 @@ class MechanismRig(ABC):
         """
         del source
         return []
+
+    def grantable(self, objects: Mapping[str, bytes]) -> Endpoint | None:
+        """Make a new place that holds these objects, of which scoped grants that end can be made.
+
+        Returns:
+            None if the rig has nothing that enforces them.
+        """
+        del objects
+        return None
+
+    def ungrantable(self) -> Endpoint:
+        """Return a place whose credentials may not make grants; needed with ``grantable``."""
+        raise NotImplementedError
+
+    def redirected(self, address: DataAddress, other: Endpoint) -> Endpoint:
+        """Return another place as a granted address's credentials find it; needed with ``grantable``."""
+        raise NotImplementedError
+
+    def end_grants(self) -> None:
+        """Let all grants that were made until now have ended; needed with ``grantable``."""
+        raise NotImplementedError
 
     def faulty_source(self, fault: Fault, objects: Mapping[str, bytes]) -> Endpoint:
         """Make a source that suffers from a fault of ``source_faults``."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataferry.testing.copying_cases import CopyingCases
 from dataferry.testing.fault_cases import FaultCases
+from dataferry.testing.grant_cases import GrantCases
 from dataferry.testing.mechanism_rig import Fault, MechanismRig, Quirk
 from dataferry.testing.multipart_cases import MultipartCases
 from dataferry.testing.readback_cases import ReadBackCases
@@ -25,5 +26,7 @@ from dataferry.testing.writing_cases import WritingCases
 __all__ = ["Fault", "MechanismRig", "MechanismSuite", "Quirk"]
 
 
-class MechanismSuite(ReadingCases, WritingCases, MultipartCases, CopyingCases, ReadBackCases, FaultCases):
+class MechanismSuite(
+    ReadingCases, WritingCases, MultipartCases, CopyingCases, ReadBackCases, FaultCases, GrantCases
+):
     """All cases. Subclass it as ``Test…`` and override the fixture ``rig``."""

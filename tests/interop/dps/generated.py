@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
+from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 from tests.interop.dps.dialects import DIALECTS, Dialect
 
@@ -45,6 +46,7 @@ _IDS = (
     "datasetId",
 )
 # Names to add: of other messages, and of none.
+_DROPPED = object()
 _NAMES = ("extra", "error", "dataAddress", "labels", "state", "reason", "claims", "authorization")
 Fields = dict[str, st.SearchStrategy[Any]]
 
@@ -86,6 +88,38 @@ def _fields(kind: str, dialect: Dialect) -> tuple[Fields, Fields]:
         "registration": ({**us, **offers}, {"labels": st.lists(TEXT, max_size=2)}),
     }
     return kinds[kind]
+
+
+def whole(kind: str, dialect: Dialect) -> dict[str, Any]:
+    """Return a right message in which nothing that may be there is missing, at any depth."""
+    _, optional = _fields(kind, dialect)
+
+    def is_whole(message: dict[str, Any]) -> bool:
+        address = message.get("dataAddress", {"endpoint": "", "endpointProperties": []})
+        return (
+            optional.keys() <= message.keys()
+            and {"endpoint", "endpointProperties"} <= address.keys()
+            and message.get("labels") != []
+        )
+
+    # Without shrinking: that takes a minute, for a message that nobody reads.
+    quickly = settings(phases=[Phase.generate], max_examples=20_000, derandomize=True, database=None)
+    return find(right(kind, dialect), is_whole, settings=quickly)
+
+
+def each_change(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a message with one thing changed: each place dropped once, and replaced by each kind of junk."""
+    for *parents, last in _places(message):
+        for junk in (_DROPPED, None, True, 7, "", "x", [], {}, [7]):
+            made = deepcopy(message)
+            inner: Any = made
+            for step in parents:
+                inner = inner[step]
+            if junk is _DROPPED:
+                del inner[last]
+            else:
+                inner[last] = deepcopy(junk)
+            yield made
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.interop.dps.dialects import DIALECTS, Dialect
-from tests.interop.dps.generated import changed, right
+from tests.interop.dps.generated import changed, each_change, right, whole
 from tests.interop.dps.rules import registration, status_message, status_response, taken
 from tests.interop.dps.shapes import Check, faults
 from tests.interop.tck.schemas import MessageSchemas
@@ -94,6 +94,20 @@ def test_what_passes_ours_passes_theirs(
         assert theirs or not ours
 
     compare()
+
+
+@pytest.mark.parametrize(("dialect", "kind"), KINDS)
+def test_each_single_change_is_judged_as_strictly(
+    published: dict[str, MessageSchemas], dialect: Dialect, kind: str
+) -> None:
+    """Of a message that has everything: each place dropped, and replaced by junk of each type."""
+    schemas, rule = published[dialect.name], rules(dialect)[kind]
+    laxer = [
+        message
+        for message in each_change(whole(kind, dialect))
+        if not faults(rule, message) and schemas.faults(PUBLISHED[kind], json.dumps(message).encode())
+    ]
+    assert laxer == []
 
 
 @pytest.mark.parametrize(("dialect", "kind"), KINDS)

@@ -15,13 +15,14 @@ from urllib.parse import quote
 
 import httpx
 
-from dataferry.demo.processes import ChildProcess, free_port
+from dataferry.demo.processes import ChildProcess, StartError, free_port
 
 CONTEXT = ["https://w3id.org/edc/connector/management/v2"]
 PROTOCOL = "dataspace-protocol-http:2025-1"
 MAIN = "org.eclipse.edc.boot.system.runtime.BaseRuntime"
 START_TIMEOUT_S = 90.0
 STEP_TIMEOUT_S = 60.0
+STARTS = 3
 POLL_S = 0.1
 
 
@@ -41,11 +42,8 @@ class Connector:
     def __init__(self, name: str, directory: Path, classpath: Sequence[Path]) -> None:
         self.name = name
         directory.mkdir(parents=True, exist_ok=True)
-        contexts = ("management", "control", "protocol", "signaling")
-        self._ports = {context: free_port() for context in contexts}
-        self._health = free_port()
-        config = directory / "connector.properties"
-        config.write_text("\n".join(f"{key}={value}" for key, value in self._settings().items()) + "\n")
+        self._config = config = directory / "connector.properties"
+        self._take_ports()
         self.process = ChildProcess(
             f"connector {name}",
             [
@@ -61,7 +59,15 @@ class Connector:
             log=directory / "connector.log",
             environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory)},
         )
-        self._client = httpx.Client(base_url=self.management_url, trust_env=False, timeout=10.0)
+        self._client = httpx.Client(trust_env=False, timeout=10.0)
+
+    def _take_ports(self) -> None:
+        """Choose ports that are free now; somebody else may have one of them before the connector starts."""
+        contexts = ("management", "control", "protocol", "signaling")
+        self._ports = {context: free_port() for context in contexts}
+        self._health = free_port()
+        written = "\n".join(f"{key}={value}" for key, value in self._settings().items())
+        self._config.write_text(f"{written}\n")
 
     def _settings(self) -> dict[str, Any]:
         """Short waits between the steps of its state machines; the rest is what it needs to start."""
@@ -102,11 +108,24 @@ class Connector:
         return self._url("signaling")
 
     def start(self) -> None:
-        """Start it, and wait until it answers.
+        """Start it, and wait until it answers; on other ports where somebody else was faster.
 
         Raises:
             StartError: It did not come up.
         """
+        for _ in range(STARTS - 1):
+            try:
+                self._start()
+            except StartError as exc:
+                if "Address already in use" not in str(exc):
+                    raise
+                self.process.stop()
+                self._take_ports()
+            else:
+                return
+        self._start()
+
+    def _start(self) -> None:
         self.process.start()
         self.process.wait_until_http(
             self._health, "/api/check/liveness", timeout_s=START_TIMEOUT_S, below=300
@@ -124,7 +143,7 @@ class Connector:
             ConnectorError: It was refused.
         """
         content = None if body is None else {"@context": CONTEXT, **body}
-        answer = self._client.request(method, f"/v4{path}", json=content)
+        answer = self._client.request(method, f"{self.management_url}/v4{path}", json=content)
         if not answer.is_success:
             raise ConnectorError(f"{method} {path}: {answer.status_code} {answer.text[:1000]}")
         return answer.json() if answer.content else None

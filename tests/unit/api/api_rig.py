@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 import uvicorn
 
+from dataferry.api.api_keys import ApiKey, ApiKeys
 from dataferry.api.application import create_application
-from dataferry.api.authorization import ApiKey, ApiKeys
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
+from dataferry.domain.purview import Scope
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
@@ -50,6 +51,13 @@ PULL = "https://w3id.org/dspace-sig/profile/s3-pull"
 TOKEN_A = "token-of-control-plane-a"
 TOKEN_B = "token-of-control-plane-b"
 KEY = "an-operators-api-key-0123456789"
+
+
+def key_for(scope: Scope) -> str:
+    """The key that has this scope alone."""
+    return f"a-key-that-is-good-for-{scope.value}-only"
+
+
 SECRET = "location-secret-access-key-never-shown"
 
 DOOR = GatewayDoor(base_url="https://plane.example")
@@ -162,7 +170,7 @@ def plane(
         cleanup.callback(store.close)
         catalogue = Catalogue(store, registry, configuration(directory, s3_url, bucket, control_planes))
         resolver = Resolver(catalogue, registry)
-        preparations = Preparations(resolver, Grants(resolver, DOOR, ttl_s=60), network)
+        preparations = Preparations(resolver, Grants(resolver, DOOR, network, ttl_s=60), network)
         cleanup.callback(preparations.close)
         schedule = RetrySchedule(clock, most=policy.run_retries, backoff=policy.run_backoff)
         renewals = Renewals(store, network, {}, clock)
@@ -201,7 +209,15 @@ def plane(
             is_executor_alive=lambda: True,
             data_plane_id="plane-1",
             anonymous_control_plane_id="default" if control_planes == ANONYMOUS_PLANE else None,
-            api_keys=ApiKeys(ApiKey.of("test", key) for key in api_keys),
+            api_keys=ApiKeys(
+                [
+                    *(ApiKey.of("test", key) for key in api_keys),
+                    *(
+                        ApiKey.of(scope.value, key_for(scope), scopes=frozenset({scope}))
+                        for scope in (Scope if api_keys else ())
+                    ),
+                ]
+            ),
             event_interval_s=0.02,
         )
         services = replace(services, **changes)

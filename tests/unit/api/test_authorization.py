@@ -7,9 +7,11 @@ import hashlib
 import pytest
 from starlette.requests import HTTPConnection
 
-from dataferry.api.authorization import LOCAL_OPERATOR, ApiKey, ApiKeys, control_plane_of_token, is_local
-from dataferry.domain.errors import UnauthorizedError
+from dataferry.api.api_keys import LOCAL_OPERATOR, ApiKey, ApiKeys
+from dataferry.api.authorization import control_plane_of_token, is_local
+from dataferry.domain.errors import ForbiddenError, UnauthorizedError
 from dataferry.domain.location import ControlPlane
+from dataferry.domain.purview import ALL_SCOPES, Operator, Scope
 
 
 def connection(peer: str | None = "127.0.0.1", **headers: str) -> HTTPConnection:
@@ -61,8 +63,8 @@ def test_keys_are_known_by_their_hash() -> None:
     keys = ApiKeys(
         [ApiKey.of("ann", "key-of-ann"), ApiKey.of_sha256("bob", hashlib.sha256(b"key-of-bob").hexdigest())]
     )
-    assert keys.require(connection("10.0.0.5", x_api_key="key-of-ann")) == "ann"
-    assert keys.require(connection("10.0.0.5", authorization="Bearer key-of-bob")) == "bob"
+    assert keys.identify(connection("10.0.0.5", x_api_key="key-of-ann")).name == "ann"
+    assert keys.identify(connection("10.0.0.5", authorization="Bearer key-of-bob")).name == "bob"
     assert "key-of-ann" not in repr(keys)
 
 
@@ -72,14 +74,24 @@ def test_keys_are_known_by_their_hash() -> None:
 def test_with_keys_configured_being_local_is_not_enough(headers: dict[str, str]) -> None:
     """No key, a wrong one, and a key without its scheme are refused."""
     with pytest.raises(UnauthorizedError):
-        ApiKeys([ApiKey.of("ann", "key-of-ann")]).require(connection(**headers))
+        ApiKeys([ApiKey.of("ann", "key-of-ann")]).identify(connection(**headers))
 
 
 def test_without_keys_only_this_machine_may_call() -> None:
     """Loopback is the whole authorization then."""
-    assert ApiKeys().require(connection()) == LOCAL_OPERATOR
+    assert ApiKeys().identify(connection()) == Operator(name=LOCAL_OPERATOR, scopes=ALL_SCOPES)
     with pytest.raises(UnauthorizedError, match="this machine"):
-        ApiKeys().require(connection("10.0.0.5"))
+        ApiKeys().identify(connection("10.0.0.5"))
+
+
+def test_a_key_is_good_for_its_scopes() -> None:
+    """What it lacks is refused and named; an unknown key is told nothing of scopes."""
+    keys = ApiKeys([ApiKey.of("ann", "key-of-ann", scopes=frozenset({Scope.READ}))])
+    assert keys.require(connection(x_api_key="key-of-ann"), Scope.READ).name == "ann"
+    with pytest.raises(ForbiddenError, match="'ann' lacks the scope 'operate'"):
+        keys.require(connection(x_api_key="key-of-ann"), Scope.OPERATE)
+    with pytest.raises(UnauthorizedError):
+        keys.require(connection(x_api_key="wrong"), Scope.READ)
 
 
 def test_a_token_tells_its_control_plane() -> None:

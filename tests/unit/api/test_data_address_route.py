@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.api.api_rig import KEY, TOKEN_B, Plane, address, message
+from tests.unit.api.api_rig import KEY, TOKEN_B, Plane, address, key_for, message
 
 from dataferry.cli.main import main
+from dataferry.domain.purview import Scope
 
 SECRET = "their-secret-in-a-data-address"
 
@@ -66,6 +67,18 @@ def test_strangers_and_control_planes_read_nothing(api: Plane, key: str | None) 
 
     assert answer.status_code == 401
     assert SECRET not in answer.text
+
+
+def test_a_key_needs_the_scope(api: Plane) -> None:
+    """One that may do all else reads no address; one for addresses alone does, and is named as who read."""
+    begun(api, "scoped-address")
+    path = "/dataflows/scoped-address/data-address"
+    refused = [api.manage("GET", path, key=key_for(scope)) for scope in set(Scope) - {Scope.DATA_ADDRESS}]
+    assert {answer.status_code for answer in refused} == {403}
+    assert not [answer for answer in refused if SECRET in answer.text]
+    assert api.manage("GET", path, key=key_for(Scope.DATA_ADDRESS)).status_code == 200
+    events = api.manage("GET", "/dataflows/scoped-address/events").json()["items"]
+    assert [event["actor"] for event in events if event["kind"] == "data-address"] == ["data-address"]
 
 
 def test_a_process_is_looked_for_in_its_control_planes_scope(api: Plane) -> None:

@@ -21,6 +21,7 @@ from dataferry.api.signaling.wire import (
     Message,
 )
 from dataferry.domain.address import DataAddress
+from dataferry.domain.purview import Scope
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "http-api.md"
 
@@ -60,6 +61,15 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
         assert operation["description"], path
         assert set(operation["tags"]) <= tags, path
         assert bool(operation.get("security")) is not path.endswith("z"), (method, path)
+
+
+def test_every_route_of_operators_declares_its_scope(document: dict[str, Any]) -> None:
+    """Exactly one, as the document tells it; reading never changes anything."""
+    for (method, path), operation in operations(document).items():
+        if path.startswith("/management"):
+            (scopes,) = [entry["APIKeyHeader"] for entry in operation["security"]]
+            (scope,) = (Scope(name) for name in scopes)
+            assert (method == "GET") is (scope in {Scope.READ, Scope.DATA_ADDRESS}), (method, path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from dataferry.app.configuration import find, load, with_server
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
+from dataferry.domain.purview import Scope
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -50,6 +51,11 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
     """A missing file that was asked for is an error, not the defaults."""
     with pytest.raises(ConfigError, match=r"there is no configuration file .*nowhere\.toml"):
         load(str(tmp_path / "nowhere.toml"), {})
+
+
+P = "[[participants]]\nid = 'p'\n"
+X = "[locations.x]\ntype = 'file'\n"
+A_KEY = "[[auth.api_keys]]\nname = 'a'\nkey = 'env:KEY'\n"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,28 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         ("[locations.a]\nroot = '/'", "locations.a.type is required"),
         ("[auth]\napi_keys = [{ name = 'a' }]", "give either `key` or `sha256`"),
         ("[auth]\napi_keys = [{ name = 'a', key = 'short' }]", "auth.api_keys[0].key: "),
+        (f"{A_KEY}scopes = ['root']", "auth.api_keys[0].scopes[0]"),
+        (f"{A_KEY}scopes = ['configure']\nparticipants = ['p']", "can't have the scope `configure`"),
+        (f"{A_KEY}participants = ['q']\n{P}", "auth.api_keys 'a'.participants: 'q' is none of"),
+        (
+            f"{P}[locations.x]\ntype = 'file'\nparticipants = ['q']",
+            "locations.x.participants: 'q' is none of",
+        ),
+        (
+            f"{P}{X}[[datasets]]\nid = 'a'\nsource = 'x:y'\nparticipants = ['q']",
+            "datasets[0].participants: 'q'",
+        ),
+        (
+            f"{P}{X}[[landing_zones]]\nname = 'a'\nsink = 'x:y'\nparticipants = ['q']",
+            "landing_zones[0].participants: 'q'",
+        ),
+        (
+            (
+                f"{P}[[participants]]\nid = 'q'\n{X}participants = ['q']\n[[control_planes]]\nid = 'a'\n"
+                "participant_context_id = 'p'\nmay_name_locations = true\nmetadata_location = 'x'"
+            ),
+            "metadata_location is a location of other participants",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_the_way_out(tmp_path: Path, text: str, said: str) -> None:
@@ -108,6 +136,24 @@ def test_what_is_wrong_is_named_with_the_way_out(tmp_path: Path, text: str, said
     message = refusal(tmp_path, text)
     assert said in message
     assert str(tmp_path / "dataferry.toml") in message
+
+
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        ("", set()),
+        ("participants = ['p']", {Scope.CONFIGURE}),
+        ("control_planes = ['a']", {Scope.CONFIGURE}),
+        ("scopes = ['read', 'operate']", {Scope.CONFIGURE, Scope.DATA_ADDRESS, Scope.ORCHESTRATE}),
+        ("scopes = []", set(Scope)),
+    ],
+)
+def test_a_configured_key_has_all_scopes_but_for_what_is_said(
+    tmp_path: Path, text: str, lacking: set[Scope]
+) -> None:
+    """As before there were any; what is bound can't configure."""
+    (key,) = read(tmp_path, A_KEY + text).auth.api_keys
+    assert set(Scope) - key.granted == lacking
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
@@ -194,7 +240,9 @@ def test_a_callback_token_needs_a_configured_endpoint(tmp_path: Path) -> None:
 def test_an_open_address_needs_authorization(tmp_path: Path, host: str) -> None:
     """Beyond loopback nothing is served without keys and tokens; the message says what to add."""
     message = refusal(tmp_path, f"[server]\nhost = '{host}'")
-    assert "add an [[auth.api_keys]] entry and a [[control_planes]] entry with a token" in message
+    assert (
+        "add an API key and a [[control_planes]] entry with a token (`dataferry api-keys create`" in message
+    )
     assert "or listen on 127.0.0.1" in message
     with_keys = "[auth]\napi_keys = [{ name = 'a', key = 'env:SOME_KEY' }]\n"
     assert "a token for control plane 'a'" in refusal(

@@ -15,6 +15,7 @@ from dataferry.domain.errors import (
     AccessDeniedError,
     BucketNotFoundError,
     ConnectionFailedError,
+    CredentialsExpiredError,
     DataFerryError,
     ExhaustedError,
     NoSpaceError,
@@ -25,10 +26,11 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.objects import ObjectInfo
-from dataferry.engine.feed import BigObject, Feed, WholeObject
+from dataferry.engine.feed import Feed
 from dataferry.engine.pause import Pause
 from dataferry.engine.retry import Retrier
 from dataferry.engine.stop import Stop
+from dataferry.engine.work import BigObject, WholeObject
 
 OPERATIONS = ("list", "find", "stat", "open", "read", "create", "send", "finish", "complete")
 
@@ -270,6 +272,47 @@ def test_credentials_that_expired_end_the_attempt_instead_of_failing_everything(
     assert rig.ledger.totals("t").objects_failed < 30
     rig.calm()
     assert rig.go().is_complete
+
+
+def test_credentials_that_are_known_to_have_expired_end_the_attempt_at_once() -> None:
+    """No object is failed for it, parts that arrived stay, and the next attempt goes on from there."""
+    rig = Rig({"big": content(6 * PART), **{f"{number:03}": b"x" for number in range(200)}})
+    asked: list[str] = []
+
+    def fault(operation: str, key: str, number: int) -> None:
+        if operation == "put_part" and number == 4:
+            rig.source.fault = expired
+            raise CredentialsExpiredError("over")
+
+    def expired(operation: str, key: str, number: int) -> None:
+        asked.append(key)
+        raise CredentialsExpiredError("over")
+
+    rig.sink.fault = fault
+    with pytest.raises(CredentialsExpiredError):
+        rig.go()
+
+    assert rig.ledger.totals("t").objects_failed == 0
+    assert len(asked) <= 3 * LIMITS.workers
+    rig.calm()
+    assert rig.go().is_complete
+    assert rig.arrived
+
+
+@pytest.mark.parametrize("error", [AccessDeniedError, CredentialsExpiredError])
+def test_who_may_only_write_sends_again_what_may_have_been_completed(error: type[DataFerryError]) -> None:
+    """An upload that is gone, and nobody may look: the object begins anew; expired credentials end it."""
+    rig = Rig({"big": content(6 * PART)})
+    rig.crash("completed")
+    rig.sink.fault = times(10**6, lambda: error("no"), "stat")
+
+    if error is CredentialsExpiredError:
+        with pytest.raises(CredentialsExpiredError):
+            rig.go()
+        assert rig.ledger.totals("t").objects_failed == 0
+        rig.calm()
+    assert rig.go().is_complete
+    assert rig.arrived
 
 
 def test_an_object_that_fails_late_gives_its_bytes_back() -> None:

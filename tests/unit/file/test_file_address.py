@@ -12,6 +12,7 @@ from dataferry.domain.location import Location, Provenance
 from dataferry.domain.profile import Direction, Profile
 from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.file import MECHANISM
+from dataferry.net.connections import Network
 
 
 def location(**settings: object) -> Location:
@@ -102,4 +103,6 @@ def test_a_grant_is_refused_with_advice(tmp_path: Path) -> None:
     """A file location can't be shared, and the error says what can."""
     profile = Profile(url="https://w3id.org/dspace-sig/profile/http-pull", direction=Direction.PULL)
     with pytest.raises(UnsupportedError, match="S3 location"):
-        MECHANISM.grant(MECHANISM.at_url(str(tmp_path)), profile, GrantMode.READ, ttl_s=60)
+        MECHANISM.grant(
+            MECHANISM.at_url(str(tmp_path)), profile, GrantMode.READ, Network(), ttl_s=60, purpose="a flow"
+        )

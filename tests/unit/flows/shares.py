@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from threading import Event
 from typing import Any
@@ -58,13 +59,21 @@ def _open() -> Event:
 
 @dataclass
 class Share:
-    """Directories; ``fault`` is raised when a place is opened, ``gate`` holds it up until it is set."""
+    """Directories that can be granted.
+
+    ``fault`` is raised when a place is opened, ``gate`` holds it up until it is set; ``refusals`` are raised
+    by grants, one each; ``ends_at`` is when grants end; those that are ``lasting`` can't be taken back.
+    """
 
     fault: DataFerryError | None = None
     gate: Event = field(default_factory=_open)
     opened: int = 0
     granted: list[GrantMode] = field(default_factory=list)
+    purposes: list[str] = field(default_factory=list)
     revoked: list[DataAddress] = field(default_factory=list)
+    refusals: list[DataFerryError] = field(default_factory=list)
+    ends_at: datetime | None = None
+    lasting: bool = False
     _tokens: Any = field(default_factory=lambda: count(1))
 
     name: str = "share"
@@ -126,8 +135,20 @@ class Share:
             raise self.fault
         return endpoint.inner
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
+    def grant(
+        self,
+        endpoint: Endpoint,
+        profile: Profile,
+        mode: GrantMode,
+        network: Network,
+        *,
+        ttl_s: int,
+        purpose: str,
+    ) -> DataAddress:
         self.granted.append(mode)
+        self.purposes.append(purpose)
+        if self.refusals:
+            raise self.refusals.pop(0)
         assert isinstance(endpoint, ShareEndpoint)
         root, path = _split(endpoint.inner)
         token = f"granted-{next(self._tokens)}"
@@ -136,7 +157,10 @@ class Share:
 
     def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
         self.revoked.append(address)
-        return True
+        return not self.lasting
+
+    def granted_until(self, address: DataAddress) -> datetime | None:
+        return self.ends_at
 
 
 def _split(endpoint: Any) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from dataferry.domain.location import ControlPlane, Dataset, LandingZone, OnFail
 from dataferry.domain.objects import Verification
 from dataferry.engine.transfer import EngineLimits, Result
 from dataferry.flows.attempts import objects_error
+from dataferry.flows.messages import Caller
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.writing import by_id, change, terminated
 
@@ -298,6 +299,23 @@ def test_one_flow_at_a_time_writes_to_a_destination(make_world: Callable[..., Wo
     until(lambda: world.flow("p2").state is State.COMPLETED)
     assert world.flow("p1").state is State.COMPLETED
     assert len([event for event in world.events("p2") if event.kind == "waiting"]) == 1
+
+
+def test_who_waits_is_not_told_of_anothers_flow(make_world: Callable[..., World]) -> None:
+    """That somebody writes to the same place, and not what another control plane calls its flow."""
+    world = make_world(policy=slow())
+    world.catalogue.put_control_plane(ControlPlane(id="other", endpoint="http://other.example"))
+    world.write("out/one", BIG)
+    address = world.their_address("got/")
+    world.signaling.start(world.caller, world.message("named-p1", dataset_id="one", data_address=address))
+    until(lambda: world.flow("named-p1").run is Run.RUNNING)
+    other = Caller(control_plane_id="other")
+    world.signaling.start(other, world.message("p2", dataset_id="one", data_address=address))
+    until(lambda: [event for event in world.events("p2") if event.kind == "waiting"])
+    world.signaling.terminate(world.caller, "named-p1")
+    assert [event.reason for event in world.events("p2") if event.kind == "waiting"] == [
+        "another flow is writing to the same destination"
+    ]
 
 
 def test_closing_in_the_middle_puts_the_flow_back(make_world: Callable[..., World]) -> None:

@@ -95,7 +95,7 @@ def test_the_most_specific_dataset_wins(still: World) -> None:
     for match in ("plant-*", "plant-a-*", "plant-a-1"):
         still.catalogue.put_dataset(Dataset(match=match, source="here:x"))
     chosen = {
-        given: still.catalogue.dataset_for(given, "cp").match
+        given: still.catalogue.dataset_for(given, still.caller).match
         for given in ("plant-a-1", "plant-a-2", "plant-b", "q")
     }
     assert chosen == {"plant-a-1": "plant-a-1", "plant-a-2": "plant-a-*", "plant-b": "plant-*", "q": "*"}
@@ -114,7 +114,7 @@ def test_the_most_demanding_landing_zone_wins(still: World) -> None:
     def chosen(dataset_id: str, profile: str, *labels: str) -> str:
         _, found = still.registry.by_profile(profile)
         return still.catalogue.landing_zone_for(
-            "cp",
+            still.caller,
             direction=found.direction,
             profile_names=found.names,
             labels=labels,
@@ -134,7 +134,7 @@ def test_a_zone_that_copies_nothing_is_for_pulls(still: World) -> None:
     def chosen(profile: str) -> str:
         _, found = still.registry.by_profile(profile)
         return still.catalogue.landing_zone_for(
-            "cp", direction=found.direction, profile_names=found.names, labels=(), dataset_id="d"
+            still.caller, direction=found.direction, profile_names=found.names, labels=(), dataset_id="d"
         ).name
 
     assert (chosen(PULL), chosen(PUSH)) == ("keep", "in")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from threading import Event
 
 import pytest
@@ -20,10 +21,13 @@ from dataferry.domain.errors import (
     InputError,
     NotFoundError,
     ProfileError,
+    ServerError,
+    ThrottledError,
     TransitionError,
 )
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Retries
 from dataferry.flows.messages import Caller
+from dataferry.flows.preparation import GRANT_TRIES
 from dataferry.mechanisms.base import GrantMode
 
 REPLAY = ControlPlane(id="cp", endpoint="http://control.example", retries=Retries.REPLAY)
@@ -206,6 +210,63 @@ def test_suspend_and_resume_hand_over_fresh_addresses(still: World) -> None:
     assert (back.flow.state, back.flow.run) == (State.STARTED, Run.QUEUED)
     assert back.data_address is None
     assert still.flow("p2").incoming_address == still.their_address("b")
+
+
+def test_suspend_takes_the_grant_back(still: World) -> None:
+    """What was handed out is taken back with the suspend, once; the next address comes with the resume."""
+    still.write("out/data")
+    granted = still.signaling.start(still.caller, still.message("p1", PULL)).data_address
+    still.signaling.suspend(still.caller, "p1")
+    still.signaling.suspend(still.caller, "p1")
+    fresh = still.signaling.resume(still.caller, "p1").data_address
+    still.signaling.terminate(still.caller, "p1")
+    assert until(lambda: len(still.share.revoked) == 2)
+    assert still.share.revoked == [granted, fresh]
+    assert "grant" not in {event.kind for event in still.events()}
+
+
+def test_a_grant_that_can_not_be_taken_back_is_said_to_stay(still: World) -> None:
+    """Each suspend and end says until when the address is good."""
+    still.share.lasting = True
+    still.share.ends_at = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+    still.write("out/data")
+    still.signaling.start(still.caller, still.message("p1", PULL))
+    still.signaling.suspend(still.caller, "p1")
+    told = until(lambda: [it.reason for it in still.events() if "stays" in (it.reason or "")])
+    made = [it.reason for it in still.events() if it.kind == "grant" and it.reason not in told]
+    assert "stays good until 2031-05-06 07:08:09 UTC" in told[0]
+    assert made == ["an address was handed out that is good until 2031-05-06 07:08:09 UTC"]
+
+
+def test_a_resume_without_a_suspend_grants_anew_only_what_has_ended(still: World) -> None:
+    """The mover's credentials have ended: the owner's next resume brings others, repeated ones do not."""
+    still.write("out/data")
+    first = still.signaling.start(still.caller, still.message("p1", PULL)).data_address
+    assert still.signaling.resume(still.caller, "p1").data_address == first
+    still.share.ends_at = still.clock.now() - timedelta(seconds=1)
+    second = still.signaling.resume(still.caller, "p1").data_address
+    assert second != first
+    assert still.flow("p1").outgoing_address == second
+    still.share.ends_at = still.clock.now() + timedelta(hours=1)
+    assert still.signaling.resume(still.caller, "p1").data_address == second
+    assert still.share.purposes == [str(still.flow("p1").id)] * 2
+
+
+def test_a_fresh_grant_is_asked_for_again_where_that_can_help(still: World) -> None:
+    """What passes is tried again, boundedly; what does not is the answer, and the flow stays suspended."""
+    still.write("out/data")
+    still.signaling.start(still.caller, still.message("p1", PULL))
+    still.signaling.suspend(still.caller, "p1")
+    still.share.refusals = [AccessDeniedError("no")]
+    with pytest.raises(AccessDeniedError):
+        still.signaling.resume(still.caller, "p1")
+    still.share.refusals = [ThrottledError("busy", retry_after_s=0.01) for _ in range(GRANT_TRIES)]
+    with pytest.raises(ThrottledError):
+        still.signaling.resume(still.caller, "p1")
+    assert still.flow("p1").state is State.SUSPENDED
+    still.share.refusals = [ThrottledError("busy", retry_after_s=0.01), ServerError("oh", retry_after_s=0.01)]
+    assert still.signaling.resume(still.caller, "p1").data_address is not None
+    assert len(still.share.granted) == 1 + 1 + GRANT_TRIES + 3
 
 
 def test_an_operators_hold_outlasts_the_control_planes_verbs(still: World) -> None:

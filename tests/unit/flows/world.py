@@ -169,7 +169,9 @@ class World:
         )
         self.catalogue = Catalogue(self.store, self.registry, self.configured)
         self.resolver = Resolver(self.catalogue, self.registry)
-        self.preparations = Preparations(self.resolver, Grants(self.resolver, DOOR, ttl_s=60), self.network)
+        self.preparations = Preparations(
+            self.resolver, Grants(self.resolver, DOOR, self.network, ttl_s=60), self.network
+        )
         self.renewals = Renewals(self.store, self.network, {}, self.clock)
         self.schedule = RetrySchedule(self.clock, most=policy.run_retries, backoff=policy.run_backoff)
         self.shared = Shared(

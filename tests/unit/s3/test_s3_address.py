@@ -246,7 +246,7 @@ def test_a_grant_is_an_address_of_the_same_place_with_shared_credentials(path: s
         ),
         path,
     )
-    granted = MECHANISM.grant(place, PUSH, GrantMode.WRITE, ttl_s=60)
+    granted = MECHANISM.grant(place, PUSH, GrantMode.WRITE, Network(), ttl_s=60, purpose="a flow")
     back = MECHANISM.at_address(DataAddress.from_wire(granted.to_wire()))
     assert (back.identity, back.is_single, back.exclusive) == (place.identity, place.is_single, True)
     assert back.credentials().secret_access_key == "shared-secret-value"
@@ -262,7 +262,14 @@ def test_a_grant_is_an_address_of_the_same_place_with_shared_credentials(path: s
 def test_a_location_without_shared_credentials_grants_nothing() -> None:
     """Its own credentials are never handed out; the error says which settings are missing."""
     with pytest.raises(ConfigError, match="share_access_key_id"):
-        MECHANISM.grant(MECHANISM.at_location(location(), "data/"), PUSH, GrantMode.READ, ttl_s=60)
+        MECHANISM.grant(
+            MECHANISM.at_location(location(), "data/"),
+            PUSH,
+            GrantMode.READ,
+            Network(),
+            ttl_s=60,
+            purpose="a flow",
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dataferry.mechanisms.base import GrantMode
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.mechanisms.s3.attributes import Storing, creation_headers, tag_count
 from dataferry.mechanisms.s3.replies import parse, tags
+from dataferry.net.connections import Network
 
 PUSH = next(it for it in MECHANISM.profiles if it.direction is Direction.PUSH)
 
@@ -92,10 +93,15 @@ def test_a_grant_to_write_says_how_objects_are_to_be_stored() -> None:
     )
     place = MECHANISM.at_location(granting, "data/in/")
     jsonschema.validate(dict(granting.settings), MECHANISM.location_schema)
-    granted = MECHANISM.grant(place, PUSH, GrantMode.WRITE, ttl_s=60)
+    granted = MECHANISM.grant(place, PUSH, GrantMode.WRITE, Network(), ttl_s=60, purpose="a flow")
     assert MECHANISM.at_address(granted).storing == place.storing
     assert place.storing.bucket_key_enabled is False
-    assert MECHANISM.at_address(MECHANISM.grant(place, PUSH, GrantMode.READ, ttl_s=60)).storing == Storing()
+    assert (
+        MECHANISM.at_address(
+            MECHANISM.grant(place, PUSH, GrantMode.READ, Network(), ttl_s=60, purpose="a flow")
+        ).storing
+        == Storing()
+    )
 
 
 def test_an_address_with_a_wrong_way_to_store_is_refused() -> None:

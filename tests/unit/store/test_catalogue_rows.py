@@ -20,6 +20,7 @@ from dataferry.domain.location import (
     Retries,
 )
 from dataferry.domain.progress import Progress
+from dataferry.domain.purview import EVERYTHING, Purview, Scope
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.records import ApiKey, Registration
 from dataferry.store.store import Store
@@ -110,17 +111,34 @@ def test_another_key_is_the_operators_fault(store: Store, tmp_path: object) -> N
 
 
 def test_api_keys(store: Store) -> None:
-    """A key is found by its digest only, and its digest is unique."""
-    key = ApiKey(id="k1", name="ops", digest="d" * 64, scopes=("read",), created_at=NOON, expires_at=NOON)
+    """A key is found by its digest only; of those in force a name means one, and none is ever gone."""
+    purview = Purview.of(["p"], ["cp"])
+    key = ApiKey(
+        id="k1",
+        name="ops",
+        digest="d" * 64,
+        scopes=frozenset({Scope.READ, Scope.OPERATE}),
+        purview=purview,
+        created_at=NOON,
+        expires_at=NOON,
+    )
+    again = replace(key, id="k2", digest="e" * 64, purview=EVERYTHING)
     with store.transaction() as transaction:
-        transaction.api_keys.insert(key)
-        with pytest.raises(ConflictError):
-            transaction.api_keys.insert(replace(key, id="k2"))
-        assert transaction.api_keys.by_digest("d" * 64) == key
-        assert transaction.api_keys.by_digest("e" * 64) is None
-        assert transaction.api_keys.list() == [key]
-        assert transaction.api_keys.delete("k1")
-        assert not transaction.api_keys.delete("k1")
+        keys = transaction.api_keys
+        assert not keys.exist()
+        keys.insert(key)
+        for taken in (replace(key, id="k2", digest="e" * 64), replace(key, id="k2", name="other")):
+            with pytest.raises(ConflictError):
+                keys.insert(taken)
+        assert keys.by_digest("d" * 64) == key
+        assert keys.by_digest("e" * 64) is None
+        keys.used("k1", NOON)
+        assert keys.revoke("ops", NOON)
+        assert not keys.revoke("ops", NOON)
+        keys.insert(again)
+        assert keys.list() == [replace(key, last_used_at=NOON, revoked_at=NOON), again]
+        assert keys.revoke("k2", NOON)
+        assert keys.exist()
 
 
 def test_events(store: Store, clock: StillClock) -> None:

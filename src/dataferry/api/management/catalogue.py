@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataferry.api.authorization import control_plane_of_token
 from dataferry.api.endpoints import plain_http_url
+from dataferry.api.operators import MayConfigure, MayRead
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, InputError, NotFoundError
 from dataferry.domain.limits import split_settings
@@ -25,7 +26,9 @@ from dataferry.domain.location import (
     RegistrationStyle,
     Retries,
 )
+from dataferry.domain.purview import Operator
 from dataferry.flows.catalogue import HIDDEN, Entry
+from dataferry.flows.catalogue_view import CatalogueView
 from dataferry.mechanisms.base import Mechanism
 
 router = APIRouter(tags=["catalogue"])
@@ -34,6 +37,8 @@ MAX_NAME_CHARS = 1024
 Name = Annotated[str, Path(max_length=MAX_NAME_CHARS)]
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 T = TypeVar("T")
+PARTICIPANTS = "Ids of participants; empty: for all."
+_LISTS_OF_ZONES = ("profiles", "labels", "datasets", "control_planes", "participants")
 
 
 class Body(BaseModel):
@@ -56,6 +61,7 @@ class DatasetBody(Body):
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
+    participants: list[Text] = Field(default_factory=list, max_length=1000, description=PARTICIPANTS)
 
 
 class LandingZoneBody(Body):
@@ -80,6 +86,7 @@ class LandingZoneBody(Body):
     control_planes: list[Text] = Field(
         default_factory=list, max_length=100, description="Ids of control planes, with `*`; empty: for all."
     )
+    participants: list[Text] = Field(default_factory=list, max_length=1000, description=PARTICIPANTS)
 
 
 class LocationBody(BaseModel):
@@ -105,6 +112,9 @@ class LocationBody(BaseModel):
     )
 
     type: Annotated[str, Field(strict=True, min_length=1, max_length=100, description="The mechanism.")]
+    participants: Annotated[list[Text], Field(max_length=1000, description=PARTICIPANTS)] = Field(
+        default_factory=list
+    )
 
 
 class PathBody(Body):
@@ -141,6 +151,11 @@ class ControlPlaneBody(Body):
     participant_context_id: Text = "default"
 
 
+def _seen(request: Request, operator: Operator) -> CatalogueView:
+    """Return what of the catalogue an operator sees."""
+    return CatalogueView(services_of(request).catalogue, operator.purview)
+
+
 def _page(items: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Catalogues are short: one page."""
     return {"items": list(items), "next": None}
@@ -171,33 +186,37 @@ def _location(services: Services, entry: Entry[Location]) -> dict[str, Any]:
 
 
 @router.get("/locations", summary="List locations")
-def list_locations(request: Request) -> dict[str, Any]:
+def list_locations(request: Request, operator: MayRead) -> dict[str, Any]:
     """Return all locations; secrets are ``***``."""
     services = services_of(request)
-    return _page(_location(services, entry) for entry in services.catalogue.locations())
+    return _page(_location(services, entry) for entry in _seen(request, operator).locations())
 
 
 @router.get("/locations/{name}", summary="Show a location")
-def show_location(request: Request, name: Name) -> dict[str, Any]:
+def show_location(request: Request, operator: MayRead, name: Name) -> dict[str, Any]:
     """Return one location; secrets are ``***``."""
-    services = services_of(request)
-    return _location(services, _one(services.catalogue.locations(), "name", name, "location"))
+    found = _one(_seen(request, operator).locations(), "name", name, "location")
+    return _location(services_of(request), found)
 
 
 @router.put("/locations/{name}", summary="Create or replace a location")
-def put_location(request: Request, name: Name, body: LocationBody) -> dict[str, Any]:
+def put_location(request: Request, operator: MayConfigure, name: Name, body: LocationBody) -> dict[str, Any]:
     """Write a location; a secret sent as ``***`` keeps its present value."""
     settings = {
         key: value for key, value in (body.model_extra or {}).items() if key not in {"name", "configured"}
     }
     limits, own = split_settings(name, settings)
-    location = Location(name=name, mechanism=body.type, settings=own, limits=limits)
+    location = Location(
+        name=name, mechanism=body.type, settings=own, limits=limits, participants=tuple(body.participants)
+    )
     services_of(request).catalogue.put_location(location)
-    return show_location(request, name)
+    return show_location(request, operator, name)
 
 
 @router.post("/locations/{name}/test", summary="Try to reach a location")
-def try_location(request: Request, name: Name, body: PathBody | None = None) -> dict[str, Any]:
+def try_location(
+    request: Request, _operator: MayConfigure, name: Name, body: PathBody | None = None
+) -> dict[str, Any]:
     """Ask whether a place in the location can be read; nothing is written. ``error`` says why not."""
     services = services_of(request)
     location = services.catalogue.location(name)
@@ -216,7 +235,7 @@ def try_location(request: Request, name: Name, body: PathBody | None = None) -> 
 
 
 @router.delete("/locations/{name}", summary="Delete a location", status_code=204)
-def delete_location(request: Request, name: Name) -> Response:
+def delete_location(request: Request, _operator: MayConfigure, name: Name) -> Response:
     """Delete a location that nothing uses."""
     services_of(request).catalogue.delete_location(name)
     return Response(status_code=204)
@@ -226,27 +245,27 @@ def delete_location(request: Request, name: Name) -> Response:
 
 
 @router.get("/datasets", summary="List datasets")
-def list_datasets(request: Request) -> dict[str, Any]:
+def list_datasets(request: Request, operator: MayRead) -> dict[str, Any]:
     """Return all datasets."""
-    return _page(_plain(entry) for entry in services_of(request).catalogue.datasets())
+    return _page(_plain(entry) for entry in _seen(request, operator).datasets())
 
 
 @router.get("/datasets/{match:path}", summary="Show a dataset")
-def show_dataset(request: Request, match: Name) -> dict[str, Any]:
+def show_dataset(request: Request, operator: MayRead, match: Name) -> dict[str, Any]:
     """Return one dataset, by the id or pattern that it was made with."""
-    return _plain(_one(services_of(request).catalogue.datasets(), "match", match, "dataset"))
+    return _plain(_one(_seen(request, operator).datasets(), "match", match, "dataset"))
 
 
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
-def put_dataset(request: Request, match: Name, body: DatasetBody) -> dict[str, Any]:
+def put_dataset(request: Request, operator: MayConfigure, match: Name, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
-    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes")}
+    lists = {key: tuple(getattr(body, key)) for key in ("labels", "control_planes", "participants")}
     services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
-    return show_dataset(request, match)
+    return show_dataset(request, operator, match)
 
 
 @router.delete("/datasets/{match:path}", summary="Delete a dataset", status_code=204)
-def delete_dataset(request: Request, match: Name) -> Response:
+def delete_dataset(request: Request, _operator: MayConfigure, match: Name) -> Response:
     """Delete a dataset."""
     services_of(request).catalogue.delete_dataset(match)
     return Response(status_code=204)
@@ -256,27 +275,29 @@ def delete_dataset(request: Request, match: Name) -> Response:
 
 
 @router.get("/landing-zones", summary="List landing zones")
-def list_landing_zones(request: Request) -> dict[str, Any]:
+def list_landing_zones(request: Request, operator: MayRead) -> dict[str, Any]:
     """Return all landing zones."""
-    return _page(_plain(entry) for entry in services_of(request).catalogue.landing_zones())
+    return _page(_plain(entry) for entry in _seen(request, operator).landing_zones())
 
 
 @router.get("/landing-zones/{name}", summary="Show a landing zone")
-def show_landing_zone(request: Request, name: Name) -> dict[str, Any]:
+def show_landing_zone(request: Request, operator: MayRead, name: Name) -> dict[str, Any]:
     """Return one landing zone."""
-    return _plain(_one(services_of(request).catalogue.landing_zones(), "name", name, "landing zone"))
+    return _plain(_one(_seen(request, operator).landing_zones(), "name", name, "landing zone"))
 
 
 @router.put("/landing-zones/{name}", summary="Create or replace a landing zone")
-def put_landing_zone(request: Request, name: Name, body: LandingZoneBody) -> dict[str, Any]:
+def put_landing_zone(
+    request: Request, operator: MayConfigure, name: Name, body: LandingZoneBody
+) -> dict[str, Any]:
     """Write a landing zone."""
-    lists = {key: tuple(getattr(body, key)) for key in ("profiles", "labels", "datasets", "control_planes")}
+    lists = {key: tuple(getattr(body, key)) for key in _LISTS_OF_ZONES}
     services_of(request).catalogue.put_landing_zone(LandingZone(name=name, **(body.model_dump() | lists)))
-    return show_landing_zone(request, name)
+    return show_landing_zone(request, operator, name)
 
 
 @router.delete("/landing-zones/{name}", summary="Delete a landing zone", status_code=204)
-def delete_landing_zone(request: Request, name: Name) -> Response:
+def delete_landing_zone(request: Request, _operator: MayConfigure, name: Name) -> Response:
     """Delete a landing zone."""
     services_of(request).catalogue.delete_landing_zone(name)
     return Response(status_code=204)
@@ -297,13 +318,13 @@ def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
 
 
 @router.get("/mechanisms", summary="List mechanisms")
-def list_mechanisms(request: Request) -> dict[str, Any]:
+def list_mechanisms(request: Request, _operator: MayRead) -> dict[str, Any]:
     """Return the ways of moving bytes that this installation has."""
     return _page(_mechanism(mechanism) for mechanism in services_of(request).registry.all())
 
 
 @router.get("/mechanisms/{name}", summary="Show a mechanism")
-def show_mechanism(request: Request, name: Name) -> dict[str, Any]:
+def show_mechanism(request: Request, _operator: MayRead, name: Name) -> dict[str, Any]:
     """Return one mechanism with its JSON Schemas."""
     registry = services_of(request).registry
     if name not in registry.names:
@@ -340,21 +361,23 @@ def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, 
 
 
 @router.get("/control-planes", summary="List control planes")
-def list_control_planes(request: Request) -> dict[str, Any]:
+def list_control_planes(request: Request, operator: MayRead) -> dict[str, Any]:
     """Return all control planes, and how our registration there goes; secrets are ``***``."""
     services = services_of(request)
-    return _page(_control_plane(services, entry) for entry in services.catalogue.control_planes())
+    return _page(_control_plane(services, entry) for entry in _seen(request, operator).control_planes())
 
 
 @router.get("/control-planes/{id:path}", summary="Show a control plane")
-def show_control_plane(request: Request, id: Name) -> dict[str, Any]:
+def show_control_plane(request: Request, operator: MayRead, id: Name) -> dict[str, Any]:
     """Return one control plane; secrets are ``***``."""
-    services = services_of(request)
-    return _control_plane(services, _one(services.catalogue.control_planes(), "id", id, "control plane"))
+    found = _one(_seen(request, operator).control_planes(), "id", id, "control plane")
+    return _control_plane(services_of(request), found)
 
 
 @router.put("/control-planes/{id:path}", summary="Create or replace a control plane")
-def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dict[str, Any]:
+def put_control_plane(
+    request: Request, operator: MayConfigure, id: Name, body: ControlPlaneBody
+) -> dict[str, Any]:
     """Write a control plane on the operator's word; a secret sent as ``***`` keeps its present value."""
     services = services_of(request)
     given = body.model_dump(by_alias=True)
@@ -370,7 +393,7 @@ def put_control_plane(request: Request, id: Name, body: ControlPlaneBody) -> dic
         given |= {key: getattr(present, key) for key in hidden}
     _refuse_shared_token(services, id, given["token"])
     services.catalogue.put_control_plane(ControlPlane(id=id, provenance=Provenance.OPERATOR, **given))
-    return show_control_plane(request, id)
+    return show_control_plane(request, operator, id)
 
 
 def _refuse_moved(hidden: Sequence[str], given: Mapping[str, Any], present: ControlPlane) -> None:
@@ -399,7 +422,7 @@ def _refuse_shared_token(services: Services, id: str, token: str | None) -> None
 
 
 @router.delete("/control-planes/{id:path}", summary="Forget a control plane", status_code=204)
-def delete_control_plane(request: Request, id: Name) -> Response:
+def delete_control_plane(request: Request, _operator: MayConfigure, id: Name) -> Response:
     """Forget a control plane; its flows stay."""
     services_of(request).catalogue.delete_control_plane(id)
     return Response(status_code=204)

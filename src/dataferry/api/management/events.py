@@ -22,9 +22,12 @@ from starlette.types import Receive, Scope, Send
 
 from dataferry.api.authorization import caller_key
 from dataferry.api.management.views import event_view, progress_view
+from dataferry.api.operators import MayRead
 from dataferry.api.problems import problem
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
+from dataferry.domain.errors import ForbiddenError, UnauthorizedError
+from dataferry.domain.purview import Scope as OperatorScope
 from dataferry.flows.management import Management
 
 router = APIRouter(tags=["data flows"])
@@ -106,9 +109,7 @@ class News:
         return "".join((*self._events(), *self._progress()))
 
     def _events(self) -> list[str]:
-        events = self._management.events_since(self._after, MAX_EVENTS)
-        if events:
-            self._after = events[-1].id
+        events, self._after = self._management.events_since(self._after, MAX_EVENTS)
         return [_frame("flow", event_view(event), id=event.id) for event in events]
 
     def _progress(self) -> list[str]:
@@ -138,6 +139,7 @@ class News:
 )
 async def follow(
     request: Request,
+    operator: MayRead,
     last_event_id: Annotated[str | None, Header(description="Where a broken stream goes on.")] = None,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="As `Last-Event-ID`.")] = None,
 ) -> Response:
@@ -158,7 +160,8 @@ async def follow(
     except BaseException:
         streams.leave(caller)
         raise
-    return EventStream(streams, caller, _frames(services, News(services.management, start)))
+    news = News(services.management.within(operator.purview), start)
+    return EventStream(streams, caller, _frames(services, news, request))
 
 
 async def _start(services: Services, last_event_id: str | None, after: int | None) -> int:
@@ -170,12 +173,22 @@ async def _start(services: Services, last_event_id: str | None, after: int | Non
     return await run_in_threadpool(services.management.last_event_id)
 
 
-async def _frames(services: Services, news: News) -> AsyncIterator[str]:
-    """Yield news, and a comment when there was none for a while, until the service ends."""
+async def _frames(services: Services, news: News, request: Request) -> AsyncIterator[str]:
+    """Yield news, and a comment when there was none for a while, until the service or the key ends."""
+
+    def look() -> str | None:
+        try:
+            services.api_keys.require(request, OperatorScope.READ)
+        except (UnauthorizedError, ForbiddenError):
+            return None
+        return news.look()
+
     yield "retry: 2000\n\n"
     spoke_at = time.monotonic()
     while not services.closing.is_set():
-        text = await run_in_threadpool(news.look)
+        text = await run_in_threadpool(look)
+        if text is None:
+            return
         if not text and time.monotonic() - spoke_at >= services.keep_alive_s:
             text = ": keep-alive\n\n"
         if text:

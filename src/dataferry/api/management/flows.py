@@ -9,7 +9,6 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from dataferry.api.management.authorization import Operator
 from dataferry.api.management.views import (
     agreement_view,
     callback_view,
@@ -18,9 +17,12 @@ from dataferry.api.management.views import (
     flow_view,
     object_view,
 )
+from dataferry.api.operators import MayHaveDataAddress, MayOperate, MayRead
 from dataferry.api.services import services_of
 from dataferry.domain.dataflow import Run, State
 from dataferry.domain.ledger import ObjectState
+from dataferry.domain.purview import Operator
+from dataferry.flows.management import Management
 from dataferry.store.records import OutboxState
 
 MAX_LIMIT = 1000
@@ -59,9 +61,15 @@ class DestinationBody(BaseModel):
     sink: Annotated[str, Field(min_length=1, max_length=4096, description="`location:path`.")]
 
 
+def management_of(request: Request, operator: Operator) -> Management:
+    """Return what an operator may see and do, within its purview."""
+    return services_of(request).management.within(operator.purview)
+
+
 @router.get("", summary="List data flows, newest first")
 def list_flows(
     request: Request,
+    operator: MayRead,
     state: State | None = None,
     run: Run | None = None,
     control_plane_id: Annotated[str | None, Query(alias="controlPlaneId", max_length=1024)] = None,
@@ -73,7 +81,7 @@ def list_flows(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """Return a page of flows: ``{items, next}``."""
-    views, following = services_of(request).management.list(
+    views, following = management_of(request, operator).list(
         after=cursor,
         limit=limit,
         state=state,
@@ -87,13 +95,14 @@ def list_flows(
 @router.get("/{id:path}/objects", summary="List the objects of a data flow")
 def list_objects(
     request: Request,
+    operator: MayRead,
     id: FlowId,
     state: Annotated[ObjectState | None, Query(description="Only objects in this state.")] = None,
     limit: Limit = 100,
     cursor: After = 0,
 ) -> dict[str, Any]:
     """Return a page of objects, by their place in the plan: ``{items, next}``."""
-    rows = services_of(request).management.objects(id, after=cursor, limit=limit, state=state)
+    rows = management_of(request, operator).objects(id, after=cursor, limit=limit, state=state)
     return {
         "items": [object_view(row) for row in rows],
         "next": rows[-1].ordinal if len(rows) == limit else None,
@@ -101,9 +110,11 @@ def list_objects(
 
 
 @router.get("/{id:path}/events", summary="List what happened to a data flow")
-def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After = 0) -> dict[str, Any]:
+def list_events(
+    request: Request, operator: MayRead, id: FlowId, limit: Limit = 100, cursor: After = 0
+) -> dict[str, Any]:
     """Return a page of events with reasons, oldest first: ``{items, next}``."""
-    events = services_of(request).management.events(id, after=cursor, limit=limit)
+    events = management_of(request, operator).events(id, after=cursor, limit=limit)
     return {
         "items": [event_view(event) for event in events],
         "next": events[-1].id if len(events) == limit else None,
@@ -114,7 +125,7 @@ def list_events(request: Request, id: FlowId, limit: Limit = 100, cursor: After 
 def read_data_address(
     request: Request,
     response: Response,
-    operator: Operator,
+    operator: MayHaveDataAddress,
     id: FlowId,
     control_plane: Annotated[
         str | None, Query(max_length=1024, description="Only this control plane's flows are meant.")
@@ -125,77 +136,74 @@ def read_data_address(
     The one answer that has credentials in it. Each reading is an event of the flow.
     """
     response.headers["Cache-Control"] = "no-store"
-    management = services_of(request).management
-    return data_address_view(management.data_address(id, control_plane_id=control_plane, actor=operator))
+    management = management_of(request, operator)
+    return data_address_view(management.data_address(id, control_plane_id=control_plane, actor=operator.name))
 
 
 @router.post("/{id:path}/destination", summary="Have a flow copied that is not")
-def copy_to(request: Request, operator: Operator, id: FlowId, body: DestinationBody) -> dict[str, Any]:
+def copy_to(request: Request, operator: MayOperate, id: FlowId, body: DestinationBody) -> dict[str, Any]:
     """Give a flow that keeps its address for applications a place to be copied to."""
-    management = services_of(request).management
-    management.copy_to(id, body.sink, actor=operator)
+    management = management_of(request, operator)
+    management.copy_to(id, body.sink, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/pause", summary="Hold a data flow")
-def pause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def pause(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Stop moving bytes; the control plane's state stays as it is."""
-    management = services_of(request).management
-    management.pause(id, actor=operator)
+    management = management_of(request, operator)
+    management.pause(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/unpause", summary="Go on with a held data flow")
-def unpause(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def unpause(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Go on where it was held."""
-    management = services_of(request).management
-    management.unpause(id, actor=operator)
+    management = management_of(request, operator)
+    management.unpause(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/retry", summary="Try a failed data flow again")
-def retry(request: Request, operator: Operator, id: FlowId) -> dict[str, Any]:
+def retry(request: Request, operator: MayOperate, id: FlowId) -> dict[str, Any]:
     """Go on from the ledger: what has arrived is not moved again."""
-    management = services_of(request).management
-    management.retry(id, actor=operator)
+    management = management_of(request, operator)
+    management.retry(id, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.post("/{id:path}/terminate", summary="End a data flow for good")
 def terminate(
-    request: Request, operator: Operator, id: FlowId, body: ReasonBody | None = None
+    request: Request, operator: MayOperate, id: FlowId, body: ReasonBody | None = None
 ) -> dict[str, Any]:
     """End it, and tell its control plane with ``errored``."""
-    management = services_of(request).management
-    management.terminate(id, body.reason if body else None, actor=operator)
+    management = management_of(request, operator)
+    management.terminate(id, body.reason if body else None, actor=operator.name)
     return flow_view(management.view(id))
 
 
 @router.get("/{id:path}", summary="Show a data flow")
-def show(request: Request, id: FlowId) -> dict[str, Any]:
+def show(request: Request, operator: MayRead, id: FlowId) -> dict[str, Any]:
     """Return one flow with its progress and its contract agreement, where its control plane can be asked."""
-    services = services_of(request)
-    view = services.management.view(id)
-    agreement = services.agreements.of(view.flow)
+    view = management_of(request, operator).view(id)
+    agreement = services_of(request).agreements.of(view.flow)
     return {**flow_view(view), "agreement": agreement_view(agreement, datetime.now(UTC))}
 
 
 @callbacks.get("", summary="List callbacks, newest first")
 def list_callbacks(
     request: Request,
+    operator: MayRead,
     flow: Annotated[str | None, Query(max_length=1024, description="Only this flow's.")] = None,
     state: OutboxState | None = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Return what was, is or could not be told to control planes: ``{items, next}``."""
-    messages = services_of(request).management.outbox(any_id=flow, state=state, limit=limit)
+    messages = management_of(request, operator).outbox(any_id=flow, state=state, limit=limit)
     return {"items": [callback_view(message) for message in messages], "next": None}
 
 
 @callbacks.post("/{message_id}/retry", summary="Send a dead callback again")
-def retry_callback(request: Request, message_id: UUID) -> dict[str, Any]:
+def retry_callback(request: Request, operator: MayOperate, message_id: UUID) -> dict[str, Any]:
     """Make a callback that was given up due again."""
-    services = services_of(request)
-    services.management.retry_callback(str(message_id))
-    with services.store.snapshot() as tx:
-        return callback_view(tx.outbox.get(str(message_id)))
+    return callback_view(management_of(request, operator).retry_callback(str(message_id)))

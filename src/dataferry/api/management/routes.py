@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from dataferry.api.management import catalogue, events, flows
-from dataferry.api.management.authorization import API_KEY, operator_of
+from dataferry.api.operators import known_operator
 
-router = APIRouter(dependencies=[API_KEY, Depends(operator_of)])
+# Each route declares the scope that it needs, too: see ``api.operators``.
+router = APIRouter(dependencies=[Depends(known_operator)])
 router.include_router(events.router)
 router.include_router(flows.router)
 router.include_router(flows.callbacks)

@@ -11,6 +11,7 @@ from dataferry.api.authorization import bearer_token, control_plane_of_token, is
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import ForbiddenError, UnauthorizedError
 from dataferry.domain.location import ControlPlane
+from dataferry.domain.purview import Scope
 from dataferry.flows.messages import Caller
 
 # For the OpenAPI document only: the checks themselves are below.
@@ -51,7 +52,7 @@ def authorize_registration(request: Request, control_plane_id: str) -> None:
     tokens_exist = any(known.token for known in control_planes)
     if not services.api_keys.are_configured and tokens_exist:
         raise UnauthorizedError("send the control plane's token as Authorization: Bearer <token>")
-    services.api_keys.require(request)
+    services.api_keys.require(request, Scope.CONFIGURE)
 
 
 def _anonymous(request: Request, services: Services, control_planes: list[ControlPlane]) -> Caller:

@@ -71,13 +71,12 @@ class Downloads:
         self._policy = policy
         self._probing = probing
 
-    def begin(self, entry: Entry, address: DataAddress, *, participant: str) -> Entry:
+    def begin(self, entry: Entry, address: DataAddress) -> Entry:
         """Have an entry's data downloaded from an address; returns once both rows are written.
 
         Args:
             entry: Whose transfer process is started.
             address: Of that process.
-            participant: Our own participant context, whose key renews tokens.
 
         Raises:
             DataFerryError: The address is none, or what it leads to can't be read.
@@ -85,7 +84,7 @@ class Downloads:
         transfer_type = entry.ask.transfer_type or self._policy.transfer_type
         place = self._shared.resolver.at_address(transfer_type, address)
         target = self._target(entry, self._look_up(place))
-        flow = self._flow(entry, address, target, transfer_type, participant)
+        flow = self._flow(entry, address, target, transfer_type)
         with self._shared.store.transaction() as tx:
             flow = _named(tx, flow)
             tx.flows.insert(flow)
@@ -111,6 +110,7 @@ class Downloads:
             flow
             for flow in found
             if flow.process_id == entry.transfer_id
+            and flow.participant_context_id == self._policy.participant
             and flow.role is Role.CONSUMER
             and flow.direction is Direction.PULL
             and flow.landing is Landing.NONE
@@ -166,20 +166,18 @@ class Downloads:
         if info is None and not path.endswith("/"):
             path += "/"
         full = str(LocationRef(location=ref.location, path=path))
-        self._shared.resolver.at_ref(full)
+        self._shared.resolver.at_ref(full, self._policy.participant)
         shown_as = None if asked else self._policy.shown_as
         return Target(ref=full, shown=full if shown_as is None else shown_as + name)
 
-    def _flow(
-        self, entry: Entry, address: DataAddress, target: Target, transfer_type: str, participant: str
-    ) -> DataFlow:
+    def _flow(self, entry: Entry, address: DataAddress, target: Target, transfer_type: str) -> DataFlow:
         mechanism, _ = self._shared.resolver.profile(transfer_type)
         now, ask = self._shared.clock.now(), entry.ask
         return DataFlow(
             id=uuid4(),
             data_flow_id=entry.transfer_id or "",
             control_plane_id=OWN_FLOWS,
-            participant_context_id=participant,
+            participant_context_id=self._policy.participant,
             process_id=entry.transfer_id or "",
             role=Role.CONSUMER,
             direction=Direction.PULL,
@@ -188,7 +186,7 @@ class Downloads:
             dialect=Dialect.HEAD,
             state=State.STARTED,
             run=Run.QUEUED,
-            participant_id=participant,
+            participant_id=self._policy.participant,
             counter_party_id=ask.counter_party_id or ask.connector_id,
             dataspace_context="",
             agreement_id=ask.contract_id,

@@ -16,7 +16,7 @@ from dataferry.domain.location import LocationRef
 from dataferry.domain.orchestration import Ask, Entry, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
-from dataferry.flows.matching import is_for
+from dataferry.flows.matching import matches
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
@@ -193,7 +193,7 @@ class Orchestrator:
             ConfigError: It can't be.
         """
         try:
-            place = self._resolver.at_ref(ref)
+            place = self._resolver.at_ref(ref, self._policy.participant)
             with closing(place.mechanism.open_sink(place.endpoint, self._network)) as sink:
                 sink.probe()
         except DataFerryError as exc:
@@ -215,9 +215,9 @@ class Orchestrator:
             return {}
         try:
             location = LocationRef.parse(ref).location
-            if not self._policy.destinations or not is_for(self._policy.destinations, location):
+            if not any(matches(pattern, location) for pattern in self._policy.destinations):
                 return {"destination": ["Not a destination that requests may name."]}
-            self._resolver.at_ref(ref)
+            self._resolver.at_ref(ref, self._policy.participant)
         except DataFerryError as exc:
             return {"destination": [exc.message]}
         return {}

@@ -58,7 +58,6 @@ class Steps:
         addresses: Where data addresses come from.
         downloads: Moves the bytes.
         policy: Bounds.
-        participant: Our own participant context.
     """
 
     def __init__(
@@ -69,8 +68,6 @@ class Steps:
         addresses: DataAddressSource,
         downloads: Downloads,
         policy: OrchestratorPolicy,
-        *,
-        participant: str = "default",
     ) -> None:
         self._shared = shared
         self._connectors = connectors
@@ -78,7 +75,6 @@ class Steps:
         self._addresses = addresses
         self._downloads = downloads
         self._policy = policy
-        self._participant = participant
         self._closing = Closing(shared, edc, downloads, policy)
         self._verbs: dict[Step, Callable[[Work], Next]] = {
             Step.WAITING: self._begin,
@@ -187,7 +183,7 @@ class Steps:
                 )
             return Next(after_s=self._policy.data_address_delay_s)
         try:
-            after = self._downloads.begin(entry, address, participant=self._participant)
+            after = self._downloads.begin(entry, address)
         except AccessDeniedError:
             # It may be too early, or the token too old: the next address may do.
             memory.misses += 1

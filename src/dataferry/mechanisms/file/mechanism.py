@@ -77,7 +77,16 @@ class FileMechanism:
         """Open a file or directory for writing."""
         return sink.FileSink(_own(endpoint))
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
+    def grant(
+        self,
+        endpoint: Endpoint,
+        profile: Profile,
+        mode: GrantMode,
+        network: Network,
+        *,
+        ttl_s: int,
+        purpose: str,
+    ) -> DataAddress:
         """Refuse, with advice.
 
         Raises:

@@ -105,7 +105,16 @@ class HttpMechanism:
             raise AddressError(f"a sink is written with PUT or POST, and the address says {place.method}")
         return HttpSink(place, network)
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
+    def grant(
+        self,
+        endpoint: Endpoint,
+        profile: Profile,
+        mode: GrantMode,
+        network: Network,
+        *,
+        ttl_s: int,
+        purpose: str,
+    ) -> DataAddress:
         """Refuse, with advice.
 
         Raises:

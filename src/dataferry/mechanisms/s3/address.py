@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from dataferry.domain.errors import AddressError
@@ -85,7 +86,9 @@ class Place:
         storing: How objects written there are kept.
         tags: Whether tags are asked for and sent.
         route: What the operator says about the way there.
-        share: What a grant hands out; None if the location names nothing.
+        share: What a grant hands out, where no token service makes it; None if the location names nothing.
+        sts: The token service that makes what a grant hands out; None if there is none.
+        expires_at: When the credentials end, where the address says so; UTC.
     """
 
     server: Server
@@ -103,6 +106,8 @@ class Place:
     tags: bool = True
     route: Route = field(default=USUAL, compare=False)
     share: Share | None = field(default=None, repr=False)
+    sts: TokenService | None = field(default=None, repr=False, compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
     mechanism: str = "s3"
 
     @property
@@ -123,6 +128,10 @@ class Place:
     def root(self) -> str:
         """What is cut off keys to make names: the prefix up to its last ``/``."""
         return self.path[: self.path.rfind("/") + 1]
+
+    def has_expired(self, now: datetime) -> bool:
+        """Return whether the credentials have ended by now; False if nobody said when they do."""
+        return self.expires_at is not None and self.expires_at <= now
 
     @property
     def keeps_empty_segments(self) -> bool:
@@ -152,6 +161,25 @@ class Share:
     """What the operator named for sharing: credentials, and the endpoint that the other side dials."""
 
     credentials: Credentials = field(repr=False)
+    endpoint_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenService:
+    """What gives temporary credentials (AssumeRole), as the location names it.
+
+    Attributes:
+        server: Where it is asked, and the region of the signature.
+        role_arn: The role to assume; None where the service knows none: then they are of who asks.
+        external_id: What the role's trust wants to hear.
+        kms_key_arn: The key that seals the objects, which holders of a grant may use by way of the store.
+        endpoint_url: Where those who hold a grant find the store.
+    """
+
+    server: Server
+    role_arn: str | None
+    external_id: str | None
+    kms_key_arn: str | None
     endpoint_url: str
 
 

@@ -208,5 +208,5 @@ def iso_date(text: str | None) -> datetime | None:
     """Read an ISO 8601 time in UTC; None if it is none."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

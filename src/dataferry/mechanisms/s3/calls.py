@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 from dataferry.domain.errors import (
     ConnectionFailedError,
+    CredentialsExpiredError,
     DataFerryError,
     ProtocolError,
     StallError,
@@ -23,7 +24,7 @@ from dataferry.domain.errors import (
 from dataferry.mechanisms.s3 import replies
 from dataferry.mechanisms.s3.address import Place
 from dataferry.mechanisms.s3.attributes import http_date
-from dataferry.mechanisms.s3.errors import error_of
+from dataferry.mechanisms.s3.errors import EXPIRED, error_of
 from dataferry.mechanisms.s3.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, encode_query
 from dataferry.net.connections import Network, PinnedConnection
 from dataferry.net.heads import Headers
@@ -31,6 +32,7 @@ from dataferry.net.replies import REPLY_STALLS, PinnedResponse
 
 _MAX_RETRY_AFTER_S = 3600.0
 _OK = range(200, 300)
+_REFUSED = frozenset({400, 401, 403})
 Query = Sequence[tuple[str, str]]
 
 
@@ -169,7 +171,7 @@ class Client:
         if 300 <= response.status < 400:  # noqa: PLR2004 - redirects are never followed
             code = code or "PermanentRedirect"
         status = 500 if response.status in _OK else response.status
-        raise error_of(
+        error = error_of(
             operation=operation,
             where=self.where(key),
             status=status,
@@ -179,6 +181,10 @@ class Client:
             writing=writing,
             is_delete_marker=response.headers.get("x-amz-delete-marker") == "true",
         )
+        # Not every store says that this is why it does not know credentials, and no HEAD can say it.
+        if status in _REFUSED and self.place.has_expired(datetime.now(UTC) + self.clock_skew):
+            raise CredentialsExpiredError(f"{self.where(key)}: {EXPIRED}", operation=operation) from error
+        raise error
 
     def drop(self) -> None:
         """Close the connection; the next request dials anew."""

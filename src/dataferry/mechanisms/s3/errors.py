@@ -10,6 +10,7 @@ import re
 from dataferry.domain.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    CredentialsExpiredError,
     DestinationExistsError,
     IntegrityError,
     NoSpaceError,
@@ -24,20 +25,28 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 
+
+class NotPermittedError(AccessDeniedError):
+    """The store knows the credentials, and they may not do this."""
+
+
 _BY_CODE: dict[str, type[StorageError]] = {
     "NoSuchBucket": BucketNotFoundError,
     "NoSuchKey": ObjectNotFoundError,
     "NoSuchVersion": ObjectNotFoundError,
     "NoSuchUpload": UploadGoneError,
     "InvalidObjectState": ObjectArchivedError,
-    "AccessDenied": AccessDeniedError,
+    "AccessDenied": NotPermittedError,
     "AllAccessDisabled": AccessDeniedError,
     "AccountProblem": AccessDeniedError,
     "InvalidAccessKeyId": AccessDeniedError,
     "SignatureDoesNotMatch": AccessDeniedError,
     "AuthorizationHeaderMalformed": AccessDeniedError,
-    "ExpiredToken": AccessDeniedError,
+    "ExpiredToken": CredentialsExpiredError,
+    "ExpiredTokenException": CredentialsExpiredError,
     "InvalidToken": AccessDeniedError,
+    "InvalidClientTokenId": AccessDeniedError,
+    "UnrecognizedClientException": AccessDeniedError,
     "TokenRefreshRequired": AccessDeniedError,
     "RequestTimeTooSkewed": AccessDeniedError,
     "SlowDown": ThrottledError,
@@ -64,14 +73,20 @@ _BY_CODE: dict[str, type[StorageError]] = {
     "XMinioAdminBucketQuotaExceeded": NoSpaceError,
     "InsufficientStorage": NoSpaceError,
 }
+EXPIRED = (
+    "the credentials have expired, what was moved stays: those of a data address come anew with a resume of"
+    " the flow, those of a location must be given anew"
+)
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: check its name, or create it first",
     "InvalidObjectState": "it is archived (Glacier, Deep Archive or an archive tier): restore it with"
     " `aws s3api restore-object`, wait until that is done, then retry",
     "InvalidAccessKeyId": "the access key is not known there",
+    "InvalidClientTokenId": "the access key is not known there",
     "SignatureDoesNotMatch": "the secret access key or the region is not right",
     "AuthorizationHeaderMalformed": "the region is not right",
-    "ExpiredToken": "the session token has expired: the address must be renewed",
+    "ExpiredToken": EXPIRED,
+    "ExpiredTokenException": EXPIRED,
     "RequestTimeTooSkewed": "the clocks differ by more than 15 minutes: set this machine's clock (NTP)",
     "PermanentRedirect": "the bucket is in another region: set region or endpoint_url",
     "EntityTooLarge": "larger than the store takes in one piece: raise or lower part_size_bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from dataferry.mechanisms.s3.address import (
     Place,
     Server,
     Share,
+    TokenService,
     Written,
     parse_s3_url,
 )
@@ -28,7 +30,7 @@ from dataferry.mechanisms.s3.data_address import (
     parse_address,
     properties_of,
 )
-from dataferry.mechanisms.s3.grant import grant
+from dataferry.mechanisms.s3.grant import expiry_of, grant, try_grant
 from dataferry.mechanisms.s3.signing import Credentials
 from dataferry.mechanisms.s3.sink import SINK_CAPABILITIES, S3Sink
 from dataferry.mechanisms.s3.source import SOURCE_CAPABILITIES, S3Source
@@ -97,6 +99,7 @@ class S3Mechanism:
             exclusive=flag(address.get("exclusive"), "exclusive"),
             exact_keys=flag(address.get("exact_keys"), "exact_keys"),
             storing=settings.storing_of_address(address),
+            expires_at=expiry_of(address),
         )
 
     def at_metadata(
@@ -143,15 +146,31 @@ class S3Mechanism:
             raise AddressError(f"{place}: a version can be read, and not be written: leave ?versionId= out")
         return S3Sink(place, network)
 
-    def grant(self, endpoint: Endpoint, profile: Profile, mode: GrantMode, *, ttl_s: int) -> DataAddress:
-        """Hand out the credentials named for sharing; they have no expiry of ours."""
-        del ttl_s
-        return grant(_own(endpoint), profile, mode)
+    def grant(
+        self,
+        endpoint: Endpoint,
+        profile: Profile,
+        mode: GrantMode,
+        network: Network,
+        *,
+        ttl_s: int,
+        purpose: str,
+    ) -> DataAddress:
+        """Hand out temporary credentials of the location's token service, else those named for sharing."""
+        return grant(_own(endpoint), profile, mode, network, ttl_s=ttl_s, purpose=purpose)
 
     def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
-        """Return False: credentials that the operator named stay good."""
+        """Return False: temporary credentials are good to their end, named ones as long as they are."""
         del endpoint, address
         return False
+
+    def granted_until(self, address: DataAddress) -> datetime | None:
+        """Return when an address's credentials end; None if they don't by themselves."""
+        return expiry_of(address)
+
+    def try_grant(self, endpoint: Endpoint, mode: GrantMode, network: Network) -> str | None:
+        """Have the token service make a grant that nobody gets; None if there is no token service."""
+        return try_grant(_own(endpoint), mode, network)
 
     def _configured(self, location: Location, written: Written) -> Place:
         """Return a place in a location."""
@@ -164,6 +183,7 @@ class S3Mechanism:
                 bucket=written.bucket,
             )
             share = settings.share_of(given, server)
+            sts = settings.token_service_of(given, server)
             storing, route = settings.storing_of(given), route_of(given)
         except (AddressError, ConfigError) as exc:
             raise ConfigError(f"location {location.name}: {exc.message}") from exc
@@ -181,6 +201,7 @@ class S3Mechanism:
             tags=given.get("tags", True),
             route=route,
             share=share,
+            sts=sts,
         )
 
 
@@ -203,6 +224,8 @@ def _place(
     tags: bool = True,
     route: Route = USUAL,
     share: Share | None = None,
+    sts: TokenService | None = None,
+    expires_at: datetime | None = None,
 ) -> Place:
     """Put a place together."""
     return Place(
@@ -221,6 +244,8 @@ def _place(
         tags=tags,
         route=route,
         share=share,
+        sts=sts,
+        expires_at=expires_at,
     )
 
 

@@ -8,6 +8,10 @@ from dataferry.mechanisms.routes import ROUTE_DEPENDENCIES, ROUTE_PROPERTIES
 
 STORAGE_CLASS = "^[A-Z][A-Z0-9_]{0,63}$"
 KEY_ID = "^[A-Za-z0-9:/_+=,.@-]{1,2048}$"
+# Source: AWS STS API Reference, "AssumeRole"; IAM User Guide, "IAM identifiers".
+ROLE_ARN = "^arn:[a-z0-9-]{3,20}:iam::[0-9]{0,12}:role/[!-~]{1,512}$"
+EXTERNAL_ID = "^[A-Za-z0-9_+=,.@:/-]{2,1224}$"
+KMS_KEY_ARN = "^arn:[a-z0-9-]{3,20}:kms:[a-z0-9-]{1,64}:[0-9]{12}:key/[A-Za-z0-9-]{1,128}$"
 ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -80,6 +84,16 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "share_access_key_id": _secret("Access key that grants hand out."),
         "share_secret_access_key": _secret("Its secret."),
         "share_session_token": _secret("Of temporary credentials."),
+        "sts_endpoint_url": _text(
+            "http(s)://host[:port][/path] of the token service that makes grants; Amazon's of the region if"
+            " only sts_role_arn is given.",
+            pattern="^https?://",
+        ),
+        "sts_role_arn": _text("Role that grants assume; MinIO and its like need none.", pattern=ROLE_ARN),
+        "sts_external_id": _text("What the role's trust policy wants to hear.", pattern=EXTERNAL_ID),
+        "sts_kms_key_arn": _text(
+            "Key that seals the objects: a grant may use it, by way of the store only.", pattern=KMS_KEY_ARN
+        ),
         "share_endpoint_url": _text(
             "What the other side dials; endpoint_url if absent.", pattern="^https?://"
         ),
@@ -94,6 +108,7 @@ LOCATION_SCHEMA: dict[str, Any] = {
         "share_access_key_id": ["share_secret_access_key"],
         "share_secret_access_key": ["share_access_key_id"],
         "share_session_token": ["share_access_key_id"],
+        "sts_external_id": ["sts_role_arn"],
         **ROUTE_DEPENDENCIES,
     },
     "allOf": [
@@ -123,6 +138,7 @@ ADDRESS_SCHEMA: dict[str, Any] = {
         "secretAccessKey": _secret("Its secret."),
         "sessionToken": _secret("Of temporary credentials; token is the same."),
         "token": _secret("Of temporary credentials."),
+        "expiration": _text("When the credentials end, ISO 8601."),
         "exclusive": {"enum": ["true", "false"], "description": "Nobody else uploads there."},
         "exact_keys": {"enum": ["true", "false"], "description": "The server keeps a//b and a/b apart."},
         "addressing_style": {"enum": ["auto", "path", "virtual"]},

@@ -10,13 +10,20 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AddressError, ConfigError
 from dataferry.domain.location import Location
 from dataferry.mechanisms.s3 import schemas
-from dataferry.mechanisms.s3.address import Server, Share
+from dataferry.mechanisms.s3.address import DEFAULT_REGION, Server, Share, TokenService
 from dataferry.mechanisms.s3.attributes import Storing
 from dataferry.mechanisms.s3.data_address import flag
 from dataferry.mechanisms.s3.signing import Credentials
 
 _STORAGE_CLASS = re.compile(schemas.STORAGE_CLASS)
 _KEY_ID = re.compile(schemas.KEY_ID)
+_PATTERNS = {
+    "sts_role_arn": (re.compile(schemas.ROLE_ARN), "the ARN of a role: arn:aws:iam::ACCOUNT:role/NAME"),
+    "sts_external_id": (re.compile(schemas.EXTERNAL_ID), "2 to 1,224 letters, digits and _+=,.@:/-"),
+    "sts_kms_key_arn": (re.compile(schemas.KMS_KEY_ARN), "the ARN of a key (not of an alias)"),
+}
+# Amazon's regional endpoints say the region that they want to be signed for; the global one is of the first.
+_STS_HOST = re.compile(r"sts(?:-fips)?(?:\.([a-z0-9-]+))?\.amazonaws\.com(?:\.cn)?")
 _STORING = ("storage_class", "server_side_encryption", "sse_kms_key_id")
 _BUCKET_KEY = "bucket_key_enabled"
 
@@ -67,6 +74,35 @@ def share_of(settings: Mapping[str, Any], server: Server) -> Share | None:
     named = settings.get("share_endpoint_url")
     url = server.url if named is None else Server.of(named, region=server.region).url
     return Share(credentials=credentials, endpoint_url=url)
+
+
+def token_service_of(settings: Mapping[str, Any], server: Server) -> TokenService | None:
+    """Return the token service that makes a location's grants, None if it names none.
+
+    Raises:
+        AddressError: A value can't be one.
+    """
+    url, role = settings.get("sts_endpoint_url"), settings.get("sts_role_arn")
+    for name, (pattern, what) in _PATTERNS.items():
+        if name in settings and not pattern.fullmatch(settings[name]):
+            raise AddressError(f"{name} is {what}")
+    if url is None and role is None:
+        return None
+    if url is None:
+        domain = "amazonaws.com.cn" if server.region.startswith("cn-") else "amazonaws.com"
+        url = f"https://sts.{server.region}.{domain}"
+    at = Server.of(url, region=server.region)
+    known = _STS_HOST.fullmatch(at.host)
+    if known is not None:
+        at = Server.of(url, region=known[1] or DEFAULT_REGION)
+    named = settings.get("share_endpoint_url")
+    return TokenService(
+        server=at,
+        role_arn=role,
+        external_id=settings.get("sts_external_id"),
+        kms_key_arn=settings.get("sts_kms_key_arn"),
+        endpoint_url=server.url if named is None else Server.of(named, region=server.region).url,
+    )
 
 
 def storing_of(settings: Mapping[str, Any]) -> Storing:

@@ -1,4 +1,4 @@
-"""Signature Version 4 for S3, in headers.
+"""Signature Version 4 for S3 and its token service, in headers.
 
 Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)",
 "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk".
@@ -46,13 +46,15 @@ class Signer:
 
     Args:
         region: As in the credential scope.
+        service: As in the credential scope.
 
     Attributes:
         used: The credentials of the last request; None before the first.
     """
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, service: str = "s3") -> None:
         self._region = region
+        self._service = service
         self.used: Credentials | None = None
         self._key: bytes = b""
         self._key_of: tuple[str, str] = ("", "")
@@ -91,7 +93,7 @@ class Signer:
         names = ";".join([name for name, _ in canonical])
         lines = "".join([f"{name}:{value}\n" for name, value in canonical])
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_sha256}"
-        scope = f"{day}/{self._region}/s3/aws4_request"
+        scope = f"{day}/{self._region}/{self._service}/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
         signature = hmac.digest(self._signing_key(credentials, day), text.encode(), "sha256").hex()
@@ -112,7 +114,7 @@ class Signer:
         wanted = (credentials.secret_access_key, day)
         if self._key_of != wanted:
             key = f"AWS4{credentials.secret_access_key}".encode()
-            for step in (day, self._region, "s3", "aws4_request"):
+            for step in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, step.encode(), "sha256")
             self._key, self._key_of = key, wanted
         return self._key

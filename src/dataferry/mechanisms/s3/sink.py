@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 
 from dataferry.domain.errors import (
     AccessDeniedError,
     AddressError,
+    CredentialsExpiredError,
     ObjectNotFoundError,
     ProtocolError,
     UnsupportedError,
 )
+from dataferry.domain.location import Provenance
 from dataferry.domain.objects import Capability, ObjectInfo
 from dataferry.mechanisms.base import Source
 from dataferry.mechanisms.s3.address import Place, checked_key, distinct_key
 from dataferry.mechanisms.s3.body import Habits
 from dataferry.mechanisms.s3.calls import Client, true_absence
 from dataferry.mechanisms.s3.copying import MAX_COPY_BYTES, S3CopyingWriter, refusal
+from dataferry.mechanisms.s3.errors import NotPermittedError
 from dataferry.mechanisms.s3.source import S3Reader, pages
 from dataferry.mechanisms.s3.writer import look_up
 from dataferry.net.connections import Network
@@ -87,11 +89,18 @@ class S3Sink:
         return MIN_PART_SIZE_BYTES
 
     def probe(self) -> None:
-        """HEAD the bucket; where that is refused, learn the true reason."""
+        """HEAD the bucket; where that is refused, learn the true reason.
+
+        Credentials that came with an address may be for writing only: that they are known is enough then.
+        """
         try:
             self._client.call("s3.HeadBucket", "HEAD")
         except (ObjectNotFoundError, AccessDeniedError, ProtocolError) as exc:
-            true_absence(self._client, exc.operation, "")
+            try:
+                true_absence(self._client, exc.operation, "")
+            except NotPermittedError:
+                if self._place.provenance is not Provenance.EXTERNAL:
+                    raise
 
     def place(self, name: str, *, single: bool) -> str:
         """Return the final key: the place's own if both it and the source are one object, else prefix + name.
@@ -130,6 +139,8 @@ class S3Sink:
                     break
             else:
                 return found
+        except CredentialsExpiredError:
+            raise
         except (AccessDeniedError, UnsupportedError):
             beyond = first  # may not list: the rest by HEAD
         rest = [key for key in keys if key not in found and key.encode() > beyond.encode()]
@@ -167,10 +178,14 @@ class S3Sink:
         """
         found = {}
         for key in keys:
-            with contextlib.suppress(AccessDeniedError):
+            try:
                 info = look_up(self._client, key)
-                if info is not None:
-                    found[key] = dataclasses.replace(info, name=key)
+            except CredentialsExpiredError:
+                raise
+            except AccessDeniedError:
+                continue
+            if info is not None:
+                found[key] = dataclasses.replace(info, name=key)
         return found
 
 

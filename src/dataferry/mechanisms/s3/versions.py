@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 from dataferry.domain.errors import (
     AccessDeniedError,
+    CredentialsExpiredError,
     ObjectNotFoundError,
     ProtocolError,
     SourceChangedError,
@@ -103,6 +104,8 @@ def planned_version(client: Client, planned: ObjectInfo) -> str | None:
             ):
                 version_id = listed.findtext("VersionId") or ""
                 return version_id if is_version(version_id) else None
+    except CredentialsExpiredError:
+        raise
     except (AccessDeniedError, UnsupportedError, ProtocolError):
         return None
     return None

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 from dataferry.domain.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    CredentialsExpiredError,
     IntegrityError,
     ObjectNotFoundError,
     ProtocolError,
@@ -31,7 +32,7 @@ from dataferry.mechanisms.s3.attributes import (
     strong_etag,
 )
 from dataferry.mechanisms.s3.body import Habits, S3PartWrite
-from dataferry.mechanisms.s3.calls import Client, Reply
+from dataferry.mechanisms.s3.calls import Client, Reply, true_absence
 from dataferry.mechanisms.s3.source import described
 
 _ALGORITHM = "x-amz-checksum-algorithm"
@@ -47,6 +48,11 @@ def look_up(client: Client, key: str) -> ObjectInfo | None:
         reply = client.call("s3.HeadObject", "HEAD", key=key, headers={"x-amz-checksum-mode": "ENABLED"})
     except ObjectNotFoundError:
         return None
+    except ProtocolError as exc:
+        # Amazon says so that credentials have expired; in a HEAD it has no words for it.
+        with contextlib.suppress(ObjectNotFoundError):
+            true_absence(client, exc.operation, key)
+        raise
     return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
 
 
@@ -125,6 +131,8 @@ class S3Writer:
                 query.append(("part-number-marker", marker))
             try:
                 reply = self._client.call(operation, "GET", key=upload.key, query=query)
+            except CredentialsExpiredError:
+                raise
             except (AccessDeniedError, UnsupportedError):
                 return None
             except ObjectNotFoundError as exc:
@@ -193,6 +201,8 @@ class S3Writer:
                 query += [("key-marker", markers[0]), ("upload-id-marker", markers[1])]
             try:
                 reply = self._client.call(operation, "GET", query=query)
+            except CredentialsExpiredError:
+                raise
             except (AccessDeniedError, UnsupportedError):
                 return None
             page, markers = replies.uploads(reply.xml(operation))
