@@ -614,3 +614,29 @@ def test_a_data_plane_that_only_streams_will_do(rig: Orchestrating) -> None:
     path = _only(rig.wait(rig.begin("c")))
     assert (path["status"], path["storage_path"]) == ("FAILED", None)
     assert len(rig.files()) == 2
+
+
+def test_a_rehearsal_asks_who_would_be_needed(rig: Orchestrating) -> None:
+    """The connector is asked and the destination looked at: 502, 504, 500, or that all is well."""
+    rig.put("c", "/c", b"bytes")
+
+    def rehearsed() -> tuple[int, str]:
+        answer = rig.post(rig.request("c"), params={"dryRun": "true"})
+        body = answer.json()
+        assert body["status_code"] == answer.status_code
+        return answer.status_code, body.get("message", "")
+
+    assert rehearsed()[0] == 200
+    rig.edc.inject("query", Fault.STATUS, status=401)
+    assert rehearsed() == (
+        502,
+        "connector POST transferprocesses/request: answered with 401 Unauthorized: injected",
+    )
+    rig.edc.inject("query", Fault.HANG)
+    assert rehearsed()[0] == 504
+    rig.stored.rmdir()
+    code, message = rehearsed()
+    assert (code, rig.edc.processes, rig.files() if rig.stored.exists() else []) == (500, {}, [])
+    assert "the destination" in message
+    rig.stored.mkdir()
+    assert rehearsed()[0] == 200

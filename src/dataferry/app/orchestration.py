@@ -78,7 +78,14 @@ def orchestration(
     )
     runner = Runner(shared, steps, policy)
     orchestrator = Orchestrator(
-        shared.store, shared.resolver, asking.connectors, policy, shared.clock, wake=runner.wake
+        shared.store,
+        shared.resolver,
+        asking.connectors,
+        policy,
+        shared.clock,
+        wake=runner.wake,
+        edc=asking.edc,
+        network=probing,
     )
     return Orchestration(orchestrator=orchestrator, runner=runner)
 

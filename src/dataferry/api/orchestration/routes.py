@@ -13,7 +13,8 @@ from dataferry.api.orchestration.authorization import CLIENT_KEY, REQUIRE_CLIENT
 from dataferry.api.orchestration.wire import OrchestrateBody, request_of
 from dataferry.api.seed_errors import seed_error
 from dataferry.api.services import services_of
-from dataferry.domain.errors import NotFoundError
+from dataferry.domain.errors import DataFerryError, NotFoundError
+from dataferry.flows.orchestration.faults import fault_of
 from dataferry.flows.orchestration.orchestrator import RequestError
 
 MAX_LIMIT = 1000
@@ -52,7 +53,11 @@ def orchestrate(
         Header(alias="Idempotency-Key", description="Repeating the request with it starts nothing again."),
     ] = None,
     dry_run: Annotated[
-        bool, Query(alias="dryRun", description="Only say whether the request could be carried out.")
+        bool,
+        Query(
+            alias="dryRun",
+            description="Only say if it could be carried out: 502, 504 if its connector can not be asked.",
+        ),
     ] = False,
 ) -> JSONResponse:
     """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes."""
@@ -60,13 +65,18 @@ def orchestrate(
     try:
         wanted = request_of(request.state.json, idempotency_key)
         if dry_run:
-            orchestrator.check(wanted)
+            orchestrator.rehearse(wanted)
             return JSONResponse(
                 views.success({"orchestration_id": None, "status": "VALID", "message": views.VALID_MESSAGE})
             )
         return JSONResponse(views.accepted(orchestrator.accept(wanted)))
     except RequestError as wrong:
         return seed_error(400, wrong.message, wrong.details)
+    except DataFerryError as error:
+        if not dry_run:
+            raise
+        fault = fault_of(error)
+        return seed_error(fault.code, fault.message)
 
 
 @router.delete("/orchestrate/{orchestration_id}", summary="Call it off")

@@ -64,13 +64,7 @@ class Closing:
             return None
         content = sidecar_of(facts, flow, source=source, connector=work.order.connector_address)
         try:
-            write_sidecar(
-                self._shared.resolver,
-                self._shared.network,
-                facts.sink_ref or "",
-                flow.participant_context_id,
-                content,
-            )
+            write_sidecar(self._shared, flow, content)
         except DataFerryError as exc:
             if exc.is_temporary and work.memory.failures < self._policy.retries:
                 raise

@@ -110,6 +110,7 @@ class Downloads:
             flow
             for flow in found
             if flow.process_id == entry.transfer_id
+            and flow.participant_context_id == self._policy.participant
             and flow.role is Role.CONSUMER
             and flow.direction is Direction.PULL
             and flow.landing is Landing.NONE

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 from dataferry.domain.clock import Clock
-from dataferry.domain.errors import ConflictError, DataFerryError, InputError
+from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
 from dataferry.domain.orchestration import Ask, Entry, Orchestration, Standing
 from dataferry.domain.profile import Direction
@@ -19,7 +20,9 @@ from dataferry.flows.matching import matches
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
+from dataferry.flows.orchestration.ports import EdcClient
 from dataferry.flows.resolution import Resolver
+from dataferry.net.connections import Network
 from dataferry.store.store import Store
 
 
@@ -74,6 +77,8 @@ class Orchestrator:
         policy: Bounds.
         clock: Time.
         wake: Tells the runner that there is something to do, and which orchestration was called off.
+        edc: Asks connectors, for a rehearsal; None asks none.
+        network: How a rehearsal reaches destinations.
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Orchestrator:
         clock: Clock,
         *,
         wake: Callable[[UUID | None], None] = lambda _: None,
+        edc: EdcClient | None = None,
+        network: Network | None = None,
     ) -> None:
         self._store = store
         self._intake = Intake(store)
@@ -93,6 +100,8 @@ class Orchestrator:
         self._policy = policy
         self._clock = clock
         self._wake = wake
+        self._edc = edc
+        self._network = network or Network()
 
     def accept(self, request: Request) -> Orchestration:
         """Take a request in; everything else happens later.
@@ -161,6 +170,34 @@ class Orchestrator:
             wrong["data"] = entries
         if wrong:
             raise RequestError(wrong)
+
+    def rehearse(self, request: Request) -> None:
+        """Check a request, and ask its connector and its destinations whether they are there.
+
+        Raises:
+            RequestError: It can't be carried out.
+            ConfigError: A destination can't be written to.
+            DataFerryError: A connector of ours does not answer, or does not take our credentials.
+        """
+        self.check(request)
+        connector = self._connectors.of(request.connector_address)
+        if connector.is_configured and self._edc is not None:
+            self._edc.probe(connector)
+        for ref in {ask.destination or self._policy.destination for ask in request.asks}:
+            self._try_destination(ref)
+
+    def _try_destination(self, ref: str) -> None:
+        """Look if a destination can be written to; that it can is our side's business, whatever it is.
+
+        Raises:
+            ConfigError: It can't be.
+        """
+        try:
+            place = self._resolver.at_ref(ref, self._policy.participant)
+            with closing(place.mechanism.open_sink(place.endpoint, self._network)) as sink:
+                sink.probe()
+        except DataFerryError as exc:
+            raise ConfigError(f"the destination {ref}: {exc}") from exc
 
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""

@@ -12,10 +12,10 @@ class OrchestratorPolicy:
     """Bounds of the orchestrator.
 
     Attributes:
-        participant: Our own participant context, whose key renews tokens and whose locations are used.
         destination: ``location:path/`` below which files are stored; ends with ``/`` or is a whole location.
         shown_as: What ``storage_path`` begins with instead, where clients know the place by another name.
         transfer_type: What entries that name none are transferred by.
+        participant: Our own participant context, whose locations are written to and whose key renews tokens.
         destinations: Locations, patterns with ``*``, in which an entry may name where it goes.
         sidecar: Whether a JSON file is written beside each stored one.
         max_entries: Of one request.

@@ -39,6 +39,10 @@ class EdcClient(Protocol):
         """Return which version it speaks; found out once, with a question that changes nothing."""
         ...
 
+    def probe(self, connector: Connector) -> ApiVersion:
+        """Return which version it speaks, asked anew: it is there, and takes our credentials."""
+        ...
+
     def start(self, connector: Connector, ask: Ask, *, transfer_type: str, reference: str) -> str:
         """Start a transfer process and return its id.
 

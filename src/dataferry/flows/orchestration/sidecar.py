@@ -10,8 +10,7 @@ from typing import Any
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.objects import Attributes, ObjectInfo
 from dataferry.domain.orchestration import Entry
-from dataferry.flows.resolution import Resolver
-from dataferry.net.connections import Network
+from dataferry.flows.shared import Shared
 
 SUFFIX = ".meta.json"
 
@@ -54,17 +53,17 @@ def checksum(crc64nvme: int | None) -> dict[str, str]:
     return {} if crc64nvme is None else {"crc64nvme": b64encode(crc64nvme.to_bytes(8, "big")).decode()}
 
 
-def write_sidecar(
-    resolver: Resolver, network: Network, sink_ref: str, participant: str, content: dict[str, Any]
-) -> None:
-    """Write the file beside what is stored at ``sink_ref`` of a participant, over one that is there.
+def write_sidecar(shared: Shared, flow: DataFlow, content: dict[str, Any]) -> None:
+    """Write the file beside what a flow has stored, over one that is there.
 
     Raises:
         DataFerryError: It can't be written.
     """
     data = json.dumps(content, indent=2).encode() + b"\n"
-    place = resolver.at_ref(sink_ref.removesuffix("/") + SUFFIX, participant)
-    with closing(place.mechanism.open_sink(place.endpoint, network)) as sink:
+    place = shared.resolver.at_ref(
+        (flow.sink_ref or "").removesuffix("/") + SUFFIX, flow.participant_context_id
+    )
+    with closing(place.mechanism.open_sink(place.endpoint, shared.network)) as sink:
         key = sink.place(SUFFIX, single=True)
         with closing(sink.writer()) as writer:
             attributes = Attributes(content_type="application/json")
