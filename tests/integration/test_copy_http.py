@@ -223,18 +223,25 @@ def rig(store: HttpStore, tmp_path: Path) -> Iterator[Rig]:
 
 def wire(kind: str, endpoint: str, **properties: str) -> dict[str, Any]:
     """A DataAddress as messages carry it."""
-    named = [{"name": name, "value": value} for name, value in properties.items()]
-    return {"endpointType": kind, "endpoint": endpoint, "endpointProperties": named}
+    named = [
+        {"@type": "EndpointProperty", "name": name, "value": value} for name, value in properties.items()
+    ]
+    return {
+        "@type": "DataAddress",
+        "endpointType": kind,
+        "endpoint": endpoint,
+        "endpointProperties": named,
+    }
 
 
-def test_a_push_to_us_by_http_is_refused(rig: Rig) -> None:
-    """This side can't hand out an address: prepare is refused at once, with what to take instead."""
+def test_a_push_to_us_by_http_is_refused_without_tls(rig: Rig) -> None:
+    """A token would travel in plain: prepare is refused at once, with the settings to see to."""
     for profile, dataset in itertools.product(
         (f"{PROFILE}-push", "http-push", "HttpData-PUSH"), ("web", "file")
     ):
         reply = rig.control_plane.prepare(rig.address, message("process-1", dataset, profile))
-        assert reply.status == 400
-        assert "s3-push" in str(reply.body)
+        assert reply.status == 422
+        assert "public_url" in str(reply.body)
         assert rig.control_plane.status(rig.address, "process-1").status == 404
 
 

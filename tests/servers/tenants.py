@@ -58,7 +58,7 @@ class Tenant:
     def on(self, plane: PlaneProcess) -> None:
         """Make its API key on a plane: all that a bound key can do."""
         self._plane = plane
-        scopes = ["read", "operate", "data-address", "orchestrate"]
+        scopes = ["read", "operate", "data-address"]
         options = [word for scope in scopes for word in ("--scope", scope)]
         options += ["--config", str(plane.config), "--participant", self.name, "--json"]
         options += [f"key-of-{self.name}"]
