@@ -49,6 +49,8 @@ class ServiceClient:
     prefix: tuple[str, ...] = ()
     # What the key is called in the environment.
     key_variable = "DATAFERRY_API_KEY"
+    # Statuses by which a key is refused.
+    refused_keys = frozenset({int(HTTPStatus.UNAUTHORIZED)})
 
     def __init__(self, url: str, api_key: str | None) -> None:
         self._url = url.rstrip("/")
@@ -118,7 +120,7 @@ class ServiceClient:
             detail = self.detail_of(answer.json())
         except (ValueError, AttributeError):
             detail = ""
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        if answer.status_code in self.refused_keys:
             what = (
                 "does not take this API key: give another" if self._has_key else "wants an API key: give one"
             )
@@ -139,6 +141,7 @@ class OrchestratorClient(ServiceClient):
     """A connection to ``/orchestrate`` and ``/status`` of one service."""
 
     key_variable = "EDC_API_KEY"
+    refused_keys = frozenset({int(HTTPStatus.UNAUTHORIZED), int(HTTPStatus.FORBIDDEN)})
 
     def detail_of(self, problem: dict[str, Any]) -> str:
         """Return what an error says is wrong, field by field."""
