@@ -11,7 +11,8 @@ from dataferry.app.settings import Settings
 from dataferry.domain.errors import AddressError, DataFerryError
 from dataferry.domain.location import Location, LocationRef
 from dataferry.domain.objects import Attributes, Capability
-from dataferry.mechanisms.base import Endpoint, GrantMode, Mechanism, TriedGrants
+from dataferry.mechanisms.abilities import TriedGrants
+from dataferry.mechanisms.base import Endpoint, GrantMode, Mechanism
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
 

@@ -6,7 +6,8 @@ import contextlib
 from threading import Lock
 
 from dataferry.domain.errors import DataFerryError, StoppedError, UnsupportedError
-from dataferry.mechanisms.base import ReadBack, Reader, Sink, Source, Writer
+from dataferry.mechanisms.abilities import ReadBack
+from dataferry.mechanisms.base import Reader, Sink, Source, Writer
 
 
 class Connections:

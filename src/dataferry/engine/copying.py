@@ -22,7 +22,7 @@ from dataferry.engine.opening import look_up
 from dataferry.engine.retry import dooms_attempt
 from dataferry.engine.verification import stored_level
 from dataferry.engine.work import MultipartObject
-from dataferry.mechanisms.base import CopyingWriter
+from dataferry.mechanisms.abilities import CopyingWriter
 
 # Not asked for again: a copy that took too long would take as long again.
 AT_ONCE = (UploadGoneError, IntegrityError, StallError)

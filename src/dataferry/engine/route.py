@@ -11,7 +11,7 @@ from threading import Lock
 from dataferry.domain.errors import DataFerryError, IntegrityError, ObjectNotFoundError, SourceChangedError
 from dataferry.domain.objects import Capability
 from dataferry.engine.transfer import Observer, Overwrite, Transfer, Verify
-from dataferry.mechanisms.base import CopyingSink
+from dataferry.mechanisms.abilities import CopyingSink
 
 STREAMING = "streaming"
 COPYING = "server-side copy"

@@ -29,7 +29,7 @@ from dataferry.engine.route import Route
 from dataferry.engine.stop import Stop
 from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
-from dataferry.mechanisms.base import Abortable, KeyCheck
+from dataferry.mechanisms.abilities import Abortable, KeyCheck
 
 # How long the feeder waits for room or for the planner, before it looks whether it is to end.
 WAIT_S = 0.1

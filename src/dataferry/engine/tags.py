@@ -20,7 +20,8 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo
 from dataferry.engine.transfer import Observer, Transfer
-from dataferry.mechanisms.base import Reader, TagReader
+from dataferry.mechanisms.abilities import TagReader
+from dataferry.mechanisms.base import Reader
 
 T = TypeVar("T")
 AttributesOf = Callable[[ObjectInfo], Attributes]

@@ -41,7 +41,8 @@ from dataferry.flows.resolution import Place
 from dataferry.flows.retries import Destinations
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import by_id, change, completed, failed, wants_run
-from dataferry.mechanisms.base import AccessTokens, Endpoint, RenewableEndpoints
+from dataferry.mechanisms.abilities import AccessTokens, RenewableEndpoints
+from dataferry.mechanisms.base import Endpoint
 from dataferry.store.store import Transaction
 from dataferry.telemetry.logs import get_logger
 

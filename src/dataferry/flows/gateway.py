@@ -37,7 +37,7 @@ from dataferry.flows import gateway_tokens
 from dataferry.flows.bounds import Bounds
 from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, Resolver
-from dataferry.mechanisms.base import GatewayAddresses
+from dataferry.mechanisms.abilities import GatewayAddresses
 from dataferry.secrets.did import is_web_did
 from dataferry.store.store import Store
 

@@ -10,7 +10,8 @@ from dataferry.domain.errors import UnsupportedError
 from dataferry.domain.profile import Direction
 from dataferry.flows.gateway import GatewayDoor
 from dataferry.flows.resolution import Resolver
-from dataferry.mechanisms.base import ExpiringGrants, GatewayAddresses, GrantMode
+from dataferry.mechanisms.abilities import ExpiringGrants, GatewayAddresses
+from dataferry.mechanisms.base import GrantMode
 from dataferry.net.connections import Network
 from dataferry.net.leash import Leash
 

@@ -19,7 +19,8 @@ from dataferry.engine.stop import Stop
 from dataferry.flows.fair_pool import FairPool
 from dataferry.flows.grants import Grants
 from dataferry.flows.resolution import Place, Resolver
-from dataferry.mechanisms.base import Abortable, Sink, Source
+from dataferry.mechanisms.abilities import Abortable
+from dataferry.mechanisms.base import Sink, Source
 from dataferry.net.connections import Network
 from dataferry.telemetry.logs import get_logger
 

@@ -22,7 +22,8 @@ from dataferry.engine.selection import Selection
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.matching import is_for_participant
 from dataferry.flows.messages import Caller, FlowRequest
-from dataferry.mechanisms.base import Endpoint, GatewayAddresses, Mechanism, RenewableEndpoints
+from dataferry.mechanisms.abilities import GatewayAddresses, RenewableEndpoints
+from dataferry.mechanisms.base import Endpoint, Mechanism
 from dataferry.mechanisms.registry import Registry
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

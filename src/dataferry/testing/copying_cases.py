@@ -6,7 +6,8 @@ import pytest
 
 from dataferry.domain.errors import ObjectNotFoundError, SourceChangedError, UnsupportedError, UploadGoneError
 from dataferry.domain.objects import Attributes, Capability
-from dataferry.mechanisms.base import CopyingSink, CopyingWriter, Sink
+from dataferry.mechanisms.abilities import CopyingSink, CopyingWriter
+from dataferry.mechanisms.base import Sink
 from dataferry.testing.mechanism_rig import (
     MechanismCases,
     MechanismRig,

@@ -13,7 +13,8 @@ from dataferry.domain.address import DataAddress
 from dataferry.domain.errors import AccessDeniedError, CredentialsExpiredError, DataFerryError
 from dataferry.domain.objects import Attributes, Capability
 from dataferry.domain.profile import Direction, Profile
-from dataferry.mechanisms.base import Endpoint, ExpiringGrants, GrantMode
+from dataferry.mechanisms.abilities import ExpiringGrants
+from dataferry.mechanisms.base import Endpoint, GrantMode
 from dataferry.testing.mechanism_rig import (
     MechanismCases,
     MechanismRig,

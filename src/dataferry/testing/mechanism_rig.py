@@ -14,16 +14,7 @@ from awscrt.checksums import crc64nvme
 from dataferry.domain.address import DataAddress
 from dataferry.domain.location import Location
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
-from dataferry.mechanisms.base import (
-    ByteStream,
-    Endpoint,
-    Mechanism,
-    PartWrite,
-    Reader,
-    Sink,
-    Source,
-    Writer,
-)
+from dataferry.mechanisms.base import ByteStream, Endpoint, Mechanism, PartWrite, Reader, Sink, Source, Writer
 from dataferry.net.connections import Network
 
 BUFFER_BYTES = 256 * 1024

@@ -8,7 +8,8 @@ import pytest
 
 from dataferry.domain.errors import DataFerryError, SourceChangedError
 from dataferry.domain.objects import Capability, ObjectInfo
-from dataferry.mechanisms.base import ReadBack, Reader, Sink
+from dataferry.mechanisms.abilities import ReadBack
+from dataferry.mechanisms.base import Reader, Sink
 from dataferry.testing.mechanism_rig import (
     MechanismCases,
     MechanismRig,

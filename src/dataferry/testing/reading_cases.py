@@ -19,7 +19,7 @@ from dataferry.domain.errors import (
     WrongRangeError,
 )
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo
-from dataferry.mechanisms.base import TagReader
+from dataferry.mechanisms.abilities import TagReader
 from dataferry.testing.mechanism_rig import (
     MechanismCases,
     MechanismRig,

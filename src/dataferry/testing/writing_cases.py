@@ -16,7 +16,8 @@ from dataferry.domain.errors import (
     StorageError,
 )
 from dataferry.domain.objects import Attributes, Capability
-from dataferry.mechanisms.base import KeyCheck, PartWrite, TagReader
+from dataferry.mechanisms.abilities import KeyCheck, TagReader
+from dataferry.mechanisms.base import PartWrite
 from dataferry.testing.mechanism_rig import (
     NO_ATTRIBUTES,
     MechanismCases,

@@ -22,7 +22,8 @@ from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.profile import Direction
 from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
-from dataferry.mechanisms.base import Abortable, ByteStream, NamedObjects, Reader, Source
+from dataferry.mechanisms.abilities import Abortable, NamedObjects
+from dataferry.mechanisms.base import ByteStream, Reader, Source
 from dataferry.net.connections import Network
 
 # One is held for each body whose reader is slow, and this much may still leave after a flow was suspended.

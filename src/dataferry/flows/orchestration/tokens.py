@@ -20,7 +20,7 @@ from dataferry.flows.orchestration.faults import TransferEndedError
 from dataferry.flows.orchestration.ports import ENDED, STARTED, DataAddressSource, EdcClient
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.writing import by_id, change
-from dataferry.mechanisms.base import AccessTokens
+from dataferry.mechanisms.abilities import AccessTokens
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
-from dataferry.mechanisms.base import AccessTokens
+from dataferry.mechanisms.abilities import AccessTokens
 from dataferry.net.connections import DEFAULT_PORTS
 from dataferry.net.routes import USUAL, Route
 

@@ -11,7 +11,8 @@ from dataferry.domain.errors import AddressError, ConfigError
 from dataferry.domain.location import Location, Provenance
 from dataferry.domain.objects import Capability
 from dataferry.domain.profile import Direction, Profile
-from dataferry.mechanisms.base import AccessTokens, Endpoint, GrantMode
+from dataferry.mechanisms.abilities import AccessTokens
+from dataferry.mechanisms.base import Endpoint, GrantMode
 from dataferry.mechanisms.http import schemas
 from dataferry.mechanisms.http.address import Headers, Place, below, parse_url
 from dataferry.mechanisms.http.data_address import PROFILE, place_of
