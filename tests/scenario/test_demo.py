@@ -13,6 +13,8 @@ import pytest
 
 from dataferry.demo.processes import ChildProcess
 
+pytestmark = pytest.mark.long
+
 
 def _demo(directory: Path) -> ChildProcess:
     """``dataferry demo --small``, not started yet."""

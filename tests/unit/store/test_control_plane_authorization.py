@@ -63,8 +63,9 @@ def test_its_secret_is_sealed_and_left_out_of_the_logs(tmp_path: Path) -> None:
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.glob("s.db*"))
 
 
-def test_rows_of_older_versions_are_read(tmp_path: Path, store: Store) -> None:
+def test_rows_of_older_versions_are_read(tmp_path: Path, sqlite_store: Store) -> None:
     """What was sealed before there was any of this has none of it."""
+    store = sqlite_store
     with store.transaction() as tx:
         tx.control_planes.put(ControlPlane(id="cp", token="what-it-calls-us-with"))
     old = {"token": "what-it-calls-us-with", "callback_token": None, "management_key": None}

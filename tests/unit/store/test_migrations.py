@@ -23,6 +23,8 @@ from dataferry.store.database import Database
 from dataferry.store.store import Store
 
 OLDEST = "0001"
+# Nothing ever wrote to it before it was given its present columns.
+MADE_ANEW = {"api_keys"}
 TIME = "2026-11-23T12:00:00.000000Z"
 FLOW_ID = "00000000-0000-4000-8000-000000000001"
 
@@ -59,7 +61,7 @@ def test_from_the_oldest_revision(bare_url: str) -> None:
 
     Store.upgrade(bare_url)
     assert _differences(bare_url) == []
-    kept = filled & set(schema.metadata.tables)
+    kept = filled & set(schema.metadata.tables) - MADE_ANEW
     database = Database(bare_url)
     with database.read() as connection:
         counts = {name: _count(connection, schema.metadata.tables[name]) for name in kept}
