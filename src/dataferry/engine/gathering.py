@@ -22,6 +22,8 @@ from dataferry.engine.progress import Tally
 
 # On the average: from about a MiB on, two processors send objects faster than one.
 SMALL_BYTES = 256 * 1024
+# Objects from which on it is worth a word before anything is seen; fewer are soon sent.
+MANY = 64
 # Of one processor, in use by the threads: below, they wait for the network and not for each other.
 WORTH = 0.5
 # Together on one processor, threads that have enough to do use all of it. If they use less than this, and
@@ -145,7 +147,7 @@ def decided(standing: Standing, seen: Load) -> tuple[Standing, str | None]:
 
 
 class Gathering:
-    """Gathers an attempt's threads, and lets them loose; called by the monitor's thread only.
+    """Gathers an attempt's threads, and lets them loose. Thread-safe.
 
     Args:
         tally: Says what was sent.
@@ -167,13 +169,30 @@ class Gathering:
         self._seen_at = clock.monotonic()
         self._sent = self._counts()
         self._times: dict[int, tuple[int, int]] = {}
+        self._lock = Lock()
+
+    def expect(self, sizes_bytes: Sequence[int | None]) -> None:
+        """Called with the first objects to be sent: if all are small, gather before anything is seen.
+
+        Who waits for the network loses nothing by it.
+        """
+        are_small = all(size is not None and size <= SMALL_BYTES for size in sizes_bytes)
+        if are_small and len(sizes_bytes) >= MANY:
+            with self._lock:
+                self._change(
+                    Standing(together=True), "threads share one processor: small objects are to come"
+                )
 
     def watch(self) -> None:
         """Called at each tick: look, and gather or let loose."""
+        with self._lock:
+            self._change(*decided(self._standing, self._load(tuple(self._threads()))))
+
+    def _change(self, standing: Standing, reason: str | None) -> None:
         threads = tuple(self._threads())
         if len(self._everywhere) == 1 or not threads:
             return
-        self._standing, reason = decided(self._standing, self._load(threads))
+        self._standing = standing
         if reason is not None:
             self._noted(reason)
         if self._standing.together:
@@ -183,8 +202,9 @@ class Gathering:
 
     def close(self) -> None:
         """Let all threads loose, for good."""
-        self._let_loose()
-        _home.forget(self)
+        with self._lock:
+            self._let_loose()
+            _home.forget(self)
 
     def _let_loose(self) -> None:
         """Let those loose that are still there: the number of one that has ended may be another's now."""

@@ -20,6 +20,7 @@ from dataferry.engine import progress
 from dataferry.engine.gathering import (
     CROWDED_OFTEN,
     FIRST_PATIENCE,
+    MANY,
     MAX_PATIENCE,
     QUIET,
     SMALL_BYTES,
@@ -152,6 +153,37 @@ def spinning(object_bytes: int) -> Iterator[tuple[Gathering, Spinning, list[str]
         threads.end()
 
 
+@several
+@pytest.mark.parametrize(
+    ("sizes", "together"),
+    [
+        ([KIB] * MANY, True),
+        ([SMALL_BYTES] * 1000, True),
+        ([KIB] * (MANY - 1), False),
+        ([*[KIB] * MANY, SMALL_BYTES + 1], False),
+        ([*[KIB] * MANY, None], False),
+    ],
+)
+def test_many_small_objects_gather_before_anything_is_seen(sizes: list[int | None], together: bool) -> None:
+    """Few do not, nor any among which one is larger or of unknown length."""
+    with spinning(KIB) as (gathering, threads, reasons):
+        gathering.expect(sizes)
+        places = [len(os.sched_getaffinity(thread)) for thread in threads.ids()]
+        assert places == [1 if together else len(usable())] * 3
+        assert len(reasons) == together
+
+
+@several
+def test_small_objects_that_were_expected_and_do_not_come() -> None:
+    """The first interval with larger ones lets loose."""
+    with spinning(SMALL_BYTES + 1) as (gathering, threads, reasons):
+        gathering.expect([KIB] * MANY)
+        reasons.clear()
+        watched(gathering, reasons)
+        assert reasons == ["threads use all processors: larger objects have come"]
+        assert [len(os.sched_getaffinity(thread)) for thread in threads.ids()] == [len(usable())] * 3
+
+
 def watched(gathering: Gathering, reasons: list[str]) -> None:
     """Look until something is decided, as it is bound to be."""
     deadline = time.monotonic() + SOON_S
@@ -249,5 +281,5 @@ def test_an_attempt_of_small_objects_gathers_and_tells(monkeypatch: pytest.Monke
     assert rig.arrived
     kinds = {kind for kind, _ in rig.witness.notes}
     assert "gathered" in kinds
-    assert {1, len(usable())} == {len(place) for place in places}
+    assert {1} == {len(place) for place in places}
     assert len(os.sched_getaffinity(0)) == len(usable())
