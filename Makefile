@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test test-long check bench bench-all package conformance interop-edc format lock clean
+.PHONY: help setup demo test scenarios check bench bench-all package conformance interop-edc format lock clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +22,11 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup  ## two data planes move real data between real S3 servers
 	@$(BIN)/dataferry demo
 
-test: setup  ## the tests, in under ten minutes
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not long"
+test: setup  ## every test but the scenarios
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/scenario
 
-test-long: setup  ## those that take longest: kills again and again, the demo, PostgreSQL going away
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m long
+scenarios: setup  ## stories of whole processes: kills, outages, partners, connectors
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/scenario
 
 check: setup  ## lint, types, import contracts, docs
 	@$(BIN)/ruff format --check src tests bench

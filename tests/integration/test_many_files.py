@@ -12,11 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-import pytest
-
 from dataferry.demo.processes import ChildProcess, free_port
-
-pytestmark = pytest.mark.long
 
 ENDLESS = Path(__file__).parents[2] / "bench" / "endless_s3.py"
 MIB = 1024 * 1024

@@ -13,8 +13,6 @@ import pytest
 
 from dataferry.demo.processes import ChildProcess
 
-pytestmark = pytest.mark.long
-
 
 def _demo(directory: Path) -> ChildProcess:
     """``dataferry demo --small``, not started yet."""

@@ -23,8 +23,6 @@ from dataferry.demo.planes import toml
 from dataferry.demo.processes import ChildProcess
 from dataferry.demo.servers import JuiceFs
 
-pytestmark = pytest.mark.long
-
 KEY = "deep/large.bin"
 KILLS = 5
 RATE = 24 * MIB

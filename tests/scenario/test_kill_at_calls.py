@@ -17,8 +17,6 @@ from tests.servers.faulty_s3 import FaultyS3, HungUpError
 
 from dataferry.demo.planes import toml
 
-pytestmark = pytest.mark.long
-
 MIB = 1024 * 1024
 PART = 5 * MIB
 TOTAL = 2 * PART + 11 + 3000

@@ -18,8 +18,6 @@ from tests.servers.orchestrator import CONNECTOR_KEY, KEY, OVER, entry
 
 from dataferry.demo.planes import PlaneProcess
 
-pytestmark = pytest.mark.long
-
 MIB = 1024 * 1024
 PART = MIB
 SIZE = 24 * MIB

@@ -29,8 +29,6 @@ from dataferry.demo.control_plane import message
 from dataferry.demo.planes import PlaneProcess
 from dataferry.demo.servers import JuiceFs
 
-pytestmark = pytest.mark.long
-
 RATE = 6 * MIB
 MakeRig = Callable[[str], Rig]
 
