@@ -177,21 +177,25 @@ class Gathering:
         Who waits for the network loses nothing by it.
         """
         are_small = all(size is not None and size <= SMALL_BYTES for size in sizes_bytes)
-        if are_small and len(sizes_bytes) >= MANY:
+        threads = self._placeable()
+        if threads and are_small and len(sizes_bytes) >= MANY:
+            reason = "threads share one processor: small objects are to come"
             with self._lock:
-                self._change(
-                    Standing(together=True), "threads share one processor: small objects are to come"
-                )
+                self._change(threads, Standing(together=True), reason)
 
     def watch(self) -> None:
         """Called at each tick: look, and gather or let loose."""
-        with self._lock:
-            self._change(*decided(self._standing, self._load(tuple(self._threads()))))
+        threads = self._placeable()
+        if threads:
+            with self._lock:
+                self._change(threads, *decided(self._standing, self._load(threads)))
 
-    def _change(self, standing: Standing, reason: str | None) -> None:
-        threads = tuple(self._threads())
-        if len(self._everywhere) == 1 or not threads:
-            return
+    def _placeable(self) -> tuple[int, ...]:
+        """Return the threads; none where there is nowhere else to put them."""
+        return tuple(self._threads()) if len(self._everywhere) > 1 else ()
+
+    def _change(self, threads: Sequence[int], standing: Standing, reason: str | None) -> None:
+        """Be as decided, and say why."""
         self._standing = standing
         if reason is not None:
             self._noted(reason)
