@@ -180,7 +180,7 @@ class PinnedResponse:
         self.version, self.status, self.reason, self.headers = inbox.head()
         inbox.deadline = None
         headers = self.headers
-        self.is_chunked = (headers.get("transfer-encoding") or "").lower() == "chunked"
+        self.is_chunked = headers.first.get("transfer-encoding", "").lower() == "chunked"
         # Bytes of the body, or of the chunk, that are still to come; None until the connection ends.
         self._left: int | None = 0 if self.is_chunked else _announced(headers)
         if method == "HEAD" or self.status in BODYLESS:
@@ -313,7 +313,7 @@ class PinnedResponse:
 def _announced(headers: Headers) -> int | None:
     """Return the body's length; None if it goes on until the connection ends."""
     try:
-        length = int(headers.get("content-length") or "-1")
+        length = int(headers.first.get("content-length") or "-1")
     except ValueError:
         return None
     return None if length < 0 else length

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from urllib.parse import quote
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _SECOND = timedelta(seconds=1)
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_UNRESERVED_PATH = re.compile(r"[A-Za-z0-9/_.~-]*")
+# Where a value may have other white space than one blank between words; few have any.
+_ODD_SPACE = (": ", "  ", " \n", "\t")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class Credentials:
 
 def encode_path(path: str) -> str:
     """Percent-encode a path as S3 signs it: once, UTF-8, all but unreserved characters and ``/``."""
-    return quote(path, safe="/-_.~")
+    return path if _UNRESERVED_PATH.fullmatch(path) else quote(path, safe="/-_.~")
 
 
 def encode_query(pairs: Iterable[tuple[str, str]]) -> str:
@@ -89,9 +94,10 @@ class Signer:
         sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": stamp}
         if credentials.session_token:
             sent["x-amz-security-token"] = credentials.session_token
-        canonical = sorted([(name.lower(), " ".join(value.split())) for name, value in sent.items()])
-        names = ";".join([name for name, _ in canonical])
-        lines = "".join([f"{name}:{value}\n" for name, value in canonical])
+        order, names = _canonical_order(tuple(sent))
+        lines = "".join([f"{lower}:{sent[name]}\n" for lower, name in order])
+        if not lines.isascii() or any(space in lines for space in _ODD_SPACE):
+            lines = "".join([f"{lower}:{' '.join(sent[name].split())}\n" for lower, name in order])
         request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_sha256}"
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
@@ -118,6 +124,13 @@ class Signer:
                 key = hmac.digest(key, step.encode(), "sha256")
             self._mac, self._mac_of = Mac(key), wanted
         return self._mac
+
+
+@lru_cache(maxsize=256)  # requests of one kind have the same names
+def _canonical_order(names: tuple[str, ...]) -> tuple[list[tuple[str, str]], str]:
+    """Return header names as they are signed: each in lower case and as it is sent, and ``SignedHeaders``."""
+    order = sorted((name.lower(), name) for name in names)
+    return order, ";".join(lower for lower, _ in order)
 
 
 class Mac:
