@@ -19,6 +19,7 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _SECOND = timedelta(seconds=1)
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_INNER_PAD, _OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _UNRESERVED_PATH = re.compile(r"[A-Za-z0-9/_.~-]*")
 # Where a value may have other white space than one blank between words; few have any.
 _ODD_SPACE = (": ", "  ", " \n", "\t")
@@ -61,7 +62,7 @@ class Signer:
         self._region = region
         self._service = service
         self.used: Credentials | None = None
-        self._mac = Mac(b"")
+        self._mac: Mac | None = None
         self._mac_of: tuple[str, str] = ("", "")
         self._stamped: datetime | None = None
         self._stamp = ""
@@ -118,7 +119,7 @@ class Signer:
     def _signing_mac(self, credentials: Credentials, day: str) -> Mac:
         """Derive the key of a day, or return the one kept."""
         wanted = (credentials.secret_access_key, day)
-        if self._mac_of != wanted:
+        if self._mac is None or self._mac_of != wanted:
             key = f"AWS4{credentials.secret_access_key}".encode()
             for step in (day, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, step.encode(), "sha256")
@@ -145,8 +146,8 @@ class Mac:
     def __init__(self, key: bytes) -> None:
         """Take a key of at most 64 bytes: none here is longer."""
         block = key.ljust(64, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
 
     def of(self, message: bytes) -> bytes:
         """Return a message's 32 bytes."""
