@@ -117,7 +117,7 @@ class Service:
         self._gateway = gateway_parts(shared)
         self._open.callback(self._gateway.ingest.close)
         management, orchestrated = self._employ(shared)
-        self._runner = orchestrated.runner
+        self._runner, self._awaited = orchestrated.runner, orchestrated.awaited
         self._parts = (
             Journal(store),
             OutboxSender(shared, client),
@@ -224,7 +224,7 @@ class Service:
         )
         return create_application(
             Services(
-                signaling=Signaling(shared, self._executor),
+                signaling=Signaling(shared, self._executor, self._awaited),
                 management=management,
                 orchestrator=orchestrator,
                 agreements=Agreements(shared, client),

@@ -15,6 +15,7 @@ from dataferry.domain.execution import Executor
 from dataferry.domain.location import Location
 from dataferry.domain.orchestration import Connector
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.awaited import AwaitedFlows
 from dataferry.flows.orchestration.connectors import Connectors, normalized
 from dataferry.flows.orchestration.downloads import Downloads
 from dataferry.flows.orchestration.orchestrator import Orchestrator
@@ -59,6 +60,7 @@ class Orchestration:
 
     orchestrator: Orchestrator
     runner: Runner
+    awaited: AwaitedFlows
 
 
 def orchestration(
@@ -87,7 +89,8 @@ def orchestration(
         edc=asking.edc,
         network=probing,
     )
-    return Orchestration(orchestrator=orchestrator, runner=runner)
+    awaited = AwaitedFlows(shared.store, shared.clock, policy)
+    return Orchestration(orchestrator=orchestrator, runner=runner, awaited=awaited)
 
 
 def is_used(settings: Settings) -> bool:

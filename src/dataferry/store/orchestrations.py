@@ -197,16 +197,18 @@ class OrchestrationRepository:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
 
-    def is_awaited(self, reference: str) -> bool:
-        """Return whether an entry with this reference has been begun and has no data yet."""
+    def awaited(self, reference: str) -> Entry | None:
+        """Return the entry of this reference if it has been begun and has no data yet; else None."""
         owner, _, position = reference.partition("/")
         try:
             key = (UUID(owner), int(position[:9]))
         except ValueError:
-            return False
+            return None
         steps = [Step.STARTING.value, Step.WATCHING.value]
-        query = select(entries.c.step).where(_is(key), entries.c.step.in_(steps))
-        return str(key[0]) == owner and self._connection.execute(query).first() is not None
+        query = select(entries).where(_is(key), entries.c.step.in_(steps))
+        row = self._connection.execute(query).mappings().first()
+        found = None if row is None else _entry(row)
+        return None if found is None or found.reference != reference else found
 
     def of_flow(self, flow_id: UUID) -> Entry | None:
         """Return the entry that a flow downloads and that has not ended; None if there is none."""

@@ -41,6 +41,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.location import Provenance
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.ports import ENDED, TransferProcess
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
@@ -121,7 +122,15 @@ class HttpEdcClient:
         query = wire.message(version, "QuerySpec", limit=1)
         self._ask(connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None)
 
-    def start(self, connector: Connector, ask: Ask, *, transfer_type: str, reference: str) -> str:
+    def start(
+        self,
+        connector: Connector,
+        ask: Ask,
+        *,
+        transfer_type: str,
+        reference: str,
+        direction: Direction = Direction.PULL,
+    ) -> str:
         """POST ``/transferprocesses``.
 
         Raises:
@@ -129,7 +138,12 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         body = wire.transfer_request(
-            version, connector, ask, transfer_type=transfer_type, reference=reference
+            version,
+            connector,
+            ask,
+            transfer_type=transfer_type,
+            reference=reference,
+            direction=direction,
         )
         return self._ask(connector, version, "POST", "/transferprocesses", body, read=wire.id_of)
 
