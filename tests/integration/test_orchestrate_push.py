@@ -190,7 +190,10 @@ def test_a_place_of_another_mechanism_is_refused_at_once(rig: Rig) -> None:
 def test_a_service_that_nobody_signals_to_takes_no_push(tmp_path: Path) -> None:
     """Without a control plane of ours nobody could have a place prepared: refused before anything begins."""
     stranger = {"id": "stranger", "token": TOKEN, "participant_context_id": "other"}
-    changes = {"control_planes": [stranger], "participants": [{"id": "default"}, {"id": "other"}]}
+    changes: dict[str, Any] = {
+        "control_planes": [stranger],
+        "participants": [{"id": "default"}, {"id": "other"}],
+    }
     with pushed(tmp_path, **changes) as rig:
         answer = rig.service.post(rig.service.request(data=[entry("c", transferType=PUSH)]))
         (sentence,) = answer.json()["details"]["data"]["0"]["transferType"]
@@ -295,7 +298,11 @@ def test_the_provider_may_end_it(rig: Rig) -> None:
 def test_a_refused_preparation_is_told(tmp_path: Path) -> None:
     """The place can't be made: the connector ends the process, and the entry says why."""
     gone = {"type": "file", "root": str(tmp_path / "not-there")}
-    changes = {"locations": {"gone": gone}, "landing_zones": [], "orchestrator": {"destination": "gone:"}}
+    changes: dict[str, Any] = {
+        "locations": {"gone": gone},
+        "landing_zones": [],
+        "orchestrator": {"destination": "gone:"},
+    }
     with pushed(tmp_path, **changes) as rig:
         id_ = rig.begin("c")
         (path,) = rig.service.wait(id_)["storage_paths"]
@@ -363,7 +370,7 @@ def s3(juicefs: JuiceFs, tmp_path: Path) -> Iterator[tuple[Rig, Any]]:
         share_access_key_id=juicefs.access_key_id,
         share_secret_access_key=juicefs.secret_access_key,
     )
-    changes = {
+    changes: dict[str, Any] = {
         "locations": {"s3": location},
         "landing_zones": [],
         "orchestrator": {"destination": f"s3:{BUCKET}/in/"},

@@ -27,6 +27,7 @@ from dataferry.app.orchestration import (
     is_used,
     orchestration,
     warn_of_default_key,
+    webhook_of,
 )
 from dataferry.app.proving import Proving, tell_what_is_relaxed
 from dataferry.app.roles import ALL_ROLES, Role
@@ -121,6 +122,7 @@ class Service:
         self._parts = (
             Journal(store),
             OutboxSender(shared, client),
+            *((orchestrated.notices,) if orchestrated.notices else ()),
             self._executor,
             Sweep(shared, self._executor, self._attempts),
             Registrar(shared, client),
@@ -201,7 +203,10 @@ class Service:
             ),
         )
         management = Management(shared, self._executor)
-        return management, orchestration(settings, shared, self._executor, management, asking)
+        webhook = webhook_of(settings, shared.network, self.secrets, shared.clock)
+        if webhook is not None:
+            self._open.callback(webhook.close)
+        return management, orchestration(settings, shared, self._executor, management, asking, webhook)
 
     def _application(
         self,

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Ask, Entry, Orchestration, Standing
+from dataferry.domain.orchestration import Ask, Entry, Notice, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
@@ -122,6 +122,7 @@ class Orchestrator:
             idempotency_key=request.idempotency_key,
             digest=request.digest if request.idempotency_key else "",
             entries=len(request.asks),
+            notice=Notice() if self._policy.notifies else None,
             created_at=now,
             updated_at=now,
         )
