@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from tests.interop.edc.connector import PROTOCOL, ConnectorError
-from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LIVE, Dataspace
+from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LIVE, SLOW, Dataspace
 
 from dataferry.demo.planes import PlaneProcess
 
@@ -53,7 +53,7 @@ def orchestrated_push(dataspace: Dataspace) -> None:
 def orchestrated_push_beside(dataspace: Dataspace) -> None:
     """A push by an orchestrator beside the consumer's data plane fails, and its process is terminated."""
     with _alone(dataspace) as plane:
-        entry = _entry(dataspace, dataspace.agreement(LIVE), transferType=PUSH)
+        entry = _entry(dataspace, dataspace.agreement(SLOW), transferType=PUSH)
         body = {"data": [entry], "connectorAddress": _address(dataspace)}
         view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
         (path,) = view["storage_paths"]
