@@ -19,7 +19,7 @@ from tests.servers.plane import CALLBACK_TOKEN, TOKEN, s3_location
 from tests.servers.pushing import PUSH, PushedConnector
 from tests.servers.s3_client import s3_client
 
-from dataferry.demo.control_plane import ScriptedControlPlane
+from dataferry.demo.control_plane import ScriptedControlPlane, message
 from dataferry.demo.servers import JuiceFs
 from dataferry.mechanisms.checksum import crc64nvme
 
@@ -208,6 +208,31 @@ def test_a_connector_that_asks_elsewhere_fails_its_entries(rig: Rig) -> None:
     assert (path["error_kind"], path["status_code"]) == ("unsupported", 500)
     assert "this service is not its data plane" in path["error"]
     assert rig.edc.processes[path["transfer_id"]].state == "TERMINATED"
+
+
+def test_another_participants_connector_gets_no_place_of_ours(tmp_path: Path) -> None:
+    """It repeats the reference of an entry, and is a stranger with a push that no landing zone takes."""
+    other = "token-of-another-control-plane-0123456789"
+    changes: dict[str, Any] = {
+        "control_planes": [
+            {"id": "connector", "token": TOKEN},
+            {"id": "stranger", "token": other, "participant_context_id": "other"},
+        ],
+        "participants": [{"id": "default"}, {"id": "other"}],
+        "landing_zones": [],
+    }
+    with pushed(tmp_path, looks=10_000, **changes) as rig:
+        transfer_id = rig.transfer_id(rig.begin("c"), step="ASSET_REGISTERED")
+        process = rig.edc.processes[transfer_id]
+        told = process.request["dataplaneMetadata"]["properties"]
+        body = message(f"{transfer_id}-2", "asset", PUSH, metadata=told)
+        statuses = [
+            rig.service.client.post(
+                "/api/v1/dataflows/prepare", json=body, headers={"Authorization": f"Bearer {token}"}
+            ).status_code
+            for token in (other, TOKEN)
+        ]
+        assert statuses == [404, 200]
 
 
 def test_what_was_begun_and_did_not_come_fails_the_entry(rig: Rig) -> None:

@@ -160,6 +160,22 @@ def test_a_receiver_that_is_down_is_not_asked_for_each(rig: Orchestrating, recei
     assert len(receiver.notices) <= 20 + 6
 
 
+def test_one_that_was_taken_while_the_database_was_away_is_not_sent_again(
+    rig: Orchestrating, receiver: Receiver
+) -> None:
+    """What could not be written down is kept in mind, as long as the process lives."""
+    store = sender(rig)._store
+    receiver.on_notice = lambda _: store.suspend("another process may be at work")
+    id_ = begin_one(rig)
+    receiver.wait(1)
+    time.sleep(0.5)
+    assert len(receiver.notices) == 1
+    store.resume()
+    assert settled(rig, id_)["status"] == "DELIVERED"
+    time.sleep(0.3)
+    assert len(receiver.notices) == 1
+
+
 def test_retry_after_is_heeded(rig: Orchestrating, receiver: Receiver) -> None:
     """A receiver may say when."""
     receiver.answers[:] = [503]

@@ -179,7 +179,7 @@ class OrchestratorSettings(Section):
     transfer_type: str = Field(
         default="HttpData-PULL",
         min_length=1,
-        description="Transfer type of entries that name none: a profile or alias of a pull.",
+        description="Transfer type of entries that name none: a profile or alias, of a pull or a push.",
     )
     participant_context_id: str = Field(
         default="default",
