@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.servers.edc import EdcConnector, Fault
+from tests.servers.edc import EdcConnector, Fault, Process
 from tests.servers.orchestrator import CONNECTOR_KEY, KEY, Orchestrating, entry, orchestrating
 from tests.servers.plane import CALLBACK_TOKEN, TOKEN, s3_location
 from tests.servers.pushing import PUSH, PushedConnector
@@ -345,17 +345,37 @@ def test_a_connector_that_never_starts_is_late(tmp_path: Path) -> None:
 
 def test_one_that_is_over_before_it_was_seen_to_start_is_stored(rig: Rig) -> None:
     """A push may take less time than the pause between two looks."""
-    rig.connector.offer("c")
-    real = rig.connector.started
+    real = rig.connector.prepare
 
-    def at_once(process: Any) -> None:
+    def at_once(process: Process) -> None:
         real(process)
+        rig.connector.started(process)
         rig.send(process.id, "quick", b"quick")
-        rig.connector.notify(process.id, "completed")
-        process.state = "COMPLETED"
+        rig.connector.complete(process.id)
 
-    rig.edc.on_started = at_once
+    rig.edc.on_start = at_once
     assert rig.service.wait(rig.begin("c"))["process_status"] == "COMPLETED"
+
+
+def test_a_strangers_push_is_not_taken_for_an_entrys(rig: Rig) -> None:
+    """It names the entry, and belongs to another process: what it brings is left alone."""
+    real = rig.connector.prepare
+
+    def twice(process: Process) -> None:
+        real(process)
+        strange = Process(id=f"not-{process.id}", contract_id="c", reference=None, request=process.request)
+        real(strange)
+        rig.connector.started(strange)
+        rig.send(strange.id, "wrong", b"wrong")
+        rig.connector.notify(strange.id, "completed")
+
+    rig.edc.on_start = twice
+    id_ = rig.begin("c")
+    transfer_id = rig.transfer_id(id_)
+    rig.send(transfer_id, "right", b"right")
+    rig.connector.complete(transfer_id)
+    (path,) = rig.service.wait(id_)["storage_paths"]
+    assert Path(path["storage_path"]).read_bytes() == b"right"
 
 
 def test_a_connector_that_does_not_tell_the_end_is_not_waited_for(rig: Rig) -> None:
