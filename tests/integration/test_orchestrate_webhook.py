@@ -251,6 +251,10 @@ def test_settings_that_can_not_be(tmp_path: Path, receiver: Receiver) -> None:
         ):
             with pytest.raises(ValidationError):
                 Settings.model_validate(settings(tmp_path, edc, orchestrator={"webhook": webhook, **more}))
+        slashed = {"url": f"{receiver.url}/", "secret": SECRET}
+        kept = Settings.model_validate(settings(tmp_path, edc, orchestrator={"webhook": slashed}))
+        assert kept.orchestrator.webhook is not None
+        assert kept.orchestrator.webhook.url.endswith("/dataferry/")
         hook = {"url": receiver.url, "secret": "env:NO_SUCH_VARIABLE"}
         with pytest.raises(ConfigError, match=r"orchestrator\.webhook\.secret"):
             build(Settings.model_validate(settings(tmp_path, edc, orchestrator={"webhook": hook})))

@@ -123,7 +123,8 @@ class WebhookSettings(Section):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return http_url(value)
+        http_url(value)
+        return value  # with its last slash, where it has one: to a receiver that is another path
 
     @model_validator(mode="after")
     def _shows_itself(self) -> Self:
