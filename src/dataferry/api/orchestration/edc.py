@@ -43,12 +43,12 @@ from dataferry.domain.location import Provenance
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
 from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.ports import ENDED, TransferProcess
+from dataferry.net.answers import retry_after_s
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 from dataferry.secrets.redaction import SecretValues
 
 MAX_ANSWER_BYTES = 1024 * 1024
-MAX_RETRY_AFTER_S = 3600.0
 T = TypeVar("T")
 
 
@@ -290,7 +290,7 @@ class HttpEdcClient:
             raise ConnectionFailedError(
                 f"no answer from {urlsplit(url).hostname}: {type(exc).__name__}", operation=operation
             ) from exc
-        return answer.status_code, bytes(body), _retry_after_s(answer)
+        return answer.status_code, bytes(body), retry_after_s(answer)
 
 
 def _parsed(content: bytes) -> Any:
@@ -323,11 +323,3 @@ def _error(status: int) -> type[DataFerryError]:
     if status in _ERRORS:
         return _ERRORS[status]
     return ServerError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ProtocolError
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text.isdecimal() or not text.isascii():
-        return None
-    return min(float(text[:9]), MAX_RETRY_AFTER_S)

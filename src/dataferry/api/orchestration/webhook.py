@@ -12,37 +12,31 @@ import binascii
 import hashlib
 import hmac
 import json
-import time
 from base64 import b64decode, b64encode
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from dataferry.api.orchestration import views
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import (
-    AddressError,
     ConfigError,
-    ConnectionFailedError,
     DataFerryError,
     GoneError,
     ProtocolError,
     ServerError,
-    StallError,
     ThrottledError,
 )
 from dataferry.domain.location import Provenance
 from dataferry.flows.orchestration.orchestrator import OrchestrationView
+from dataferry.net.answers import Answer, ask
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 
 PREFIX = "whsec_"
 KEY_BYTES = range(24, 65)
-MAX_ANSWER_BYTES = 64 * 1024
-MAX_RETRY_AFTER_S = 3600.0
-_OPERATION = "webhook"
+MAX_ANSWER_BYTES = 1024 * 1024
 
 
 def key_of(secret: str) -> bytes:
@@ -107,7 +101,6 @@ class HttpWebhook:
         self._clock = clock
         self._key = key
         self._bearer_token = bearer_token
-        self._timeout_s = timeout_s
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,45 +124,28 @@ class HttpWebhook:
             headers["webhook-signature"] = signature(self._key, id_, timestamp, body)
         if self._bearer_token is not None:
             headers["Authorization"] = f"Bearer {self._bearer_token}"
-        answer = self._post(body, headers)
-        if not answer.is_success:
+        answer = ask(
+            self._client,
+            "POST",
+            self._url,
+            what="webhook",
+            headers=headers,
+            content=body,
+            max_bytes=MAX_ANSWER_BYTES,
+        )
+        if not httpx.codes.is_success(answer.status):
             raise _refusal(answer)
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> httpx.Response:
-        try:
-            with self._client.stream("POST", self._url, content=body, headers=headers) as answer:
-                self._read_away(answer)
-        except httpx.InvalidURL as exc:
-            raise AddressError("its address is not a URL", operation=_OPERATION) from exc
-        except httpx.TimeoutException as exc:
-            raise StallError(f"no answer within {self._timeout_s:g} s", operation=_OPERATION) from exc
-        except httpx.HTTPError as exc:
-            raise ConnectionFailedError(
-                f"no answer from {urlsplit(self._url).hostname}: {type(exc).__name__}", operation=_OPERATION
-            ) from exc
-        return answer
 
-    def _read_away(self, answer: httpx.Response) -> None:
-        """Read the answer's body, so that the connection can be used again; one without bounds is left."""
-        deadline, read = time.monotonic() + self._timeout_s, 0
-        for chunk in answer.iter_raw():
-            read += len(chunk)
-            if read > MAX_ANSWER_BYTES or time.monotonic() > deadline:
-                return
-
-
-def _refusal(answer: httpx.Response) -> DataFerryError:
+def _refusal(answer: Answer) -> DataFerryError:
     """Return what an answer that is no success means: only 410 ends it, and some throttle all the others."""
-    status = answer.status_code
+    status = answer.status
     told = f"answered with {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
-    if answer.is_redirect:
+    if httpx.codes.is_redirect(status):
         told += ", a redirect, which is not followed"
     kinds: dict[int, type[DataFerryError]] = {
         HTTPStatus.GONE: GoneError,
         HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
     }
-    kind = kinds.get(status, ServerError if answer.is_server_error else ProtocolError)
-    text = answer.headers.get("retry-after", "").strip()
-    plain = text.isdecimal() and text.isascii()
-    retry_after_s = min(float(text[:9]), MAX_RETRY_AFTER_S) if plain else None
-    return kind(told, operation=_OPERATION, retry_after_s=retry_after_s)
+    kind = kinds.get(status, ServerError if httpx.codes.is_server_error(status) else ProtocolError)
+    return kind(told, operation="webhook", retry_after_s=answer.retry_after_s)
