@@ -256,6 +256,9 @@ registrations = Table(
     Column("last_error", Text),
 )
 
+# Of an orchestration that is over, and whose webhook has not been told.
+NOTICE_IS_DUE = "notice_state = 'pending' AND ended_at IS NOT NULL"
+
 # What clients of the orchestrator asked for. ``pending`` holds the entries until they have rows of their own:
 # a request of hundreds is accepted with one row.
 orchestrations = Table(
@@ -277,7 +280,19 @@ orchestrations = Table(
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("ended_at", Time),
+    # What the webhook is to be told, or was; NULL where none was configured.
+    Column("notice_state", String(16)),
+    Column("notice_attempts", Integer),
+    Column("notice_next_at", Time),
+    Column("notice_error", Text),
+    Column("notice_settled_at", Time),
     Index("ix_orchestrations_created", "created_at", "id"),
+    Index(
+        "ix_orchestrations_notice",
+        "notice_next_at",
+        sqlite_where=text(NOTICE_IS_DUE),
+        postgresql_where=text(NOTICE_IS_DUE),
+    ),
     # Only what is not over: stays small however many were ever asked for.
     Index(
         "ix_orchestrations_open",

@@ -11,6 +11,8 @@ from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Da
 from tests.interop.edc.orchestration import (
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
+    orchestrated_push,
+    orchestrated_push_beside,
 )
 
 PUSH, PULL = "AmazonS3-PUSH", "AmazonS3-PULL"
@@ -176,6 +178,8 @@ CASES: tuple[Case, ...] = (
     application_reads,
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
+    orchestrated_push,
+    orchestrated_push_beside,
     failure_held,
     failure_terminates,
     failure_terminates_at_connector,

@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 from tests.interop.edc.connector import PROTOCOL, ConnectorError
-from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LIVE, Dataspace
+from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LIVE, SLOW, Dataspace
 
 from dataferry.demo.planes import PlaneProcess
 
 KEY = "the-key-of-the-orchestrators-clients"
 OVER = {"COMPLETED", "PARTIALLY_COMPLETED", "FAILED", "CANCELLED"}
 TIMEOUT_S = 300.0
+PUSH = "HttpData-PUSH"
 
 
 def orchestrated_by_its_own_plane(dataspace: Dataspace) -> None:
@@ -36,6 +37,31 @@ def orchestrated_by_its_own_plane(dataspace: Dataspace) -> None:
             raise ConnectorError("the flow that the connector opened is not the one that was downloaded")
 
 
+def orchestrated_push(dataspace: Dataspace) -> None:
+    """HttpData-PUSH of two assets, one of 1 GiB, to where the orchestrator stores; both complete."""
+    plane = dataspace.consumer_plane
+    id_ = _begin(dataspace, plane, LIVE, LARGE, transferType=PUSH)
+    view = _wait(plane, id_, lambda view: view["process_status"] in OVER)
+    _check(dataspace, view)
+    for path in view["storage_paths"]:
+        dataspace.consumer.wait(path["transfer_id"], "COMPLETED")
+        dataspace.provider.wait(dataspace.provider.counterpart(path["transfer_id"]), "COMPLETED")
+        if plane.flow(path["transfer_id"])["state"] != "COMPLETED":
+            raise ConnectorError(f"the flow that brought it is not over: {path}")
+
+
+def orchestrated_push_beside(dataspace: Dataspace) -> None:
+    """A push by an orchestrator beside the consumer's data plane fails, and its process is terminated."""
+    with _alone(dataspace) as plane:
+        entry = _entry(dataspace, dataspace.agreement(SLOW), transferType=PUSH)
+        body = {"data": [entry], "connectorAddress": _address(dataspace)}
+        view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
+        (path,) = view["storage_paths"]
+        if path.get("error_kind") != "unsupported":
+            raise ConnectorError(f"the entry does not say why it failed: {path}")
+        dataspace.consumer.wait(path["transfer_id"], "TERMINATED")
+
+
 def orchestrated_in_vain(dataspace: Dataspace) -> None:
     """By v3, found out: a contract that the connector does not know fails, in the connector's own words."""
     with _alone(dataspace) as plane:
@@ -46,8 +72,8 @@ def orchestrated_in_vain(dataspace: Dataspace) -> None:
             raise ConnectorError(f"the entry does not say why it failed: {path}")
 
 
-def _begin(dataspace: Dataspace, plane: PlaneProcess, *assets: str) -> str:
-    entries = [_entry(dataspace, dataspace.agreement(asset)) for asset in assets]
+def _begin(dataspace: Dataspace, plane: PlaneProcess, *assets: str, **changes: Any) -> str:
+    entries = [_entry(dataspace, dataspace.agreement(asset), **changes) for asset in assets]
     return _post(plane, {"data": entries, "connectorAddress": _address(dataspace)})
 
 
@@ -55,12 +81,13 @@ def _address(dataspace: Dataspace) -> str:
     return dataspace.consumer.management_url
 
 
-def _entry(dataspace: Dataspace, agreement: str) -> dict[str, Any]:
+def _entry(dataspace: Dataspace, agreement: str, **changes: Any) -> dict[str, Any]:
     return {
         "type": "edc-asset",
         "counterPartyAddress": f"{dataspace.provider.protocol_url}/2025-1",
         "contractId": agreement,
         "connectorId": dataspace.provider.name,
+        **changes,
     }
 
 

@@ -35,11 +35,11 @@ from dataferry.domain.errors import (
 from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.messages import Callback
+from dataferry.net.answers import retry_after_s
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 
 MAX_ANSWER_BYTES = 64 * 1024
-MAX_RETRY_AFTER_S = 3600.0
 _MANAGEMENT_VERSION = re.compile(r"/v(\d)\w*$")
 
 
@@ -309,12 +309,4 @@ def _refusal(operation: str, answer: httpx.Response) -> DataFerryError:
     if answer.is_redirect:
         told += ", a redirect, which is not followed"
     kind = refusals.get(status, ServerError if answer.is_server_error else ProtocolError)
-    return kind(told, operation=operation, retry_after_s=_retry_after_s(answer))
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text.isdecimal() or not text.isascii():
-        return None
-    return min(float(text[:9]), MAX_RETRY_AFTER_S)
+    return kind(told, operation=operation, retry_after_s=retry_after_s(answer))
