@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 from tests.servers.edc import EdcConnector, Fault
 from tests.servers.http_store import HttpStore, Kept
 from tests.servers.orchestrator import CONNECTOR_KEY, KEY, OVER, entry
 
 from dataferry.demo.planes import PlaneProcess
+from dataferry.store import schema
+from dataferry.store.database import Database
 
 MIB = 1024 * 1024
 PART = MIB
@@ -28,7 +31,8 @@ View = dict[str, Any]
 class Rig:
     """A real ``dataferry serve``, its connector and the provider's data."""
 
-    def __init__(self, directory: Path, edc: EdcConnector, data: HttpStore) -> None:
+    def __init__(self, directory: Path, database_url: str, edc: EdcConnector, data: HttpStore) -> None:
+        self.database_url = database_url
         self.edc, self.data = edc, data
         self.stored = directory / "stored"
         engine = {
@@ -44,6 +48,8 @@ class Rig:
             "connectors": [{"address": edc.address, "api_key": CONNECTOR_KEY, "api_version": "v3"}],
         }
         settings = {
+            "store": {"url": database_url},
+            "secrets": {"key_file": str(directory / "store.key")},
             "engine": engine,
             "egress": {"allow_private_networks": True},
             "orchestrator": orchestrator,
@@ -84,10 +90,10 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    """Everything, on loopback."""
+def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
+    """Everything, on loopback; once on each kind of database."""
     with EdcConnector(key=CONNECTOR_KEY) as edc, HttpStore(token="token-1") as data:
-        made = Rig(tmp_path, edc, data)
+        made = Rig(tmp_path, database_url, edc, data)
         try:
             made.plane.start()
             yield made
@@ -188,7 +194,9 @@ def test_it_is_killed_again_and_again(rig: Rig) -> None:
     for number, (contract, path) in enumerate(zip(contracts, view["storage_paths"], strict=True)):
         assert Path(path["storage_path"]).read_bytes() == contract.encode() * (1 + number * 40_000)
     assert len(list(rig.stored.iterdir())) == 2 * len(contracts)
-    with sqlite3.connect(f"file:{rig.plane.database}?mode=ro", uri=True) as database:
-        (flows,) = database.execute("SELECT count(*) FROM flows").fetchone()
-        (outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
-    assert (flows, outbox) == (len(contracts), 0)
+    with closing(Database(rig.database_url)) as database, database.read() as connection:
+        counts = [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (schema.flows, schema.outbox)
+        ]
+    assert counts == [len(contracts), 0]

@@ -167,7 +167,7 @@ class RegistrationStyle(StrEnum):
     """How a control plane is told about us, and about addresses.
 
     The specification's endpoint is the base of the API (``…/api/v1``); EDC appends only the verb, so that it
-    needs the one with ``/dataflows``. It also keeps only those properties of a data address that have its IRI.
+    needs the one with ``/dataflows``. Of a data address it keeps only the properties that have its IRI.
     """
 
     DPS = "dps"

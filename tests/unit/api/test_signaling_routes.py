@@ -85,9 +85,7 @@ def test_edc_gets_each_property_by_its_iri_too(tmp_path: Path, moto_s3: MotoServ
         ControlPlane(id="cp-b", token=TOKEN_B),
     )
     older = {name: value for name, value in message("edc-2").items() if name != "profile"}
-    with plane(
-        tmp_path, s3_url=moto_s3.endpoint_url, bucket="shelf-of-edc", control_planes=planes
-    ) as api:
+    with plane(tmp_path, s3_url=moto_s3.endpoint_url, bucket="shelf-of-edc", control_planes=planes) as api:
         answers = [
             api.signal("start", message("edc-1")),
             api.signal("start", older | {"transferType": PULL}),

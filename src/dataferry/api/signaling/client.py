@@ -174,9 +174,7 @@ class HttpControlPlaneClient:
         """
         base, is_v3 = _management(control_plane)
         context: Any = (
-            {"@vocab": EDC_NAMESPACE}
-            if is_v3
-            else ["https://w3id.org/edc/connector/management/v2"]
+            {"@vocab": EDC_NAMESPACE} if is_v3 else ["https://w3id.org/edc/connector/management/v2"]
         )
         self._call(
             f"termination at {control_plane.id}",
