@@ -69,6 +69,7 @@ class Database:
             DatabaseUnavailableError: The database does not answer, or writing is suspended.
         """
         self.refuse_nested()
+        self.refuse_suspended()
         if not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
             raise self._too_late()
         self._inside.transaction = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from uuid import UUID
 
 import pytest
@@ -156,6 +156,29 @@ def test_the_keeper_notices_a_silent_way_and_takes_its_lock_back(server: Postgre
             with store.transaction() as tx:
                 tx.events.add(UUID(attempt.transfer_id), "again", "")
     assert replaced == []
+
+
+def test_while_nothing_is_written_nobody_waits_for_a_writer(store: Store) -> None:
+    """Who comes is told at once, though a transaction that began before has not ended."""
+    within, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with suppress(DatabaseUnavailableError), store.transaction():
+            within.set()
+            ended.wait(30)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        within.wait(30)
+        store.suspend("the lock is lost")
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailableError, match="the lock is lost"), store.transaction():
+            pass
+        assert time.monotonic() - began < LOCK_TIMEOUT_S
+    finally:
+        ended.set()
+        writer.join(30)
 
 
 def _until(condition: Callable[[], object]) -> None:
