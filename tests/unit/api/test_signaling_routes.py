@@ -14,6 +14,7 @@ from tests.servers.moto import MotoServer
 from tests.unit.api.api_rig import PULL, PUSH, TOKEN_A, TOKEN_B, Plane, address, message, plane
 
 from dataferry.domain.address import EDC_NAMESPACE, DataAddress
+from dataferry.domain.keys import MAX_KEY_BYTES
 from dataferry.domain.location import ControlPlane, RegistrationStyle, Retries
 
 STATES = {
@@ -178,7 +179,8 @@ def test_a_missing_profile_is_named(api: Plane) -> None:
         ({"messageId": 5}, "invalid_input"),
         ({"labels": "gold"}, "invalid_input"),
         ({"processId": ".."}, "invalid_input"),
-        ({"processId": "x" * 2000}, "invalid_input"),
+        ({"processId": "x" * (MAX_KEY_BYTES + 1)}, "invalid_input"),
+        ({"processId": "\N{HIRAGANA LETTER A}" * 101}, "invalid_input"),
         ({"processId": "line\nbreak"}, "invalid_input"),
         ({"dataAddress": {"endpointProperties": "no list"}, "profile": PUSH}, "invalid_address"),
     ],
