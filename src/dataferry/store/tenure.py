@@ -22,9 +22,11 @@ from dataferry.store.database_postgresql import TENURE_LOCK, postgresql_engine
 PATIENCE_S = 3.0
 POLL_S = 0.1
 _SESSION = text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+# The list of locks has a number of 64 bits as two of 32.
 _END_SESSION = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE pid = :pid AND backend_start = :backend_start"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)"
+    " WHERE pid = :pid AND backend_start = :backend_start AND granted AND locktype = 'advisory'"
+    " AND ((classid::bigint << 32) | objid::bigint) = :number"
 )
 REFUSAL = (
     "another dataferry works on this database: two would run every flow twice."
@@ -80,11 +82,13 @@ class Tenure:
         self._connection = connection
 
     def _ended_our_last(self, connection: Connection) -> bool:
-        """End the session that held the lock before, if it is still there, once; return whether it was."""
-        session, self._session = self._session, None
-        if session is None:
+        """End the session that we held the lock by before, where it still has it, once; return if it had."""
+        if self._session is None:
             return False
-        return connection.execute(_END_SESSION, session._asdict()).first() is not None
+        given = {**self._session._asdict(), "number": TENURE_LOCK}
+        ended = connection.execute(_END_SESSION, given).first()
+        self._session = None
+        return ended is not None
 
     def is_held(self) -> bool:
         """Return whether it is still ours: asks the database, on the connection that holds it."""

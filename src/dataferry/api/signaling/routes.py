@@ -39,7 +39,7 @@ from dataferry.api.signaling.wire import (
     DataFlowStatusMessage,
     DataFlowStatusResponseMessage,
 )
-from dataferry.domain.dataflow import DataFlow, Dialect
+from dataferry.domain.dataflow import Dialect
 from dataferry.domain.errors import NotFoundError
 from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
 from dataferry.flows.messages import Answer
@@ -229,7 +229,7 @@ def _answer(services: Services, answer: Answer, dialect: Dialect | None = None) 
         answer,
         dialect=dialect or answer.flow.dialect,
         data_plane_id=services.data_plane_id,
-        style=_style_of(services, answer.flow),
+        style=_style_of(services, answer),
     )
     if not answer.later:
         return JSONResponse(content)
@@ -238,9 +238,11 @@ def _answer(services: Services, answer: Answer, dialect: Dialect | None = None) 
     return JSONResponse(content, status_code=202, headers={"Location": location})
 
 
-def _style_of(services: Services, flow: DataFlow) -> RegistrationStyle:
-    """Return how a flow's control plane is spoken to; one that is forgotten meanwhile, as all are."""
+def _style_of(services: Services, answer: Answer) -> RegistrationStyle:
+    """Return how an answer's address is written; for who is not known any more, as the specification says."""
+    if answer.data_address is None:
+        return RegistrationStyle.DPS
     try:
-        return services.catalogue.control_plane(flow.control_plane_id).registration
+        return services.catalogue.control_plane(answer.flow.control_plane_id).registration
     except NotFoundError:
         return RegistrationStyle.DPS
