@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from dataferry.domain.keys import MAX_CONTEXT_CHARS, MAX_KEY_BYTES
 from dataferry.store.columns import Json, Time, Uuid
 
 metadata = MetaData(
@@ -79,10 +80,10 @@ flows = Table(
     "flows",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("data_flow_id", String(300), nullable=False),
-    Column("control_plane_id", String(300), nullable=False),
-    Column("participant_context_id", String(200), nullable=False),
-    Column("process_id", String(300), nullable=False),
+    Column("data_flow_id", String(MAX_KEY_BYTES), nullable=False),
+    Column("control_plane_id", String(MAX_KEY_BYTES), nullable=False),
+    Column("participant_context_id", String(MAX_CONTEXT_CHARS), nullable=False),
+    Column("process_id", String(MAX_KEY_BYTES), nullable=False),
     Column("role", String(16), nullable=False),
     Column("direction", String(16), nullable=False),
     Column("profile", Text, nullable=False),
@@ -224,7 +225,7 @@ locations = Table(
 datasets = Table(
     "datasets",
     metadata,
-    Column("match", String(300), primary_key=True),
+    Column("match", String(MAX_KEY_BYTES), primary_key=True),
     Column("settings", Json, nullable=False),
     Column("updated_at", Time, nullable=False),
 )
@@ -240,7 +241,7 @@ landing_zones = Table(
 control_planes = Table(
     "control_planes",
     metadata,
-    Column("id", String(300), primary_key=True),
+    Column("id", String(MAX_KEY_BYTES), primary_key=True),
     Column("settings", Json, nullable=False),
     Column("secrets_sealed", Text),
     Column("updated_at", Time, nullable=False),
@@ -250,7 +251,7 @@ control_planes = Table(
 registrations = Table(
     "registrations",
     metadata,
-    Column("control_plane_id", String(300), primary_key=True),
+    Column("control_plane_id", String(MAX_KEY_BYTES), primary_key=True),
     Column("registered_at", Time),
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text),

@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataferry.domain.address import DataAddress, short_name
+from dataferry.domain.address import EDC_NAMESPACE, DataAddress, short_name
 from dataferry.domain.errors import AddressError, ProtocolError
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
 from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.ports import TransferProcess
 
-EDC = "https://w3id.org/edc/v0.0.1/ns/"
 CONTEXTS: dict[ApiVersion, Any] = {
-    ApiVersion.V3: {"@vocab": EDC},
+    ApiVersion.V3: {"@vocab": EDC_NAMESPACE},
     ApiVersion.V4: ["https://w3id.org/edc/connector/management/v2"],
 }
 # Which entry of ours a transfer process belongs to; private, so that no counterparty sees it.
-REFERENCE = f"{EDC}dataferryEntry"
+REFERENCE = f"{EDC_NAMESPACE}dataferryEntry"
 _PREFIXES = ("edc:", "tx-auth:", "dspace:", "dct:", "odrl:")
 MAX_DETAIL_CHARS = 1_000
 

@@ -19,6 +19,7 @@ import httpx
 
 from dataferry.api.signaling.dialects import callback_message
 from dataferry.api.signaling.offers import offered_authorization
+from dataferry.domain.address import EDC_NAMESPACE
 from dataferry.domain.errors import (
     AddressError,
     ConfigError,
@@ -111,7 +112,9 @@ class HttpControlPlaneClient:
             "POST",
             f"{base.rstrip('/')}/transfers/{process}/dataflow/{callback.kind}",
             provenance=provenance,
-            body=callback_message(callback, data_plane_id=self._data_plane_id),
+            body=callback_message(
+                callback, data_plane_id=self._data_plane_id, style=control_plane.registration
+            ),
             proves_to=control_plane if is_its_own else None,
         )
 
@@ -171,9 +174,7 @@ class HttpControlPlaneClient:
         """
         base, is_v3 = _management(control_plane)
         context: Any = (
-            {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"}
-            if is_v3
-            else ["https://w3id.org/edc/connector/management/v2"]
+            {"@vocab": EDC_NAMESPACE} if is_v3 else ["https://w3id.org/edc/connector/management/v2"]
         )
         self._call(
             f"termination at {control_plane.id}",
