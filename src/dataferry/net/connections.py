@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, ConnectionFailedError
 from dataferry.domain.location import Provenance
-from dataferry.net import at_once
 from dataferry.net.egress import EgressGuard
 from dataferry.net.handles import SocketHandle
 from dataferry.net.heads import write_head
@@ -298,11 +297,9 @@ class PinnedConnection:
     @property
     def is_answered(self) -> bool:
         """True if there is something to read, or the other side has closed."""
-        if self.sock is None or self._inbox is None or self._poll is None:
+        if self._poll is None or self._inbox is None:
             return False
-        if not self._inbox.is_empty:
-            return True
-        return bool(self._poll.poll(0)) if self._tls else at_once.has_news(self.sock)
+        return not self._inbox.is_empty or bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Close it; the next request dials anew."""
@@ -362,11 +359,7 @@ class PinnedConnection:
         if self.sock is None:
             raise http.client.NotConnected
         try:
-            sent = 0
-            if len(data) <= at_once.MAX_BYTES and not self._tls:
-                sent = at_once.send(self.sock, bytes(data))
-            if sent < len(data):
-                self.sock.sendall(data[sent:])
+            self.sock.sendall(data)
         except BlockingIOError as exc:
             raise TimeoutError("no byte was taken for too long") from exc
 
