@@ -117,6 +117,7 @@ class Service:
         self._gateway = gateway_parts(shared)
         self._open.callback(self._gateway.ingest.close)
         management, orchestrated = self._employ(shared)
+        self._open.callback(orchestrated.orchestrator.close)
         self._runner = orchestrated.runner
         self._parts = (
             Journal(store),
@@ -199,6 +200,7 @@ class Service:
             most_of_one=lambda: most_of_one(
                 settings, len(shared.catalogue.control_planes()) + is_used(settings)
             ),
+            ended=lambda flow_id: self._runner.flow_ended(flow_id),
         )
         management = Management(shared, self._executor)
         return management, orchestration(settings, shared, self._executor, management, asking)

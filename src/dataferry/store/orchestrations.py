@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError
 from dataferry.domain.orchestration import Ask, Entry, Fault, Orchestration, Standing, Step
@@ -45,19 +46,23 @@ class OrchestrationRepository:
         self._connection = connection
         self._clock = clock
 
-    def insert(self, made: Orchestration, asks: Sequence[Ask]) -> None:
-        """Add an orchestration with all that it asks for, as one row.
+    def insert(self, made: Sequence[tuple[Orchestration, Asks]]) -> None:
+        """Add orchestrations with all that they ask for, each as one row.
 
         Raises:
-            ConflictError: Its idempotency key is taken.
+            ConflictError: An idempotency key is taken; the transaction can't go on.
         """
-        row = {name: getattr(made, name) for name in _PLAIN}
-        row |= {"standing": made.standing.value, "pending": [_asked(ask) for ask in asks]}
+        rows = [
+            {name: getattr(one, name) for name in _PLAIN}
+            | {"standing": one.standing.value, "pending": asks.columns}
+            for one, asks in made
+        ]
+        if not rows:
+            return
         try:
-            with self._connection.begin_nested():
-                self._connection.execute(insert(orchestrations).values(row))
+            self._connection.execute(insert(orchestrations), rows)
         except IntegrityError as exc:
-            raise ConflictError("this Idempotency-Key is taken") from exc
+            raise ConflictError("an Idempotency-Key is taken") from exc
 
     def get(self, id: UUID) -> Orchestration:
         """Return one.
@@ -112,10 +117,10 @@ class OrchestrationRepository:
     def _pending(self, id: UUID) -> Sequence[Entry]:
         """The entries of one that is not expanded."""
         row = self._one(orchestrations.c.id == id)
-        asks = [] if row is None or row["pending"] is None else row["pending"]
+        asks = [] if row is None else _unpacked(row["pending"], row["entries"])
         made_at = self._clock.now() if row is None else row["updated_at"]
         return [
-            Entry(orchestration_id=id, position=position, ask=Ask(**ask), updated_at=made_at)
+            Entry(orchestration_id=id, position=position, ask=ask, updated_at=made_at)
             for position, ask in enumerate(asks)
         ]
 
@@ -139,11 +144,12 @@ class OrchestrationRepository:
             )
         return len(pending)
 
-    def waiting(self, limit: int, *, without: Iterable[UUID] = ()) -> Sequence[tuple[UUID, int]]:
+    def waiting(self, limit: int, *, of_one: int, without: Iterable[UUID] = ()) -> Sequence[tuple[UUID, int]]:
         """Return entries that nobody has begun, those of the oldest orchestrations first.
 
         Args:
-            limit: Of how many of each orchestration, and of orchestrations.
+            limit: Of orchestrations that are looked through, and of entries, but for those of the last one.
+            of_one: Of how many of each orchestration.
             without: Orchestrations that have enough at work.
         """
         mine = and_(entries.c.step == Step.WAITING.value, entries.c.ended_at.is_(None))
@@ -161,11 +167,13 @@ class OrchestrationRepository:
         )
         found: list[tuple[UUID, int]] = []
         for owner in self._connection.execute(owners).scalars().all():
+            if len(found) >= limit:
+                break
             query = (
                 select(entries.c.position)
                 .where(entries.c.orchestration_id == owner, mine)
                 .order_by(entries.c.position)
-                .limit(limit)
+                .limit(of_one)
             )
             found += [(owner, position) for position in self._connection.execute(query).scalars()]
         return found
@@ -332,6 +340,15 @@ class OrchestrationRepository:
 
 def _is(key: tuple[UUID, int]) -> ColumnElement[bool]:
     return and_(entries.c.orchestration_id == key[0], entries.c.position == key[1])
+
+
+def _unpacked(pending: Any, entries: int) -> Sequence[Ask]:
+    """Read what a request asks for; versions before wrote an object for each entry."""
+    if pending is None:
+        return []
+    if isinstance(pending, list):
+        return [Ask(**asked) for asked in pending]
+    return Asks(entries, pending)
 
 
 def _asked(ask: Ask) -> dict[str, str]:

@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from tests.unit.store.sample_rows import flow
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError, TransitionError
 from dataferry.domain.orchestration import STEPS, Ask, Entry, Fault, Orchestration, Standing, Step
@@ -39,7 +40,7 @@ def _asks(count: int = 2) -> list[Ask]:
 
 def _insert(store: Store, order: Orchestration, *, expand: bool = True) -> Orchestration:
     with store.transaction() as tx:
-        tx.orchestrations.insert(order, _asks(order.entries))
+        tx.orchestrations.insert([(order, Asks.of(_asks(order.entries)))])
         if expand:
             tx.orchestrations.expand(order.id)
     return order
@@ -139,9 +140,9 @@ def test_the_oldest_go_first_each_with_some(store: Store) -> None:
     """``waiting`` names entries of several orchestrations, but none of those that have enough at work."""
     orders = [_insert(store, _order(5, created_at=NOON + timedelta(seconds=number))) for number in range(3)]
     with store.snapshot() as tx:
-        found = tx.orchestrations.waiting(2)
+        found = tx.orchestrations.waiting(4, of_one=2)
         assert found == [(order.id, position) for order in orders[:2] for position in (0, 1)]
-        assert {owner for owner, _ in tx.orchestrations.waiting(9, without=[orders[0].id])} == {
+        assert {owner for owner, _ in tx.orchestrations.waiting(99, of_one=9, without=[orders[0].id])} == {
             orders[1].id,
             orders[2].id,
         }
@@ -162,7 +163,7 @@ def test_an_idempotency_key_is_taken_once(store: Store) -> None:
     """The second insert is refused and leaves nothing."""
     first = _insert(store, _order(1, idempotency_key="k", digest="d"))
     with store.transaction() as tx, pytest.raises(ConflictError):
-        tx.orchestrations.insert(_order(1, idempotency_key="k"), _asks(1))
+        tx.orchestrations.insert([(_order(1, idempotency_key="k"), Asks.of(_asks(1)))])
     with store.snapshot() as tx:
         found = tx.orchestrations.by_idempotency_key("k")
         assert found is not None

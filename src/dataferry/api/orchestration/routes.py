@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from dataferry.api.orchestration import views
@@ -46,7 +48,7 @@ router = APIRouter(tags=["orchestrator"], dependencies=[CLIENT_KEY, REQUIRE_CLIE
 
 
 @router.post("/orchestrate", summary="Have a list of assets fetched", openapi_extra=_BODY)
-def orchestrate(
+async def orchestrate(
     request: Request,
     idempotency_key: Annotated[
         str | None,
@@ -60,16 +62,20 @@ def orchestrate(
         ),
     ] = False,
 ) -> JSONResponse:
-    """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes."""
+    """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes.
+
+    In the server's own thread up to the commit: of many requests at once, each would wait for a thread, and
+    all threads for each other.
+    """
     orchestrator = services_of(request).orchestrator
     try:
         wanted = request_of(request.state.json, idempotency_key)
         if dry_run:
-            orchestrator.rehearse(wanted)
+            await run_in_threadpool(orchestrator.rehearse, wanted)
             return JSONResponse(
                 views.success({"orchestration_id": None, "status": "VALID", "message": views.VALID_MESSAGE})
             )
-        return JSONResponse(views.accepted(orchestrator.accept(wanted)))
+        return JSONResponse(views.accepted(await asyncio.wrap_future(orchestrator.accept(wanted))))
     except RequestError as wrong:
         return seed_error(400, wrong.message, wrong.details)
     except DataFerryError as error:

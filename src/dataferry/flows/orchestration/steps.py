@@ -104,9 +104,17 @@ class Steps:
             fault = DataFerryError(f"internal fault ({type(exc).__name__}); see the log")
             return self._went_wrong(work, fault)
         memory.failures = 0
+        memory.work = memory.work or work
         return done
 
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
+        """Return an entry as it stands in its row: who writes it, does so by way of the memory, or is told.
+
+        It is read again after each step that ended before it was written, and where the runner says so.
+        """
+        if memory.work is not None:
+            work, memory.work = memory.work, None
+            return work
         with self._shared.store.snapshot() as tx:
             order, entry = tx.orchestrations.get(key[0]), tx.orchestrations.entry(key)
         memory.connector = order.connector_address
@@ -173,6 +181,7 @@ class Steps:
         opened = self._downloads.opened(entry)
         if opened is not None and opened.incoming_address is not None:
             after = self._downloads.claim(entry, opened)
+            memory.work = replace(work, entry=after)
             return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
         address = None if opened is not None else self._address(work, transfer_id)
         if address is None:
@@ -190,6 +199,7 @@ class Steps:
             if memory.misses >= self._policy.data_address_retries:
                 raise
             return Next(after_s=self._policy.data_address_delay_s)
+        memory.work = replace(work, entry=after)
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
 
     def _address(self, work: Work, transfer_id: str) -> DataAddress | None:
