@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -37,6 +37,32 @@ _ENTRY_PLAIN = (
     "ended_at",
 )  # fmt: skip
 _COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
+
+# Statements that every step of an entry needs are made once: to put one together takes longer than to run it.
+_ORDER = select(orchestrations).where(orchestrations.c.id == bindparam("of"))
+_ENTRY = select(entries).where(
+    entries.c.orchestration_id == bindparam("of"), entries.c.position == bindparam("at")
+)
+_SAVE = update(entries).where(
+    entries.c.orchestration_id == bindparam("of"),
+    entries.c.position == bindparam("at"),
+    entries.c.version == bindparam("expected_version"),
+    entries.c.step == bindparam("expected_step"),
+)
+_FOLLOW = update(orchestrations).where(orchestrations.c.id == bindparam("of"))
+# How far one is by a step of an entry; it never goes back.
+_ADVANCE = {
+    standing: _FOLLOW.values(
+        updated_at=bindparam("now"),
+        standing=case(
+            (orchestrations.c.standing.in_([before.value for before in standing.before()]), standing.value),
+            else_=orchestrations.c.standing,
+        ),
+    )
+    for standing in Standing
+    if not standing.is_final
+}
+_TOUCH = _FOLLOW.values(updated_at=bindparam("now"))
 
 
 class OrchestrationRepository:
@@ -70,7 +96,7 @@ class OrchestrationRepository:
         Raises:
             NotFoundError: There is none.
         """
-        row = self._one(orchestrations.c.id == id)
+        row = self._connection.execute(_ORDER, {"of": id}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no orchestration {id}")
         return _orchestration(row)
@@ -200,7 +226,7 @@ class OrchestrationRepository:
         Raises:
             NotFoundError: There is none.
         """
-        row = self._connection.execute(select(entries).where(_is(key))).mappings().one_or_none()
+        row = self._connection.execute(_ENTRY, {"of": key[0], "at": key[1]}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
@@ -239,14 +265,19 @@ class OrchestrationRepository:
         now = self._clock.now()
         ended_at = now if entry.step.is_final else None
         saved = replace(entry, version=expected.version + 1, updated_at=now, ended_at=ended_at)
-        condition = and_(
-            _is(entry.key), entries.c.version == expected.version, entries.c.step == expected.step.value
-        )
-        changed = self._connection.execute(update(entries).where(condition).values(_entry_row(saved)))
-        if changed.rowcount != 1:
+        row = _entry_row(saved) | {
+            "of": entry.orchestration_id,
+            "at": entry.position,
+            "expected_version": expected.version,
+            "expected_step": expected.step.value,
+        }
+        if self._connection.execute(_SAVE, row).rowcount != 1:
             raise StaleVersionError(f"entry {entry.reference} was changed by somebody else")
-        ended = saved.step if saved.step.is_final else None
-        self._follow(entry.orchestration_id, now, standing, {} if ended is None else {ended: 1})
+        if saved.step.is_final:
+            self._follow(entry.orchestration_id, now, {saved.step: 1})
+        else:
+            advance = _TOUCH if standing is None else _ADVANCE[standing]
+            self._connection.execute(advance, {"of": entry.orchestration_id, "now": now})
         return saved
 
     def cancel(self, id: UUID) -> Orchestration:
@@ -267,31 +298,19 @@ class OrchestrationRepository:
             .where(entries.c.orchestration_id == id, entries.c.step == Step.WAITING.value)
             .values(step=Step.CANCELLED.value, version=entries.c.version + 1, updated_at=now, ended_at=now)
         )
-        self._follow(id, now, None, {Step.CANCELLED: changed.rowcount})
+        self._follow(id, now, {Step.CANCELLED: changed.rowcount})
         return self.get(id)
 
-    def _follow(self, id: UUID, now: datetime, standing: Standing | None, ended: Mapping[Step, int]) -> None:
-        """Write what its entries mean for an orchestration: counts, how far it is, and its end."""
+    def _follow(self, id: UUID, now: datetime, ended: Mapping[Step, int]) -> None:
+        """Write what the ends of entries mean for an orchestration: counts, and its own end."""
         before = self.get(id)
         counts = {_COUNTERS[step]: getattr(before, _COUNTERS[step]) + count for step, count in ended.items()}
         after = replace(before, **counts, updated_at=now)
-        if standing is not None and not before.standing.is_final:
-            after = replace(after, standing=before.standing.or_later(standing))
         if after.is_over and before.ended_at is None:
             after = replace(after, standing=after.end, ended_at=now, error=self._why(after))
-        self._connection.execute(
-            update(orchestrations)
-            .where(orchestrations.c.id == id)
-            .values(
-                standing=after.standing.value,
-                saved=after.saved,
-                failed=after.failed,
-                cancelled=after.cancelled,
-                error=after.error,
-                updated_at=after.updated_at,
-                ended_at=after.ended_at,
-            )
-        )
+        names = ("saved", "failed", "cancelled", "error", "updated_at", "ended_at")
+        row = {name: getattr(after, name) for name in names} | {"standing": after.standing.value, "of": id}
+        self._connection.execute(_FOLLOW, row)
 
     def _why(self, over: Orchestration) -> str | None:
         """Say why not everything is there; None if it is."""
