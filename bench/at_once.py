@@ -50,7 +50,7 @@ def connected(host: str, port: int) -> socket.socket:
         answer += piece
         if not piece or not answer.startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"/healthz was not answered with 200: {answer!r}")
-    connection.setblocking(False)
+    connection.settimeout(0)
     return connection
 
 
@@ -68,7 +68,6 @@ def exchanged(connections: list[socket.socket], request: bytes) -> tuple[float, 
             raise SystemExit(f"{waiting} requests were not answered within {TIMEOUT_S:g} s")
         for key, events in ready:
             connection, sending = key.fileobj, key.data
-            assert isinstance(connection, socket.socket)
             if events & selectors.EVENT_WRITE:
                 sending.left = sending.left[connection.send(sending.left) :]
                 if not sending.left:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -200,10 +201,14 @@ class Service:
             most_of_one=lambda: most_of_one(
                 settings, len(shared.catalogue.control_planes()) + is_used(settings)
             ),
-            ended=lambda flow_id: self._runner.flow_ended(flow_id),
+            ended=self._flow_ended,
         )
         management = Management(shared, self._executor)
         return management, orchestration(settings, shared, self._executor, management, asking)
+
+    def _flow_ended(self, flow_id: UUID) -> None:
+        """Tell who may wait for a flow's attempt."""
+        self._runner.flow_ended(flow_id)
 
     def _application(
         self,

@@ -119,7 +119,7 @@ class FlowRepository:
     def names(self, ids: Collection[UUID]) -> dict[UUID, str]:
         """Return what control planes call those of these flows that are there."""
         query = select(flows.c.id, flows.c.data_flow_id).where(flows.c.id.in_(list(ids)))
-        return dict(self._connection.execute(query).tuples().all())
+        return {row.id: row.data_flow_id for row in self._connection.execute(query)}
 
     def exists(self, id: UUID) -> bool:
         """Return whether there is a flow with this internal id."""
