@@ -197,8 +197,8 @@ def completion_lines(seen: Sequence[Moment], total: int) -> list[str]:
         f"**{last.saved:,} of {total:,} entries saved, {last.failed} failed, in {last.seconds:.0f} s:",
         f"{done / last.seconds:.0f} a second.** An entry costs {service_ms:.1f} ms of the service's",
         f"processor time, and {others_ms:.1f} ms of the stand-ins'. Resident memory:",
-        f"{seen[0].rss_mib:.0f} MiB at first, {warm.rss_mib:.0f} MiB after a tenth, {last.rss_mib:.0f} MiB at",
-        f"the end, {rss:.0f} MiB at most.",
+        f"{seen[0].rss_mib:.0f} MiB at first, {warm.rss_mib:.0f} MiB after a tenth,",
+        f"{last.rss_mib:.0f} MiB at the end, {rss:.0f} MiB at most.",
     ]
 
 
@@ -243,8 +243,8 @@ def _write(
 ) -> None:
     total = asked.requests * asked.entries + 1
     text = [
-        f"{asked.requests} requests at once, of {asked.entries} entries each, all with contracts of their own,",
-        "to a `dataferry serve` on SQLite that has just started. Milliseconds, for each request from its last",
+        f"{asked.requests} requests at once, of {asked.entries} entries each with contracts of their own, to",
+        "a `dataferry serve` on SQLite that has just started. Milliseconds, for each request from its last",
         "byte sent to the answer, which comes once it is committed. Connections are open beforehand; the",
         "client is one process with one thread.",
         "",

@@ -21,7 +21,7 @@ REQUESTS, ENTRIES = 20, 100
 # A tenth of a second on a quiet machine; this one may be anything but.
 MOST_ANSWERED_MS = 5_000.0
 MOST_GROWN_MIB = 40.0
-PATIENCE_S = 240.0
+PATIENCE_S = 500.0
 AT_ONCE = Path(__file__).parents[2] / "bench" / "at_once.py"
 
 
@@ -80,7 +80,7 @@ def _rss_mib(plane: PlaneProcess) -> float:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_crowd_is_accepted_at_once_and_fetched_to_the_end(tmp_path: Path) -> None:
     """2,000 entries of 20 requests: one process and one file each, and nothing is left running."""
     with EdcConnector(key=CONNECTOR_KEY) as edc, HttpStore(token="token-1") as data:

@@ -1,8 +1,8 @@
 """How requests get into the store: many that come at once are written together.
 
-Each is answered only when it is written for good. There is no timer: one thread writes whatever has come
-while it wrote what came before, in one transaction. So hundreds of requests cost few commits, and none of the
-threads that others wait for.
+Each is answered only when it is written for good. One thread writes whatever has come, in one transaction,
+once nobody else has come for a moment: while it writes, it competes with those that are still being read, so
+that of a crowd each would be answered later.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from dataferry.store.store import Store, Transaction
 
 # In one transaction: bounds how long the first of them waits for the last.
 MOST_AT_ONCE = 64
+# A lone request waits so long for others, and a crowd so long for its last one.
+GATHER_S = 0.002
+MOST_GATHERED_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Intake:
         self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
         self._is_writing = False
+        self._closing = threading.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake")
 
     def submit(self, made: Orchestration, asks: Asks) -> Future[Orchestration]:
@@ -61,11 +65,24 @@ class Intake:
 
     def close(self) -> None:
         """Write what waits, and join the thread. Safe to repeat."""
+        self._closing.set()
         self._thread.shutdown(wait=True)
 
     def _write_all(self) -> None:
+        self._gather()
         while batch := self._take():
             self._write(batch)
+            self._gather()
+
+    def _gather(self) -> None:
+        """Wait while more and more are waiting."""
+        seen = 0
+        for _ in range(int(MOST_GATHERED_S / GATHER_S)):
+            present = len(self._waiting)
+            if present == seen or present >= MOST_AT_ONCE:
+                return
+            seen = present
+            self._closing.wait(GATHER_S)
 
     def _take(self) -> list[_Waiting]:
         """Take the oldest of what waits."""
