@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import update
 from tests.unit.store.sample_rows import flow
 
 from dataferry.domain.asks import Asks
@@ -20,6 +21,7 @@ from dataferry.domain.orchestration import STEPS, Ask, Entry, Fault, Orchestrati
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations
 from dataferry.store.database import Database
+from dataferry.store.schema import orchestrations
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import NOON, StillClock
 
@@ -68,6 +70,17 @@ def test_a_request_is_one_row_until_it_is_expanded(store: Store) -> None:
         after = [(entry.position, entry.ask) for entry in tx.orchestrations.entries_of(order.id)]
         assert tx.orchestrations.unexpanded(10) == []
     assert before == after == list(enumerate(_asks(3)))
+
+
+def test_a_request_that_an_older_version_took_in_is_expanded(store: Store) -> None:
+    """It wrote an object for each entry, without what was None."""
+    order = _insert(store, _order(2), expand=False)
+    asked = [{key: value for key, value in ask._asdict().items() if value is not None} for ask in _asks()]
+    with store.transaction() as tx:
+        connection = tx.orchestrations._connection
+        connection.execute(update(orchestrations).values(pending=asked))
+        assert [entry.ask for entry in tx.orchestrations.entries_of(order.id)] == _asks()
+        assert tx.orchestrations.expand(order.id) == 2
 
 
 @pytest.mark.parametrize(
