@@ -15,7 +15,7 @@ from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.orchestration import routes as orchestration
-from dataferry.api.orchestration import usual
+from dataferry.api.orchestration import usual, webhook_description
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
@@ -94,6 +94,7 @@ def create_application(services: Services) -> FastAPI:
         application.include_router(signaling.registrations, prefix=services.signaling_path)
         application.include_router(token_endpoint.router)
         application.include_router(management.router, prefix="/management")
+        application.webhooks.include_router(webhook_description.webhooks)
     if Door.DATA in services.serves:
         application.include_router(gateway.router)
         application.include_router(ingest.router)

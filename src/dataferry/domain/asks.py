@@ -41,10 +41,14 @@ class Asks(Sequence[Ask]):
         """What it is made of, as JSON can say it; fields that are None for all entries are left out."""
         return {name: values for name, values in self._columns.items() if values is not None}
 
-    def distinct(self, name: str) -> set[Any]:
-        """Return the values of a field."""
-        values = self._columns.get(name)
-        return set(values) if isinstance(values, list) else {values}
+    def distinct(self, *names: str) -> set[Any]:
+        """Return the values of a field; of several, what there is of them together, as tuples."""
+        columns = [self._columns.get(name) for name in names]
+        if not any(isinstance(values, list) for values in columns):
+            found = {tuple(columns)}
+        else:
+            found = set(zip(*map(self._each, names), strict=True))
+        return found if len(names) > 1 else {value for (value,) in found}
 
     def __len__(self) -> int:
         return self._length

@@ -15,7 +15,7 @@ from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Entry, Orchestration, Standing
+from dataferry.domain.orchestration import Entry, Notice, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
@@ -124,6 +124,7 @@ class Orchestrator:
             idempotency_key=request.idempotency_key,
             digest=request.digest if request.idempotency_key else "",
             entries=len(request.asks),
+            notice=Notice() if self._policy.notifies else None,
             created_at=now,
             updated_at=now,
         )
@@ -151,11 +152,15 @@ class Orchestrator:
             raise RequestError(wrong)
         found = {value: self._transfer_type(value) for value in request.asks.distinct("transfer_type")}
         places = {value: self._destination(value) for value in request.asks.distinct("destination")}
-        if any(found.values()) or any(places.values()):
+        pairs = request.asks.distinct("transfer_type", "destination")
+        refused = {
+            (type_, place): found[type_] | places[place] or self._push(type_, place) for type_, place in pairs
+        }
+        if any(refused.values()):
             wrong["data"] = {
                 str(position): faults
                 for position, ask in enumerate(request.asks)
-                if (faults := found[ask.transfer_type] | places[ask.destination])
+                if (faults := refused[ask.transfer_type, ask.destination])
             }
         if wrong:
             raise RequestError(wrong)
@@ -191,11 +196,21 @@ class Orchestrator:
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""
         try:
-            _, profile = self._resolver.profile(name or self._policy.transfer_type)
+            self._resolver.profile(name or self._policy.transfer_type)
         except DataFerryError as exc:
             return {"transferType": [exc.message]}
-        if profile.direction is Direction.PUSH:
-            return {"transferType": ["Pushes are received in landing zones, not by the orchestrator."]}
+        return {}
+
+    def _push(self, name: str | None, ref: str | None) -> dict[str, list[str]]:
+        """Say what keeps a push from being received where it is to go; nothing of a pull."""
+        transfer_type = name or self._policy.transfer_type
+        _, profile = self._resolver.profile(transfer_type)
+        if profile.direction is Direction.PULL:
+            return {}
+        try:
+            self._resolver.receives(transfer_type, ref or self._policy.destination, self._policy.participant)
+        except DataFerryError as exc:
+            return {"transferType": [exc.message]}
         return {}
 
     def _destination(self, ref: str | None) -> dict[str, list[str]]:
