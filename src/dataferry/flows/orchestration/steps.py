@@ -110,7 +110,7 @@ class Steps:
         return done
 
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
-        """Return an entry as it stands in its row: as the last step left it in the memory, else as it is read.
+        """Return an entry as it stands in its row: as the last step left it in memory, else as it is read.
 
         A step leaves there what it wrote, or what it has not written over; whatever else happens empties it.
         """
