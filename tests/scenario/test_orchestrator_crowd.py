@@ -17,7 +17,7 @@ from tests.servers.orchestrator import CONNECTOR_KEY, KEY, OVER, entry
 
 from dataferry.demo.planes import PlaneProcess
 
-REQUESTS, ENTRIES = 20, 100
+REQUESTS, ENTRIES = 20, 50
 # A tenth of a second on a quiet machine; this one may be anything but.
 MOST_ANSWERED_MS = 5_000.0
 MOST_GROWN_MIB = 40.0
@@ -82,7 +82,7 @@ def _rss_mib(plane: PlaneProcess) -> float:
 
 @pytest.mark.timeout(600)
 def test_a_crowd_is_accepted_at_once_and_fetched_to_the_end(tmp_path: Path) -> None:
-    """2,000 entries of 20 requests: one process and one file each, and nothing is left running."""
+    """1,000 entries of 20 requests: one process and one file each, and nothing is left running."""
     with EdcConnector(key=CONNECTOR_KEY) as edc, HttpStore(token="token-1") as data:
         request = _request(edc, data)
         with _plane(tmp_path, edc) as plane:

@@ -16,6 +16,7 @@ from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.orchestration import routes as orchestration
 from dataferry.api.orchestration import usual, webhook_description
+from dataferry.api.orchestration.handover import Handover
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
@@ -73,6 +74,7 @@ def create_application(services: Services) -> FastAPI:
     )
     application.state.services = services
     application.state.streams = events.Streams(services.max_event_streams)
+    application.state.handover = Handover()
     application.state.gateway_threads = GatewayThreads(services.gateway_threads)
     problems.install(application)
     # The first to be added is the innermost.

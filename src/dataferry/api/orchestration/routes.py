@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from dataferry.api.orchestration import views
 from dataferry.api.orchestration.authorization import CLIENT_KEY, REQUIRE_CLIENT
+from dataferry.api.orchestration.handover import Handover
 from dataferry.api.orchestration.wire import OrchestrateBody, request_of
 from dataferry.api.seed_errors import seed_error
 from dataferry.api.services import services_of
@@ -75,7 +75,7 @@ async def orchestrate(
             return JSONResponse(
                 views.success({"orchestration_id": None, "status": "VALID", "message": views.VALID_MESSAGE})
             )
-        return JSONResponse(views.accepted(await asyncio.wrap_future(orchestrator.accept(wanted))))
+        return JSONResponse(views.accepted(await _handover(request).result(orchestrator.accept(wanted))))
     except RequestError as wrong:
         return seed_error(400, wrong.message, wrong.details)
     except DataFerryError as error:
@@ -113,6 +113,11 @@ def statuses(
 def status(request: Request, orchestration_id: str) -> JSONResponse:
     """Return how each entry is, and where what was fetched is stored."""
     return JSONResponse(views.detailed(services_of(request).orchestrator.view(_id(orchestration_id))))
+
+
+def _handover(request: Request) -> Handover:
+    handover: Handover = request.app.state.handover
+    return handover
 
 
 def _id(text: str) -> UUID:
