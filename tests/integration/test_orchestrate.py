@@ -429,7 +429,7 @@ def test_files_may_go_to_any_location(tmp_path: Path) -> None:
 
 
 def test_files_may_be_put_to_a_storage_api(tmp_path: Path) -> None:
-    """``STORAGE_API_URL``: each file is PUT below it, and its sidecar too."""
+    """``STORAGE_API_URL``: each file is PUT below it, and its sidecar too; no provider's token goes there."""
     with (
         HttpStore() as api,
         orchestrating(tmp_path, orchestrator={"storage_api_url": f"{api.url}/v1"}) as rig,
@@ -440,6 +440,7 @@ def test_files_may_be_put_to_a_storage_api(tmp_path: Path) -> None:
         path = found["storage_path"].removeprefix(api.url)
         assert bytes(api.objects[path].body) == b"bytes"
         assert f"{path}.meta.json" in api.objects
+        assert not [request for request in api.requests if "Authorization" in request.headers]
 
 
 def test_limits_are_kept(tmp_path: Path) -> None:

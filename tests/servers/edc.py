@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
@@ -193,13 +194,14 @@ class EdcConnector(LoopbackHttp):
 
     def perform(self, operation: str, version: str, id_: str | None, body: Any) -> tuple[int, Any]:
         """Do what an operation does, and tell its data plane."""
-        before = {one.id: one.state for one in list(self.processes.values())}
+        known = self.processes.get(id_ or "")
+        before = None if known is None else known.state
         answer = self._perform(operation, version, id_, body)
-        for process in list(self.processes.values()):
-            if process.id not in before:
-                self.on_start(process)
-            elif process.state == "STARTED" != before[process.id]:
-                self.on_started(process)
+        status, content = answer
+        if operation == "start" and status == HTTPStatus.OK:
+            self.on_start(self.processes[content["@id"]])
+        elif known is not None and known.state == "STARTED" != before:
+            self.on_started(known)
         return answer
 
     def _perform(self, operation: str, version: str, id_: str | None, body: Any) -> tuple[int, Any]:

@@ -15,11 +15,13 @@ from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.orchestration import routes as orchestration
-from dataferry.api.orchestration import webhook_description
+from dataferry.api.orchestration import usual, webhook_description
+from dataferry.api.orchestration.handover import Handover
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
 
+_ORCHESTRATOR = "/orchestrator"
 _DESCRIPTION = """
 DataFerry is a data plane for dataspaces. A control plane drives *data flows* over the Eclipse Data Plane
 Signaling API (**signaling**, **registration**); operators watch and steer them under `/management`.
@@ -72,22 +74,28 @@ def create_application(services: Services) -> FastAPI:
     )
     application.state.services = services
     application.state.streams = events.Streams(services.max_event_streams)
+    application.state.handover = Handover()
     application.state.gateway_threads = GatewayThreads(services.gateway_threads)
     problems.install(application)
     # The first to be added is the innermost.
-    application.add_middleware(JsonBodies, max_bytes=services.max_body_bytes)
+    application.add_middleware(
+        JsonBodies,
+        readers={f"{prefix}/orchestrate": usual.read for prefix in ("", _ORCHESTRATOR)},
+        max_bytes=services.max_body_bytes,
+    )
     application.add_middleware(
         Admission, per_caller=services.max_requests_per_caller, most_data=services.max_data_requests
     )
     application.add_middleware(AccessLog)
     application.include_router(health.router)
     if has_control:
+        # First: routes are gone through in their order, and these take crowds in.
+        application.include_router(orchestration.router)
+        application.include_router(orchestration.router, prefix=_ORCHESTRATOR, include_in_schema=False)
         application.include_router(signaling.verbs, prefix=services.signaling_path)
         application.include_router(signaling.registrations, prefix=services.signaling_path)
         application.include_router(token_endpoint.router)
         application.include_router(management.router, prefix="/management")
-        application.include_router(orchestration.router)
-        application.include_router(orchestration.router, prefix="/orchestrator", include_in_schema=False)
         application.webhooks.include_router(webhook_description.webhooks)
     if Door.DATA in services.serves:
         application.include_router(gateway.router)

@@ -10,7 +10,9 @@ import asyncio
 import json
 import math
 import re
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from starlette.datastructures import Headers
@@ -52,14 +54,22 @@ class JsonBodies:
 
     Args:
         app: What is called with requests whose body is fine.
+        readers: By path: who may read bodies that are too long to be gone through twice, and leaves what
+            it made of one in ``request.state.json``; None where this class is to read and judge it.
         max_bytes: Bodies are messages, not data: one MiB is a thousand times the usual one.
         timeout_s: A body must be here within this time, so that slow senders hold no memory.
     """
 
     def __init__(
-        self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S
+        self,
+        app: ASGIApp,
+        *,
+        readers: Mapping[str, Callable[[bytes], object | None]] = MappingProxyType({}),
+        max_bytes: int = MAX_BODY_BYTES,
+        timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._app = app
+        self._readers = readers
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
 
@@ -84,7 +94,7 @@ class JsonBodies:
                 # No page of a browser gains by that: what it sends must bear a token all the same.
                 document, state["form"] = None, body
             else:
-                document = _parse(headers, body)
+                document = self._document(scope["path"], headers, body)
         except RefusedBodyError as refused:
             answer = problem(
                 refused.status,
@@ -99,6 +109,15 @@ class JsonBodies:
             return
         state["json"] = document
         await self._app(scope, _replay(body, receive), send)
+
+    def _document(self, path: str, headers: Headers, body: bytes) -> Any:
+        """Return what the body says; None if there is none."""
+        if not body:
+            return None
+        _refuse_other_types(headers)
+        reader = self._readers.get(path)
+        document = None if reader is None else reader(body)
+        return parsed(body) if document is None else document
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         """Return the whole body."""
@@ -162,10 +181,8 @@ def _media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _parse(headers: Headers, body: bytes) -> Any:
-    """Return what the body says; None if there is none."""
-    if not body:
-        return None
+def _refuse_other_types(headers: Headers) -> None:
+    """Refuse a body that does not say that it is JSON."""
     media_type = _media_type(headers)
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
@@ -173,11 +190,17 @@ def _parse(headers: Headers, body: bytes) -> Any:
         raise RefusedBodyError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json"
         )
+
+
+def parsed(body: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        RefusedBodyError: It is none, or none that is taken in.
+    """
     try:
         document = json.loads(body, parse_constant=_refuse_constant)
-        # Where nothing is escaped and all is ASCII, no string can have what can't be kept.
-        is_plain = body.isascii() and b"\\u" not in body and b"\0" not in body
-        check_json(document, texts=not is_plain)
+        check_json(document, texts=not is_plain(body))
     except RecursionError:
         raise RefusedBodyError(HTTPStatus.BAD_REQUEST, "invalid_input", _TOO_DEEP) from None
     except InputError as wrong:
@@ -185,6 +208,12 @@ def _parse(headers: Headers, body: bytes) -> Any:
     except ValueError:
         raise RefusedBodyError(HTTPStatus.BAD_REQUEST, "invalid_json", "the body is not JSON") from None
     return document
+
+
+def is_plain(body: bytes) -> bool:
+    """Return whether nothing is escaped and all is ASCII: then no string can have what can't be kept."""
+    escapes = b"\\" in body and b"\\u" in body  # one byte is found much sooner than two
+    return body.isascii() and not escapes and b"\0" not in body
 
 
 _TOO_DEEP = f"the body is nested more than {MAX_JSON_DEPTH} levels deep"

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -118,6 +119,7 @@ class Service:
         self._gateway = gateway_parts(shared)
         self._open.callback(self._gateway.ingest.close)
         management, orchestrated = self._employ(shared)
+        self._open.callback(orchestrated.orchestrator.close)
         self._runner, self._awaited = orchestrated.runner, orchestrated.awaited
         self._parts = (
             Journal(store),
@@ -201,12 +203,17 @@ class Service:
             most_of_one=lambda: most_of_one(
                 settings, len(shared.catalogue.control_planes()) + is_used(settings)
             ),
+            ended=self._flow_ended,
         )
         management = Management(shared, self._executor)
         webhook = webhook_of(settings, shared.network, self.secrets, shared.clock)
         if webhook is not None:
             self._open.callback(webhook.close)
         return management, orchestration(settings, shared, self._executor, management, asking, webhook)
+
+    def _flow_ended(self, flow_id: UUID) -> None:
+        """Tell who may wait for a flow's attempt."""
+        self._runner.flow_ended(flow_id)
 
     def _application(
         self,

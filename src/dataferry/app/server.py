@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import socket
@@ -29,6 +30,9 @@ INTERRUPTED = 130
 GRACE_S = 5
 # Connections that idle between requests are dropped; control planes keep theirs for some seconds.
 KEEP_ALIVE_S = 30
+
+# New objects that may be part of a cycle until the collector looks at them: a few requests of 500 entries.
+COLLECT_AFTER = 10_000
 
 
 class _NoBrokenOff(logging.Filter):
@@ -89,9 +93,21 @@ def run(
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NoBrokenOff())
         service.start()
+        _collect_rarely()
         return _run(service, settings, listener, tls)
     finally:
         service.close()
+
+
+def _collect_rarely() -> None:
+    """Spare the collector of cycles what is there for good: it would hold all threads up to look at it.
+
+    Schemas, routes and statements are half a million objects; a crowd of requests had them looked through,
+    which took longer than the requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 def _configure_logs(settings: Settings, service: Service) -> None:

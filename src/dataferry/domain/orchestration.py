@@ -35,10 +35,10 @@ class Standing(StrEnum):
         """True if nothing follows."""
         return self in FINAL_STANDINGS
 
-    def or_later(self, other: Standing) -> Standing:
-        """Return the one of both that comes later."""
+    def before(self) -> tuple[Standing, ...]:
+        """Return those that this one follows."""
         order = list(Standing)
-        return max(self, other, key=order.index)
+        return tuple(order[: order.index(self)])
 
 
 FINAL_STANDINGS = frozenset(

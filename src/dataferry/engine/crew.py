@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
 
+from dataferry.domain.ledger import ObjectRow
 from dataferry.engine.course import Course
 from dataferry.engine.feed import Feed
 from dataferry.engine.lanes import Lanes
@@ -53,9 +54,17 @@ class Crew:
         self._noted = 0
 
     def start(self) -> None:
-        """Start the first workers."""
-        self._grow()
+        """Start the first workers; but one where the source is one object, until that proves to be big."""
+        if self._course.transfer.source.is_single:
+            self._start_one()
+        else:
+            self._grow()
         self._begin_measuring(0.0)
+
+    def expect(self, rows: Sequence[ObjectRow]) -> None:
+        """Start the other first workers if they are needed for these objects."""
+        if len(self._workers) < self._tuning.active and any(map(self._course.is_big, rows)):
+            self._grow()
 
     @property
     def thread_ids(self) -> tuple[int, ...]:

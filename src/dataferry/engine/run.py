@@ -160,7 +160,7 @@ def _move(course: Course) -> None:
             _join([planner], lambda: None)
             refuse_collisions(course)
         crew.start()
-        _supply(course, feed, lanes, gathering)
+        _supply(course, feed, crew, lanes, gathering)
     except BaseException as error:  # noqa: BLE001 - the task's boundary: run() raises it again
         course.doom(error)
     finally:
@@ -219,7 +219,7 @@ def _with(keys: Iterator[str], another: str | None) -> Iterator[str]:
     return keys if another is None else heapq.merge(keys, [another])
 
 
-def _supply(course: Course, feed: Feed, lanes: Lanes, gathering: Gathering) -> None:
+def _supply(course: Course, feed: Feed, crew: Crew, lanes: Lanes, gathering: Gathering) -> None:
     """Feed the workers from the ledger, a page at a time, until the plan is exhausted."""
     after = 0
     while not course.halt.is_set:
@@ -235,6 +235,7 @@ def _supply(course: Course, feed: Feed, lanes: Lanes, gathering: Gathering) -> N
             if not after:
                 gathering.expect([row.source.size_bytes for row in rows])
             after = rows[-1].ordinal
+            crew.expect(rows)
             feed.offer(rows)
         elif complete:
             feed.close()

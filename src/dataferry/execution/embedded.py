@@ -45,6 +45,7 @@ class EmbeddedExecutor:
         owner_of: Whose a flow is, e.g. its control plane's id; called without locks held.
         most_of_one: How many flows of one owner at once; asked, without locks held, with every flow that is
             submitted, as owners come and go. None: no bound of its own.
+        ended: Told of each attempt that has ended, however; called without locks held, and never blocks.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class EmbeddedExecutor:
         concurrency: int = 4,
         owner_of: Callable[[UUID], str] = lambda _: "",
         most_of_one: Callable[[], int | None] = lambda: None,
+        ended: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         self._attempts = attempts
         self._concurrency = concurrency
         self._condition = Condition()
         self._owner_of = owner_of
+        self._tell_ended = ended
         self._ask_most_of_one = most_of_one
         self._most_of_one = concurrency
         self._queue: OrderedDict[UUID, str] = OrderedDict()
@@ -168,3 +171,4 @@ class EmbeddedExecutor:
                 self._queue[flow_id] = running.owner
                 self._condition.notify()
         running.ended.set()
+        self._tell_ended(flow_id)

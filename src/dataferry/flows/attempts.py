@@ -89,7 +89,7 @@ class Attempts:
         """Return which control plane's a flow is, for executors that are fair; empty if nobody can tell."""
         try:
             with self._shared.store.snapshot() as tx:
-                return tx.flows.get(flow_id).control_plane_id
+                return tx.flows.owner(flow_id) or ""
         except DataFerryError:
             return ""
 
@@ -255,10 +255,12 @@ class Attempts:
     def _renewing(self, flow: DataFlow, place: Place, receiver: Role) -> Endpoint:
         """Return a place; with tokens that are renewed if it is of the address that that role receives."""
         from_address = place.location is None and flow.role is receiver
-        tokens: AccessTokens | None = self._shared.renewals.of(flow) if from_address else None
+        if not (from_address and isinstance(place.mechanism, RenewableEndpoints)):
+            return place.endpoint
+        tokens: AccessTokens | None = self._shared.renewals.of(flow)
         if tokens is None and flow.is_own and self._own_tokens is not None:
             tokens = self._own_tokens.of(flow)
-        if tokens is None or not isinstance(place.mechanism, RenewableEndpoints):
+        if tokens is None:
             return place.endpoint
         return place.mechanism.with_tokens(place.endpoint, tokens)
 
@@ -301,7 +303,7 @@ class Attempts:
     def _clean_if_terminated(self, flow_id: UUID) -> None:
         """Hand over what a worker began between the terminate and its own end."""
         with self._shared.store.snapshot() as tx:
-            state = tx.flows.get(flow_id).state
+            state = tx.flows.state(flow_id)
         if state is State.TERMINATED:
             self._shared.store.ledger.abandon_all(str(flow_id))
 

@@ -7,11 +7,10 @@ from the store means that the log never says what a rolled-back transaction woul
 from __future__ import annotations
 
 import contextlib
-from uuid import UUID
 
-from dataferry.domain.errors import DatabaseUnavailableError, NotFoundError
+from dataferry.domain.errors import DatabaseUnavailableError
 from dataferry.flows.periodic import Periodic
-from dataferry.store.store import Store, Transaction
+from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
 PAGE = 500
@@ -42,9 +41,9 @@ class Journal:
         """Log what was committed since the last tick; return how many events."""
         with self._store.snapshot() as tx:
             events = tx.events.since(self._after, PAGE)
-            names = {flow_id: _name(tx, flow_id) for flow_id in {event.flow_id for event in events}}
+            names = tx.flows.names({event.flow_id for event in events}) if events else {}
         for event in events:
-            data_flow_id = names[event.flow_id]
+            data_flow_id = names.get(event.flow_id) or str(event.flow_id)
             _log.info(
                 event.kind, data_flow=data_flow_id, reason=event.reason, actor=event.actor, event_id=event.id
             )
@@ -57,11 +56,3 @@ class Journal:
         with contextlib.suppress(DatabaseUnavailableError):
             while self.tick():
                 pass
-
-
-def _name(tx: Transaction, flow_id: UUID) -> str:
-    """What control planes call the flow."""
-    try:
-        return tx.flows.get(flow_id).data_flow_id
-    except NotFoundError:
-        return str(flow_id)

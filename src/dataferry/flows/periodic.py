@@ -18,13 +18,15 @@ class Periodic:
         name: Of the thread.
         tick: What to do; what it raises is logged, and the next tick comes all the same. That the database is
             away is logged once.
-        interval_s: Seconds between two.
+        interval_s: Seconds between two, or who says how many it is to be this time.
     """
 
-    def __init__(self, name: str, tick: Callable[[], object], interval_s: float) -> None:
+    def __init__(
+        self, name: str, tick: Callable[[], object], interval_s: float | Callable[[], float]
+    ) -> None:
         self._name = name
         self._tick = tick
-        self._interval_s = interval_s
+        self._interval_s = interval_s if callable(interval_s) else lambda: interval_s
         self._wake = Event()
         self._closed = Event()
         self._thread: Thread | None = None
@@ -54,7 +56,7 @@ class Periodic:
             except Exception:  # noqa: BLE001 - a thread's boundary: one bad tick must not end all later ones
                 _log.exception("tick failed", thread=self._name)
             if not self._closed.is_set():
-                self._wake.wait(self._interval_s)
+                self._wake.wait(self._interval_s())
 
     def close(self, timeout_s: float = 30.0) -> None:
         """End the loop and join the thread; safe to repeat."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.purview import EVERYTHING, Purview
@@ -20,6 +20,11 @@ MAX_REASON_CHARS = 4_000
 MAX_EVENTS = 1_000
 # Methods named `list` hide the type from annotations in their classes.
 FlowEvents = list[FlowEvent]
+
+_INSERT = insert(events).returning(events.c.id)
+_OF_FLOW = events.c.flow_id == bindparam("of")
+_SURPLUS = select(events.c.id).where(_OF_FLOW).order_by(events.c.id.desc()).offset(MAX_EVENTS).limit(1)
+_FORGET = delete(events).where(_OF_FLOW, events.c.id <= _SURPLUS.scalar_subquery())
 
 
 class EventRepository:
@@ -41,23 +46,17 @@ class EventRepository:
             actor: ``dataferry``, a control plane's id, or an operator's name.
             most: Of this kind that are kept for the flow: what is read often must not push out its story.
         """
-        written = self._connection.execute(
-            insert(events)
-            .values(
-                flow_id=flow_id,
-                kind=kind,
-                reason=reason[:MAX_REASON_CHARS],
-                actor=actor,
-                at=self._clock.now(),
-            )
-            .returning(events.c.id)
-        )
-        event_id = int(written.scalar_one())
-        of_flow = events.c.flow_id == flow_id
-        surplus = select(events.c.id).where(of_flow).order_by(events.c.id.desc()).offset(MAX_EVENTS).limit(1)
-        self._connection.execute(delete(events).where(of_flow, events.c.id <= surplus.scalar_subquery()))
+        row = {
+            "flow_id": flow_id,
+            "kind": kind,
+            "reason": reason[:MAX_REASON_CHARS],
+            "actor": actor,
+            "at": self._clock.now(),
+        }
+        event_id = int(self._connection.execute(_INSERT, row).scalar_one())
+        self._connection.execute(_FORGET, {"of": flow_id})
         if most < MAX_EVENTS:
-            of_kind = (of_flow, events.c.kind == kind)
+            of_kind = (events.c.flow_id == flow_id, events.c.kind == kind)
             surplus = select(events.c.id).where(*of_kind).order_by(events.c.id.desc()).offset(most).limit(1)
             self._connection.execute(delete(events).where(*of_kind, events.c.id <= surplus.scalar_subquery()))
         return event_id

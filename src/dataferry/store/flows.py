@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, String, and_, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, String, and_, bindparam, func, insert, or_, select, type_coerce, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -39,6 +39,36 @@ _PLAIN = (
 # What identifies a flow: never changed by a save.
 _FIXED = ("id", "control_plane_id", "participant_context_id", "process_id", "created_at", "epoch")
 
+# Statements of every attempt are made once: to put one together takes longer than to run it.
+_INSERT = insert(flows)
+_BY_ID = select(flows).where(flows.c.id == bindparam("of"))
+_SAVE = update(flows).where(
+    flows.c.id == bindparam("of"),
+    flows.c.version == bindparam("expected_version"),
+    flows.c.state == bindparam("expected_state"),
+)
+_CLAIM = (
+    update(flows)
+    .where(flows.c.id == bindparam("of"), flows.c.run == Run.QUEUED.value)
+    .values(
+        run=Run.RUNNING.value,
+        epoch=flows.c.epoch + 1,
+        version=flows.c.version + 1,
+        updated_at=bindparam("now"),
+    )
+    .returning(*flows.c)
+)
+_STATE = select(flows.c.state).where(flows.c.id == bindparam("of"))
+_OWNER = select(flows.c.control_plane_id).where(flows.c.id == bindparam("of"))
+_SAME_SCOPE = and_(
+    flows.c.control_plane_id == bindparam("plane"), flows.c.participant_context_id == bindparam("participant")
+)
+_TAKEN = (
+    select(flows.c.id)
+    .where(_SAME_SCOPE, or_(flows.c.data_flow_id == bindparam("any"), flows.c.process_id == bindparam("any")))
+    .limit(1)
+)
+
 
 class FlowRepository:
     """Data flows, sealed where they hold credentials."""
@@ -58,7 +88,7 @@ class FlowRepository:
         """
         try:
             with self._connection.begin_nested():
-                self._connection.execute(insert(flows).values(self._row(flow)))
+                self._connection.execute(_INSERT, self._row(flow))
         except IntegrityError as exc:
             scope = (flow.control_plane_id, flow.participant_context_id)
             if self.by_process(*scope, flow.process_id) is not None:
@@ -71,7 +101,25 @@ class FlowRepository:
         Raises:
             NotFoundError: There is none.
         """
-        return self._one(flows.c.id == id, named=str(id))
+        row = self._connection.execute(_BY_ID, {"of": id}).mappings().one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no data flow {str(id)!r}")
+        return self._flow(row)
+
+    def state(self, id: UUID) -> State | None:
+        """Return a flow's state, with nothing else of it; None if there is no such flow."""
+        found = self._connection.execute(_STATE, {"of": id}).scalar_one_or_none()
+        return None if found is None else State(found)
+
+    def owner(self, id: UUID) -> str | None:
+        """Return whose a flow is, by its control plane's id; None if there is no such flow."""
+        owner: str | None = self._connection.execute(_OWNER, {"of": id}).scalar_one_or_none()
+        return owner
+
+    def names(self, ids: Collection[UUID]) -> dict[UUID, str]:
+        """Return what control planes call those of these flows that are there."""
+        query = select(flows.c.id, flows.c.data_flow_id).where(flows.c.id.in_(list(ids)))
+        return {row.id: row.data_flow_id for row in self._connection.execute(query)}
 
     def exists(self, id: UUID) -> bool:
         """Return whether there is a flow with this internal id."""
@@ -104,11 +152,8 @@ class FlowRepository:
         self, control_plane_id: str, participant_context_id: str, data_flow_id: str
     ) -> bool:
         """Return True if a flow of that scope is addressed by this id already."""
-        condition = and_(
-            _scope(control_plane_id, participant_context_id),
-            or_(flows.c.data_flow_id == data_flow_id, flows.c.process_id == data_flow_id),
-        )
-        return self._connection.execute(select(flows.c.id).where(condition).limit(1)).first() is not None
+        values = {"plane": control_plane_id, "participant": participant_context_id, "any": data_flow_id}
+        return self._connection.execute(_TAKEN, values).first() is not None
 
     def save(self, flow: DataFlow, *, expected: DataFlow) -> DataFlow:
         """Write a flow over the one it was made from.
@@ -129,12 +174,12 @@ class FlowRepository:
             flow, version=expected.version + 1, epoch=expected.epoch, updated_at=self._clock.now()
         )
         row = {name: value for name, value in self._row(saved).items() if name not in _FIXED}
-        condition = and_(
-            flows.c.id == expected.id,
-            flows.c.version == expected.version,
-            flows.c.state == expected.state.value,
-        )
-        if self._connection.execute(update(flows).where(condition).values(row)).rowcount != 1:
+        row |= {
+            "of": expected.id,
+            "expected_version": expected.version,
+            "expected_state": expected.state.value,
+        }
+        if self._connection.execute(_SAVE, row).rowcount != 1:
             raise StaleVersionError(f"data flow {expected.data_flow_id!r} was changed by somebody else")
         return saved
 
@@ -144,21 +189,8 @@ class FlowRepository:
         Returns:
             The flow, running; None if it is not queued (any more).
         """
-        taken = (
-            self._connection.execute(
-                update(flows)
-                .where(flows.c.id == id, flows.c.run == Run.QUEUED.value)
-                .values(
-                    run=Run.RUNNING.value,
-                    epoch=flows.c.epoch + 1,
-                    version=flows.c.version + 1,
-                    updated_at=self._clock.now(),
-                )
-                .returning(*flows.c)
-            )
-            .mappings()
-            .one_or_none()
-        )
+        values = {"of": id, "now": self._clock.now()}
+        taken = self._connection.execute(_CLAIM, values).mappings().one_or_none()
         return None if taken is None else self._flow(taken)
 
     def requeue_running(self) -> Ids:

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError
 from dataferry.domain.orchestration import (
@@ -47,6 +48,32 @@ _ENTRY_PLAIN = (
 _NOTICE_PLAIN = ("attempts", "next_at", "error", "settled_at")
 _COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
 
+# Statements that every step of an entry needs are made once: to put one together takes longer than to run it.
+_ORDER = select(orchestrations).where(orchestrations.c.id == bindparam("of"))
+_ENTRY = select(entries).where(
+    entries.c.orchestration_id == bindparam("of"), entries.c.position == bindparam("at")
+)
+_SAVE = update(entries).where(
+    entries.c.orchestration_id == bindparam("of"),
+    entries.c.position == bindparam("at"),
+    entries.c.version == bindparam("expected_version"),
+    entries.c.step == bindparam("expected_step"),
+)
+_FOLLOW = update(orchestrations).where(orchestrations.c.id == bindparam("of"))
+# How far one is by a step of an entry; it never goes back.
+_ADVANCE = {
+    standing: _FOLLOW.values(
+        updated_at=bindparam("now"),
+        standing=case(
+            (orchestrations.c.standing.in_([before.value for before in standing.before()]), standing.value),
+            else_=orchestrations.c.standing,
+        ),
+    )
+    for standing in Standing
+    if not standing.is_final
+}
+_TOUCH = _FOLLOW.values(updated_at=bindparam("now"))
+
 
 class OrchestrationRepository:
     """Orchestrations and their entries. No secret is in any of them: data addresses are with the flows."""
@@ -55,20 +82,24 @@ class OrchestrationRepository:
         self._connection = connection
         self._clock = clock
 
-    def insert(self, made: Orchestration, asks: Sequence[Ask]) -> None:
-        """Add an orchestration with all that it asks for, as one row.
+    def insert(self, made: Sequence[tuple[Orchestration, Asks]]) -> None:
+        """Add orchestrations with all that they ask for, each as one row.
 
         Raises:
-            ConflictError: Its idempotency key is taken.
+            ConflictError: An idempotency key is taken; the transaction can't go on.
         """
-        row = {name: getattr(made, name) for name in _PLAIN}
-        row |= {"standing": made.standing.value, "pending": [_asked(ask) for ask in asks]}
-        row |= _notice_row(made.notice)
+        rows = [
+            {name: getattr(one, name) for name in _PLAIN}
+            | {"standing": one.standing.value, "pending": asks.columns}
+            | _notice_row(one.notice)
+            for one, asks in made
+        ]
+        if not rows:
+            return
         try:
-            with self._connection.begin_nested():
-                self._connection.execute(insert(orchestrations).values(row))
+            self._connection.execute(insert(orchestrations), rows)
         except IntegrityError as exc:
-            raise ConflictError("this Idempotency-Key is taken") from exc
+            raise ConflictError("an Idempotency-Key is taken") from exc
 
     def get(self, id: UUID) -> Orchestration:
         """Return one.
@@ -76,7 +107,7 @@ class OrchestrationRepository:
         Raises:
             NotFoundError: There is none.
         """
-        row = self._one(orchestrations.c.id == id)
+        row = self._connection.execute(_ORDER, {"of": id}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no orchestration {id}")
         return _orchestration(row)
@@ -123,10 +154,10 @@ class OrchestrationRepository:
     def _pending(self, id: UUID) -> Sequence[Entry]:
         """The entries of one that is not expanded."""
         row = self._one(orchestrations.c.id == id)
-        asks = [] if row is None or row["pending"] is None else row["pending"]
+        asks = [] if row is None else _unpacked(row["pending"], row["entries"])
         made_at = self._clock.now() if row is None else row["updated_at"]
         return [
-            Entry(orchestration_id=id, position=position, ask=Ask(**ask), updated_at=made_at)
+            Entry(orchestration_id=id, position=position, ask=ask, updated_at=made_at)
             for position, ask in enumerate(asks)
         ]
 
@@ -150,11 +181,12 @@ class OrchestrationRepository:
             )
         return len(pending)
 
-    def waiting(self, limit: int, *, without: Iterable[UUID] = ()) -> Sequence[tuple[UUID, int]]:
+    def waiting(self, limit: int, *, of_one: int, without: Iterable[UUID] = ()) -> Sequence[tuple[UUID, int]]:
         """Return entries that nobody has begun, those of the oldest orchestrations first.
 
         Args:
-            limit: Of how many of each orchestration, and of orchestrations.
+            limit: Of orchestrations that are looked through, and of entries, but for those of the last one.
+            of_one: Of how many of each orchestration.
             without: Orchestrations that have enough at work.
         """
         mine = and_(entries.c.step == Step.WAITING.value, entries.c.ended_at.is_(None))
@@ -172,11 +204,13 @@ class OrchestrationRepository:
         )
         found: list[tuple[UUID, int]] = []
         for owner in self._connection.execute(owners).scalars().all():
+            if len(found) >= limit:
+                break
             query = (
                 select(entries.c.position)
                 .where(entries.c.orchestration_id == owner, mine)
                 .order_by(entries.c.position)
-                .limit(limit)
+                .limit(of_one)
             )
             found += [(owner, position) for position in self._connection.execute(query).scalars()]
         return found
@@ -203,7 +237,7 @@ class OrchestrationRepository:
         Raises:
             NotFoundError: There is none.
         """
-        row = self._connection.execute(select(entries).where(_is(key))).mappings().one_or_none()
+        row = self._connection.execute(_ENTRY, {"of": key[0], "at": key[1]}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
@@ -244,14 +278,19 @@ class OrchestrationRepository:
         now = self._clock.now()
         ended_at = now if entry.step.is_final else None
         saved = replace(entry, version=expected.version + 1, updated_at=now, ended_at=ended_at)
-        condition = and_(
-            _is(entry.key), entries.c.version == expected.version, entries.c.step == expected.step.value
-        )
-        changed = self._connection.execute(update(entries).where(condition).values(_entry_row(saved)))
-        if changed.rowcount != 1:
+        row = _entry_row(saved) | {
+            "of": entry.orchestration_id,
+            "at": entry.position,
+            "expected_version": expected.version,
+            "expected_step": expected.step.value,
+        }
+        if self._connection.execute(_SAVE, row).rowcount != 1:
             raise StaleVersionError(f"entry {entry.reference} was changed by somebody else")
-        ended = saved.step if saved.step.is_final else None
-        self._follow(entry.orchestration_id, now, standing, {} if ended is None else {ended: 1})
+        if saved.step.is_final:
+            self._follow(entry.orchestration_id, now, {saved.step: 1})
+        else:
+            advance = _TOUCH if standing is None else _ADVANCE[standing]
+            self._connection.execute(advance, {"of": entry.orchestration_id, "now": now})
         return saved
 
     def cancel(self, id: UUID) -> Orchestration:
@@ -272,31 +311,19 @@ class OrchestrationRepository:
             .where(entries.c.orchestration_id == id, entries.c.step == Step.WAITING.value)
             .values(step=Step.CANCELLED.value, version=entries.c.version + 1, updated_at=now, ended_at=now)
         )
-        self._follow(id, now, None, {Step.CANCELLED: changed.rowcount})
+        self._follow(id, now, {Step.CANCELLED: changed.rowcount})
         return self.get(id)
 
-    def _follow(self, id: UUID, now: datetime, standing: Standing | None, ended: Mapping[Step, int]) -> None:
-        """Write what its entries mean for an orchestration: counts, how far it is, and its end."""
+    def _follow(self, id: UUID, now: datetime, ended: Mapping[Step, int]) -> None:
+        """Write what the ends of entries mean for an orchestration: counts, and its own end."""
         before = self.get(id)
         counts = {_COUNTERS[step]: getattr(before, _COUNTERS[step]) + count for step, count in ended.items()}
         after = replace(before, **counts, updated_at=now)
-        if standing is not None and not before.standing.is_final:
-            after = replace(after, standing=before.standing.or_later(standing))
         if after.is_over and before.ended_at is None:
             after = replace(after, standing=after.end, ended_at=now, error=self._why(after))
-        self._connection.execute(
-            update(orchestrations)
-            .where(orchestrations.c.id == id)
-            .values(
-                standing=after.standing.value,
-                saved=after.saved,
-                failed=after.failed,
-                cancelled=after.cancelled,
-                error=after.error,
-                updated_at=after.updated_at,
-                ended_at=after.ended_at,
-            )
-        )
+        names = ("saved", "failed", "cancelled", "error", "updated_at", "ended_at")
+        row = {name: getattr(after, name) for name in names} | {"standing": after.standing.value, "of": id}
+        self._connection.execute(_FOLLOW, row)
 
     def _why(self, over: Orchestration) -> str | None:
         """Say why not everything is there; None if it is."""
@@ -370,6 +397,15 @@ class OrchestrationRepository:
 
 def _is(key: tuple[UUID, int]) -> ColumnElement[bool]:
     return and_(entries.c.orchestration_id == key[0], entries.c.position == key[1])
+
+
+def _unpacked(pending: Any, entries: int) -> Sequence[Ask]:
+    """Read what a request asks for; versions before wrote an object for each entry."""
+    if pending is None:
+        return []
+    if isinstance(pending, list):
+        return [Ask(**asked) for asked in pending]
+    return Asks(entries, pending)
 
 
 def _asked(ask: Ask) -> dict[str, str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.objects import Verification
@@ -16,6 +16,8 @@ from dataferry.domain.progress import Progress
 from dataferry.store.schema import progress, transfers
 
 _NAMES = frozenset(field.name for field in fields(Progress))
+_UPDATE = update(progress).where(progress.c.flow_id == bindparam("of"))
+_INSERT = insert(progress)
 
 
 class ProgressRepository:
@@ -28,11 +30,8 @@ class ProgressRepository:
     def put(self, flow_id: UUID, moment: Progress) -> None:
         """Write the moment over the one before."""
         values = {"moment": asdict(moment), "at": self._clock.now()}
-        changed = self._connection.execute(
-            update(progress).where(progress.c.flow_id == flow_id).values(values)
-        )
-        if changed.rowcount == 0:
-            self._connection.execute(insert(progress).values(flow_id=flow_id, **values))
+        if self._connection.execute(_UPDATE, {**values, "of": flow_id}).rowcount == 0:
+            self._connection.execute(_INSERT, {**values, "flow_id": flow_id})
 
     def get(self, flow_id: UUID) -> Progress | None:
         """Return a flow's last moment; None if it never ran."""

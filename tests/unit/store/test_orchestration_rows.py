@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import update
 from tests.unit.store.sample_rows import flow
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError, TransitionError
 from dataferry.domain.orchestration import (
@@ -29,6 +31,7 @@ from dataferry.domain.orchestration import (
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations
 from dataferry.store.database import Database
+from dataferry.store.schema import orchestrations
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import NOON, StillClock
 
@@ -49,7 +52,7 @@ def _asks(count: int = 2) -> list[Ask]:
 
 def _insert(store: Store, order: Orchestration, *, expand: bool = True) -> Orchestration:
     with store.transaction() as tx:
-        tx.orchestrations.insert(order, _asks(order.entries))
+        tx.orchestrations.insert([(order, Asks.of(_asks(order.entries)))])
         if expand:
             tx.orchestrations.expand(order.id)
     return order
@@ -77,6 +80,17 @@ def test_a_request_is_one_row_until_it_is_expanded(store: Store) -> None:
         after = [(entry.position, entry.ask) for entry in tx.orchestrations.entries_of(order.id)]
         assert tx.orchestrations.unexpanded(10) == []
     assert before == after == list(enumerate(_asks(3)))
+
+
+def test_a_request_that_an_older_version_took_in_is_expanded(store: Store) -> None:
+    """It wrote an object for each entry, without what was None."""
+    order = _insert(store, _order(2), expand=False)
+    asked = [{key: value for key, value in ask._asdict().items() if value is not None} for ask in _asks()]
+    with store.transaction() as tx:
+        connection = tx.orchestrations._connection
+        connection.execute(update(orchestrations).values(pending=asked))
+        assert [entry.ask for entry in tx.orchestrations.entries_of(order.id)] == _asks()
+        assert tx.orchestrations.expand(order.id) == 2
 
 
 @pytest.mark.parametrize(
@@ -149,9 +163,9 @@ def test_the_oldest_go_first_each_with_some(store: Store) -> None:
     """``waiting`` names entries of several orchestrations, but none of those that have enough at work."""
     orders = [_insert(store, _order(5, created_at=NOON + timedelta(seconds=number))) for number in range(3)]
     with store.snapshot() as tx:
-        found = tx.orchestrations.waiting(2)
+        found = tx.orchestrations.waiting(4, of_one=2)
         assert found == [(order.id, position) for order in orders[:2] for position in (0, 1)]
-        assert {owner for owner, _ in tx.orchestrations.waiting(9, without=[orders[0].id])} == {
+        assert {owner for owner, _ in tx.orchestrations.waiting(99, of_one=9, without=[orders[0].id])} == {
             orders[1].id,
             orders[2].id,
         }
@@ -172,7 +186,7 @@ def test_an_idempotency_key_is_taken_once(store: Store) -> None:
     """The second insert is refused and leaves nothing."""
     first = _insert(store, _order(1, idempotency_key="k", digest="d"))
     with store.transaction() as tx, pytest.raises(ConflictError):
-        tx.orchestrations.insert(_order(1, idempotency_key="k"), _asks(1))
+        tx.orchestrations.insert([(_order(1, idempotency_key="k"), Asks.of(_asks(1)))])
     with store.snapshot() as tx:
         found = tx.orchestrations.by_idempotency_key("k")
         assert found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyHeader
 
 from dataferry.api.services import services_of
@@ -17,8 +18,10 @@ CLIENT_KEY = Security(
 )
 
 
-def require_client(request: Request) -> None:
+async def require_client(request: Request) -> None:
     """Let a client pass who shows the clients' key, or an operator's that may orchestrate.
+
+    Only the latter takes a look into the store, and a thread.
 
     Raises:
         ForbiddenError: It shows none, or another; which, is not told.
@@ -27,7 +30,7 @@ def require_client(request: Request) -> None:
     shown = request.headers.get("x-api-key", "")
     if shown and services.client_key.opens(request, shown):
         return
-    operator = services.api_keys.holder(shown) if shown else None
+    operator = await run_in_threadpool(services.api_keys.holder, shown) if shown else None
     if operator is None or Scope.ORCHESTRATE not in operator.scopes:
         raise ForbiddenError("Invalid API key")
 

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from dataferry.api.orchestration import views
 from dataferry.api.orchestration.authorization import CLIENT_KEY, REQUIRE_CLIENT
+from dataferry.api.orchestration.handover import Handover
 from dataferry.api.orchestration.wire import OrchestrateBody, request_of
 from dataferry.api.seed_errors import seed_error
 from dataferry.api.services import services_of
@@ -46,7 +48,7 @@ router = APIRouter(tags=["orchestrator"], dependencies=[CLIENT_KEY, REQUIRE_CLIE
 
 
 @router.post("/orchestrate", summary="Have a list of assets fetched", openapi_extra=_BODY)
-def orchestrate(
+async def orchestrate(
     request: Request,
     idempotency_key: Annotated[
         str | None,
@@ -60,16 +62,20 @@ def orchestrate(
         ),
     ] = False,
 ) -> JSONResponse:
-    """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes."""
+    """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes.
+
+    In the server's own thread up to the commit: of many requests at once, each would wait for a thread, and
+    all threads for each other.
+    """
     orchestrator = services_of(request).orchestrator
     try:
         wanted = request_of(request.state.json, idempotency_key)
         if dry_run:
-            orchestrator.rehearse(wanted)
+            await run_in_threadpool(orchestrator.rehearse, wanted)
             return JSONResponse(
                 views.success({"orchestration_id": None, "status": "VALID", "message": views.VALID_MESSAGE})
             )
-        return JSONResponse(views.accepted(orchestrator.accept(wanted)))
+        return JSONResponse(views.accepted(await _handover(request).result(orchestrator.accept(wanted))))
     except RequestError as wrong:
         return seed_error(400, wrong.message, wrong.details)
     except DataFerryError as error:
@@ -107,6 +113,11 @@ def statuses(
 def status(request: Request, orchestration_id: str) -> JSONResponse:
     """Return how each entry is, and where what was fetched is stored."""
     return JSONResponse(views.detailed(services_of(request).orchestrator.view(_id(orchestration_id))))
+
+
+def _handover(request: Request) -> Handover:
+    handover: Handover = request.app.state.handover
+    return handover
 
 
 def _id(text: str) -> UUID:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.errors import InputError
 from dataferry.domain.orchestration import Ask
 from dataferry.flows.orchestration.connectors import normalized
@@ -37,8 +39,11 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+T = TypeVar("T")
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]
 Url = Annotated[Text, AfterValidator(_url)]
+Data = Annotated[list[T], Field(min_length=1, description="The assets.")]
+Properties = Annotated[dict[str, Any], AfterValidator(_small)]
 
 EXAMPLE: dict[str, Any] = {
     "data": [
@@ -80,9 +85,9 @@ class OrchestrateBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [EXAMPLE]})
 
-    data: Annotated[list[EntryBody], Field(min_length=1, description="The assets.")]
+    data: Data[EntryBody]
     connector_address: Url = Field(alias="connectorAddress", description="The consumer's own connector.")
-    properties: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
+    properties: Properties = Field(
         default_factory=dict, description="Whatever a client wants to see again with the status."
     )
 
@@ -91,7 +96,7 @@ def request_of(document: Any, idempotency_key: str | None) -> Request:
     """Read a request.
 
     Args:
-        document: The body, as JSON.
+        document: The body, as JSON, or as ``usual`` has read it already.
         idempotency_key: Of the header; None without.
 
     Raises:
@@ -101,6 +106,8 @@ def request_of(document: Any, idempotency_key: str | None) -> Request:
         0 < len(idempotency_key) <= MAX_KEY_CHARS and idempotency_key.isprintable()
     ):
         raise RequestError({"Idempotency-Key": [f"Length must be between 1 and {MAX_KEY_CHARS}."]})
+    if isinstance(document, Request):
+        return replace(document, idempotency_key=idempotency_key)
     if not isinstance(document, dict):
         raise RequestError({"_schema": ["Invalid input type."]})
     try:
@@ -109,17 +116,19 @@ def request_of(document: Any, idempotency_key: str | None) -> Request:
         raise RequestError(faults(error.errors(include_url=False, include_input=False))) from None
     return Request(
         connector_address=body.connector_address,
-        asks=[
-            Ask(
-                counter_party_address=entry.counter_party_address,
-                contract_id=entry.contract_id,
-                connector_id=entry.connector_id,
-                transfer_type=entry.transfer_type,
-                counter_party_id=entry.counter_party_id,
-                destination=entry.destination,
-            )
-            for entry in body.data
-        ],
+        asks=Asks.of(
+            [
+                Ask(
+                    counter_party_address=entry.counter_party_address,
+                    contract_id=entry.contract_id,
+                    connector_id=entry.connector_id,
+                    transfer_type=entry.transfer_type,
+                    counter_party_id=entry.counter_party_id,
+                    destination=entry.destination,
+                )
+                for entry in body.data
+            ]
+        ),
         properties=body.properties,
         idempotency_key=idempotency_key,
     )

@@ -64,8 +64,15 @@ class Closing:
             source: The object; None if there are several.
         """
         note = self._write_sidecar(work, facts, flow, source) or facts.note
-        work.save(self._shared.store, facts.to(Step.CLOSING, outcome=Step.SAVED, note=note))
-        return Next()
+        closing = replace(work, entry=facts.to(Step.CLOSING, outcome=Step.SAVED, note=note))
+        try:
+            self._terminate(closing, Step.SAVED, flow)
+        except DataFerryError:
+            # A step of its own tries again, and says so if nothing helps. A crash has all this repeated.
+            work.save(self._shared.store, closing.entry)
+            return Next()
+        self._write_end(work, closing.entry.to(Step.SAVED))
+        return Next(after_s=None)
 
     def _write_sidecar(
         self, work: Work, facts: Entry, flow: DataFlow, source: ObjectInfo | None
@@ -90,14 +97,18 @@ class Closing:
             self._downloads.end(
                 entry, "the entry was cancelled" if entry.fault is None else "the entry failed"
             )
-        self._terminate(work, outcome)
+        self._terminate(work, outcome, self._downloads.flow(entry))
         self.end(work, outcome, entry.note)
         return Next(after_s=None)
 
-    def _terminate(self, work: Work, outcome: Step) -> None:
-        """Terminate the transfer process, also one that was started without our knowing."""
+    def _terminate(self, work: Work, outcome: Step, flow: DataFlow | None) -> None:
+        """Terminate the transfer process, also one that was started without our knowing.
+
+        Where a control plane is told of the flow, that completes the process.
+        """
         entry, connector = work.entry, work.connector
-        keeps = outcome is Step.SAVED and (connector.on_saved is OnSaved.KEEP or self._completes(entry))
+        completes = flow is not None and not flow.is_own
+        keeps = outcome is Step.SAVED and (connector.on_saved is OnSaved.KEEP or completes)
         if keeps or (entry.fault is not None and entry.fault.kind == TransferEndedError.kind):
             return
         transfer_id = entry.transfer_id or self._edc.find(connector, entry.reference)
@@ -108,19 +119,16 @@ class Closing:
             reason = f"the download failed ({entry.fault.kind})"
         self._edc.terminate(connector, transfer_id, reason)
 
-    def _completes(self, entry: Entry) -> bool:
-        """Return whether an entry's control plane is told of its flow: that completes the process."""
-        flow = self._downloads.flow(entry)
-        return flow is not None and not flow.is_own
-
     def end(self, work: Work, outcome: Step, note: str | None) -> None:
         """Write an entry's end, and what is to say about it."""
-        entry = work.entry
-        work.save(self._shared.store, entry.to(outcome, note=note))
+        self._write_end(work, work.entry.to(outcome, note=note))
+
+    def _write_end(self, work: Work, entry: Entry) -> None:
+        work.save(self._shared.store, entry)
         _log.info(
             "entry",
             entry=entry.reference,
-            outcome=outcome.value,
+            outcome=entry.step.value,
             transfer=entry.transfer_id,
             error=None if entry.fault is None else entry.fault.message,
         )

@@ -1,7 +1,8 @@
-"""How requests get into the store: many that come at once wait for the disk once.
+"""How requests get into the store: many that come at once are written together.
 
-Each is answered only when it is written for good. There is no thread and no timer: whoever gets its turn
-writes all that have come meanwhile, in one transaction.
+Each is answered only when it is written for good. One thread writes whatever has come, in one transaction,
+once nobody else has come for a moment: while it writes, it competes with those that are still being read, so
+that of a crowd each would be answered later.
 """
 
 from __future__ import annotations
@@ -9,26 +10,30 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.errors import ConflictError
-from dataferry.domain.orchestration import Ask, Orchestration
-from dataferry.store.store import Store
+from dataferry.domain.orchestration import Orchestration
+from dataferry.store.store import Store, Transaction
 
 # In one transaction: bounds how long the first of them waits for the last.
 MOST_AT_ONCE = 64
+# A lone request waits so long for others, and a crowd so long for its last one.
+GATHER_S = 0.002
+MOST_GATHERED_S = 0.05
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     made: Orchestration
-    asks: Sequence[Ask]
-    is_done: bool = False
-    error: Exception | None = None
+    asks: Asks
+    future: Future[Orchestration] = field(default_factory=Future)
 
 
 class Intake:
-    """Writes new orchestrations. Thread-safe.
+    """Writes new orchestrations, in a thread that it owns. Thread-safe.
 
     Args:
         store: Where to.
@@ -36,36 +41,84 @@ class Intake:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._lock = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
-        self._turn = threading.Lock()
+        self._is_writing = False
+        self._closing = threading.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake")
 
-    def insert(self, made: Orchestration, asks: Sequence[Ask]) -> None:
-        """Write one; returns once it is committed.
+    def submit(self, made: Orchestration, asks: Asks) -> Future[Orchestration]:
+        """Have one written; never blocks.
 
-        Raises:
-            ConflictError: Its idempotency key is taken.
-            DataFerryError: It could not be written.
+        Returns:
+            Once it is committed, itself, or the one that was made of the same request before. It fails with
+            ``ConflictError`` if its idempotency key belongs to another request, and with a ``DataFerryError``
+            if it could not be written.
         """
         mine = _Waiting(made, asks)
-        self._waiting.append(mine)
-        with self._turn:
-            while not mine.is_done:
-                self._write()
-        if mine.error is not None:
-            raise mine.error
+        with self._lock:
+            self._waiting.append(mine)
+            if not self._is_writing:
+                self._thread.submit(self._write_all)
+                self._is_writing = True
+        return mine.future
 
-    def _write(self) -> None:
-        """Write what waits, from the oldest on; the caller's own is among them."""
-        batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+    def close(self) -> None:
+        """Write what waits, and join the thread. Safe to repeat."""
+        self._closing.set()
+        self._thread.shutdown(wait=True)
+
+    def _write_all(self) -> None:
+        self._gather()
+        while batch := self._take():
+            self._write(batch)
+            self._gather()
+
+    def _gather(self) -> None:
+        """Wait while more and more are waiting."""
+        seen = 0
+        for _ in range(int(MOST_GATHERED_S / GATHER_S)):
+            present = len(self._waiting)
+            if present == seen or present >= MOST_AT_ONCE:
+                return
+            seen = present
+            self._closing.wait(GATHER_S)
+
+    def _take(self) -> list[_Waiting]:
+        """Take the oldest of what waits."""
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
+            self._is_writing = bool(batch)
+        return batch
+
+    def _write(self, batch: Sequence[_Waiting]) -> None:
+        """Write some in one transaction, and tell each."""
+        outcomes: list[Orchestration | ConflictError] = []
         try:
             with self._store.transaction() as tx:
-                for one in batch:
-                    try:
-                        tx.orchestrations.insert(one.made, one.asks)
-                    except ConflictError as exc:
-                        one.error = exc
+                unnamed = [(one.made, one.asks) for one in batch if one.made.idempotency_key is None]
+                tx.orchestrations.insert(unnamed)
+                outcomes = [_written(tx, one) for one in batch]
         except Exception as exc:  # noqa: BLE001 - each of them is told; nobody else would
             for one in batch:
-                one.error = exc
-        for one in batch:
-            one.is_done = True
+                one.future.set_exception(exc)
+            return
+        for one, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ConflictError):
+                one.future.set_exception(outcome)
+            else:
+                one.future.set_result(outcome)
+
+
+def _written(tx: Transaction, one: _Waiting) -> Orchestration | ConflictError:
+    """Write one that has a key, unless that was used; return what it stands for, or why it can't be taken."""
+    key = one.made.idempotency_key
+    if key is None:
+        return one.made
+    present = tx.orchestrations.by_idempotency_key(key)
+    if present is None:
+        tx.orchestrations.insert([(one.made, one.asks)])
+        return one.made
+    if present.digest != one.made.digest:
+        return ConflictError("this Idempotency-Key belongs to another request")
+    return present

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Ask, Entry, Notice, Orchestration, Standing
+from dataferry.domain.orchestration import Entry, Notice, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
@@ -47,7 +49,7 @@ class Request:
     """
 
     connector_address: str
-    asks: Sequence[Ask]
+    asks: Asks
     properties: Mapping[str, Any] = field(default_factory=dict)
     idempotency_key: str | None = None
 
@@ -103,17 +105,17 @@ class Orchestrator:
         self._edc = edc
         self._network = network or Network()
 
-    def accept(self, request: Request) -> Orchestration:
-        """Take a request in; everything else happens later.
+    def accept(self, request: Request) -> Future[Orchestration]:
+        """Take a request in; everything else happens later. Never blocks.
+
+        Returns:
+            What was made of it, or of the same request before, once that is written for good. It fails with
+            ``ConflictError`` if its idempotency key belongs to another request.
 
         Raises:
             RequestError: It can't be carried out.
-            ConflictError: Its idempotency key belongs to another request.
         """
         self.check(request)
-        present = self._repeated(request)
-        if present is not None:
-            return present
         now = self._clock.now()
         made = Orchestration(
             id=uuid4(),
@@ -126,25 +128,13 @@ class Orchestrator:
             created_at=now,
             updated_at=now,
         )
-        try:
-            self._intake.insert(made, request.asks)
-        except ConflictError:
-            present = self._repeated(request)
-            if present is None:
-                raise
-            return present
-        self._wake(None)
-        return made
+        accepted = self._intake.submit(made, request.asks)
+        accepted.add_done_callback(lambda _: self._wake(None))
+        return accepted
 
-    def _repeated(self, request: Request) -> Orchestration | None:
-        """Return what was made of the same request before."""
-        if request.idempotency_key is None:
-            return None
-        with self._store.snapshot() as tx:
-            present = tx.orchestrations.by_idempotency_key(request.idempotency_key)
-        if present is not None and present.digest != request.digest:
-            raise ConflictError("this Idempotency-Key belongs to another request")
-        return present
+    def close(self) -> None:
+        """Write what was taken in, and end."""
+        self._intake.close()
 
     def check(self, request: Request) -> None:
         """Refuse a request that can't be carried out, before anything is kept of it.
@@ -160,24 +150,18 @@ class Orchestrator:
         if len(request.asks) > self._policy.max_entries:
             wrong["data"] = [f"Longer than maximum length {self._policy.max_entries}."]
             raise RequestError(wrong)
-        found = {value: self._transfer_type(value) for value in {ask.transfer_type for ask in request.asks}}
-        places = {value: self._destination(value) for value in {ask.destination for ask in request.asks}}
-        pushed = {
-            (type_, place): self._push(type_, place)
-            for type_, place in {(ask.transfer_type, ask.destination) for ask in request.asks}
-            if not found[type_] | places[place]
+        found = {value: self._transfer_type(value) for value in request.asks.distinct("transfer_type")}
+        places = {value: self._destination(value) for value in request.asks.distinct("destination")}
+        pairs = request.asks.distinct("transfer_type", "destination")
+        refused = {
+            (type_, place): found[type_] | places[place] or self._push(type_, place) for type_, place in pairs
         }
-        entries = {
-            str(position): faults
-            for position, ask in enumerate(request.asks)
-            if (
-                faults := found[ask.transfer_type]
-                | places[ask.destination]
-                | pushed.get((ask.transfer_type, ask.destination), {})
-            )
-        }
-        if entries:
-            wrong["data"] = entries
+        if any(refused.values()):
+            wrong["data"] = {
+                str(position): faults
+                for position, ask in enumerate(request.asks)
+                if (faults := refused[ask.transfer_type, ask.destination])
+            }
         if wrong:
             raise RequestError(wrong)
 

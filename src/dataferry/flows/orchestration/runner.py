@@ -7,7 +7,8 @@ entries at most.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,13 +26,21 @@ from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("flows.orchestration")
 
-EXPANDED_A_TICK = 1
 FORGOTTEN_A_TICK = 50
 RETENTION_INTERVAL_S = 600.0
 # After a step whose outcome could not be written, e.g. because the disk is full.
 AFTER_FAULT_S = 2.0
+# Requests that come in a crowd are taken up when the last one has been answered: until then they would
+# compete with those that are still to be read. A crowd that does not end is waited for no longer than that.
+SETTLE_S = 0.05
+MOST_SETTLING_S = 1.0
+# Entries that are put to work with one look; fewer wait so long for others.
+TOGETHER = 8
+TOGETHER_S = 0.05
 # A wake-up may be lost, as everywhere.
 LOOK_INTERVAL_S = 5.0
+# Downloads are ended by operators too, of which nobody is told.
+FLOWS_INTERVAL_S = 0.5
 
 Key = tuple[UUID, int]
 
@@ -45,6 +54,7 @@ class _Place:
         flow_id: Its download, while it waits for that.
         is_held: A thread makes its step now.
         is_called: It was called for meanwhile: its next step is due at once.
+        is_stale: What its memory has of rows is to be read again.
     """
 
     memory: Memory = field(default_factory=Memory)
@@ -52,6 +62,7 @@ class _Place:
     flow_id: UUID | None = None
     is_held: bool = False
     is_called: bool = False
+    is_stale: bool = False
 
 
 class Runner:
@@ -69,15 +80,19 @@ class Runner:
         self._policy = policy
         self._lock = Lock()
         self._places: dict[Key, _Place] = {}
+        self._followed: dict[UUID, Key] = {}
+        # Flows that ended before it was known that somebody follows them; few are ever looked for.
+        self._ended: deque[UUID] = deque(maxlen=policy.concurrency)
         self._begun: list[Key] = []
         self._pool = ThreadPoolExecutor(max_workers=policy.threads, thread_name_prefix="orchestration")
         self._closed = False
-        self._periodic = Periodic("orchestrator", self.tick, policy.tick_s)
+        self._periodic = Periodic("orchestrator", self.tick, self._pause_s)
         self._forgetting = Periodic("orchestrations-retention", self.forget, RETENTION_INTERVAL_S)
         # Whether something may wait that nobody has taken up; asked again from time to time in any case.
         self._may_wait = False
-        self._is_behind = False
-        self._look_at = 0.0
+        self._crowd_began_at: float | None = None
+        self._take_up_at = self._taken_up_at = 0.0
+        self._look_at = self._notice_at = 0.0
 
     def start(self) -> None:
         """Go on with what a former process left, and start."""
@@ -97,8 +112,29 @@ class Runner:
         """
         with self._lock:
             self._may_wait = True
+            if cancelled is None:
+                # No wake-up: the next look is soon, and should find all of a crowd.
+                self._settle(self._shared.clock.monotonic())
+                return
             for (owner, _), place in self._places.items():
-                place.is_called = place.is_called or owner == cancelled
+                if owner == cancelled:
+                    place.is_called = place.is_stale = True
+        self._periodic.wake()
+
+    def _settle(self, now: float) -> None:
+        """Put off what a request asks for until no other one has come for a moment."""
+        if self._crowd_began_at is None:
+            self._crowd_began_at = now
+        self._take_up_at = min(now + SETTLE_S, self._crowd_began_at + MOST_SETTLING_S)
+
+    def flow_ended(self, flow_id: UUID) -> None:
+        """Make a step due whose download has come to an end. Any thread."""
+        with self._lock:
+            key = self._followed.get(flow_id)
+            if key is None:
+                self._ended.append(flow_id)
+                return
+            self._places[key].is_called = True
         self._periodic.wake()
 
     def close(self) -> None:
@@ -114,16 +150,26 @@ class Runner:
         now = self._shared.clock.monotonic()
         if now >= self._look_at:
             self._look_at, self._may_wait = now + LOOK_INTERVAL_S, True
-        self._expand()
-        self._take_up()
-        self._notice_flows()
+        if now >= self._notice_at:
+            self._notice_at = now + FLOWS_INTERVAL_S
+            self._notice_flows()
+        self._take_up(now)
         with self._lock:
             due = self._due(now)
             for _, place in due:
-                place.is_held, place.is_called = True, False
+                if place.is_stale:
+                    place.memory.work = None
+                place.is_held, place.is_called, place.is_stale = True, False, False
         for key, place in due:
             self._pool.submit(self._make, key, place)
         return len(due)
+
+    def _pause_s(self) -> float:
+        """Return how long nothing will be due, ``tick_s`` at most; whoever ends a step wakes us besides."""
+        now = self._shared.clock.monotonic()
+        with self._lock:
+            later = [place.due_at - now for place in self._places.values() if place.due_at > now]
+        return min([self._policy.tick_s, *later])
 
     def _due(self, now: float) -> list[tuple[Key, _Place]]:
         """Choose the steps to make; a connector that does not answer has some of the threads at most."""
@@ -138,51 +184,61 @@ class Runner:
                 due.append((key, place))
         return due
 
-    def _expand(self) -> None:
-        """Give entries that were accepted as one row rows of their own."""
-        with self._lock:
-            if not self._may_wait or len(self._places) >= self._policy.concurrency:
-                return
-        with self._shared.store.snapshot() as tx:
-            ids = tx.orchestrations.unexpanded(EXPANDED_A_TICK)
-        for id_ in ids:
-            with self._shared.store.transaction() as tx:
-                tx.orchestrations.expand(id_)
-        self._is_behind = len(ids) == EXPANDED_A_TICK
+    def _take_up(self, now: float) -> None:
+        """Put as many entries to work as there is room for: those begun before a restart first.
 
-    def _take_up(self) -> None:
-        """Put as many entries to work as there is room for: those begun before a restart first."""
+        Where there is room for a few only, there soon is for more: one look finds them all.
+        """
         with self._lock:
             room = self._policy.concurrency - len(self._places)
-            if room <= 0 or not (self._begun or self._may_wait):
+            is_little = room < min(TOGETHER, self._policy.concurrency)
+            if room <= 0 or not (self._begun or self._may_wait) or now < self._take_up_at:
                 return
+            if is_little and now < self._taken_up_at + TOGETHER_S:
+                return
+            self._crowd_began_at, self._taken_up_at, self._may_wait = None, now, False
             crowded = Counter(owner for owner, _ in self._places)
             chosen, self._begun = self._begun[:room], self._begun[room:]
-            if len(chosen) < room:
-                self._may_wait = self._is_behind
         crowded.update(owner for owner, _ in chosen)
-        if len(chosen) < room:
-            chosen += self._waiting(room - len(chosen), crowded)
+        while len(chosen) < room:
+            found = self._waiting(room - len(chosen), crowded)
+            chosen += found
+            if not found and not self._expand():
+                break
+        self._put_to_work(chosen, is_full=len(chosen) == room)
+
+    def _put_to_work(self, chosen: Sequence[Key], *, is_full: bool) -> None:
         with self._shared.store.snapshot() as tx:
             connectors = tx.orchestrations.connectors_of({owner for owner, _ in chosen})
         with self._lock:
+            self._may_wait = self._may_wait or is_full
             for key in chosen:
                 memory = Memory(connector=connectors.get(key[0], ""))
                 self._places.setdefault(key, _Place(memory=memory))
+
+    def _expand(self) -> bool:
+        """Give rows to the entries of the oldest request that is but one row; False if none is."""
+        with self._shared.store.snapshot() as tx:
+            ids = tx.orchestrations.unexpanded(1)
+        for id_ in ids:
+            with self._shared.store.transaction() as tx:
+                tx.orchestrations.expand(id_)
+        return bool(ids)
 
     def _waiting(self, room: int, crowded: Counter[UUID]) -> list[Key]:
         """Choose entries that nobody has begun: the oldest requests first, each with so many at most."""
         most = self._policy.concurrency_per_request
         full = [owner for owner, count in crowded.items() if count >= most]
-        with self._shared.store.snapshot() as tx:
-            waiting = tx.orchestrations.waiting(self._policy.concurrency, without=full)
-        chosen: list[Key] = []
         with self._lock:
-            self._may_wait = self._may_wait or bool(waiting)
-            for key in waiting:
-                if len(chosen) < room and key not in self._places and crowded[key[0]] < most:
-                    crowded[key[0]] += 1
-                    chosen.append(key)
+            present = set(self._places)
+        with self._shared.store.snapshot() as tx:
+            # Of those that it finds, some may be here and have not made their first step yet.
+            waiting = tx.orchestrations.waiting(room + len(present), of_one=2 * most, without=full)
+        chosen: list[Key] = []
+        for key in waiting:
+            if len(chosen) < room and key not in present and crowded[key[0]] < most:
+                crowded[key[0]] += 1
+                chosen.append(key)
         return chosen
 
     def _notice_flows(self) -> None:
@@ -203,22 +259,30 @@ class Runner:
         following = Next(after_s=AFTER_FAULT_S)
         try:
             following = self._steps.make(key, place.memory)
-            while following.after_s == 0 and not self._closed:
+            while following.after_s == 0 and not (self._closed or place.is_called):
                 following = self._steps.make(key, place.memory)
         except DataFerryError as exc:
             _log.warning("step not written", orchestration=str(key[0]), position=key[1], error=str(exc))
         except Exception:  # noqa: BLE001 - a thread's boundary
             _log.exception("step failed", orchestration=str(key[0]), position=key[1])
         with self._lock:
-            if following.after_s is None:
-                del self._places[key]
-                self._may_wait = True
-            else:
-                place.due_at = self._shared.clock.monotonic() + following.after_s
-                place.flow_id = following.flow_id
-                place.is_held = False
+            self._put_off(key, place, following)
+        self._periodic.wake()
+
+    def _put_off(self, key: Key, place: _Place, following: Next) -> None:
+        """Say when an entry's next step is due; called with the lock held."""
+        if place.flow_id is not None:
+            self._followed.pop(place.flow_id, None)
+        place.flow_id = following.flow_id
         if following.after_s is None:
-            self._periodic.wake()
+            del self._places[key]
+            self._may_wait = True
+            return
+        place.due_at = self._shared.clock.monotonic() + following.after_s
+        place.is_held = False
+        if following.flow_id is not None:
+            self._followed[following.flow_id] = key
+            place.is_called = place.is_called or following.flow_id in self._ended
 
     def forget(self) -> int:
         """Forget orchestrations that ended long ago; what they stored stays. Return how many."""

@@ -110,6 +110,13 @@ class Steps:
         return done
 
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
+        """Return an entry as it stands in its row: as the last step left it in memory, else as it is read.
+
+        A step leaves there what it wrote, or what it has not written over; whatever else happens empties it.
+        """
+        if memory.work is not None:
+            work, memory.work = memory.work, None
+            return work
         with self._shared.store.snapshot() as tx:
             order, entry = tx.orchestrations.get(key[0]), tx.orchestrations.entry(key)
         memory.connector = order.connector_address
@@ -177,6 +184,7 @@ class Steps:
         opened = self._downloads.opened(entry)
         if opened is not None and opened.incoming_address is not None:
             after = self._downloads.claim(entry, opened)
+            memory.work = replace(work, entry=after)
             return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
         address = None if opened is not None else self._address(work, transfer_id)
         if address is None:
@@ -194,12 +202,14 @@ class Steps:
             if memory.misses >= self._policy.data_address_retries:
                 raise
             return Next(after_s=self._policy.data_address_delay_s)
+        memory.work = replace(work, entry=after)
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
 
     def _not_yet(self, work: Work, process: TransferProcess) -> Next:
         """Wait for a process that is not started, for so long."""
         self._refuse_late(work.entry.started_at or work.entry.updated_at, process.state)
         work.memory.looks += 1
+        work.memory.work = work
         return Next(after_s=self._pause_s(work.memory.looks))
 
     def _address(self, work: Work, transfer_id: str) -> DataAddress | None:

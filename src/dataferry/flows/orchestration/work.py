@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from dataferry.domain.orchestration import Connector, Entry, Orchestration, Standing
@@ -20,6 +20,7 @@ class Memory:
         looks: At its transfer process, since it was started.
         misses: Of its data address.
         looked_at: Monotonic seconds of the last look at the process of a running download.
+        work: As it was last read or written, so that not every step has to read it; None: to be read.
     """
 
     connector: str = ""
@@ -28,6 +29,7 @@ class Memory:
     looks: int = 0
     misses: int = 0
     looked_at: float = 0.0
+    work: Work | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +61,6 @@ class Work:
             StaleVersionError: Somebody else wrote it meanwhile.
         """
         with store.transaction() as tx:
-            return tx.orchestrations.save(entry, expected=self.entry, standing=standing)
+            saved = tx.orchestrations.save(entry, expected=self.entry, standing=standing)
+        self.memory.work = replace(self, entry=saved)
+        return saved
