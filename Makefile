@@ -60,7 +60,7 @@ format:  ## let ruff lay out the code
 lock: setup  ## resolve the dependencies anew into requirements.lock
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra demo --extra postgresql --group dev pyproject.toml --output-file requirements.lock
+	  --extra demo --extra mqtt --extra postgresql --group dev pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what setup and the tests made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

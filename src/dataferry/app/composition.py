@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -20,6 +20,7 @@ from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.keeper import Keeper
 from dataferry.app.locks import FileLock
+from dataferry.app.mqtt import announcers
 from dataferry.app.orchestration import (
     Asking,
     Orchestration,
@@ -52,6 +53,7 @@ from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
+from dataferry.flows.announcing import Announcer
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.catalogue import Catalogue
@@ -77,6 +79,16 @@ from dataferry.net.connections import Network
 from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.store import Store
 from dataferry.store.tenure import Tenure
+
+
+class _Part(Protocol):
+    """What the service starts and ends."""
+
+    def start(self) -> object:
+        """Start its threads."""
+
+    def close(self) -> object:
+        """Join them."""
 
 
 class Service:
@@ -118,8 +130,9 @@ class Service:
         self._open.callback(self._gateway.ingest.close)
         management, orchestrated = self._employ(shared)
         self._runner = orchestrated.runner
-        self._parts = (
+        self._parts: tuple[_Part, ...] = (
             Journal(store),
+            *self._announcers(store, network),
             OutboxSender(shared, client),
             self._executor,
             Sweep(shared, self._executor, self._attempts),
@@ -128,6 +141,12 @@ class Service:
             self._runner,
         )
         self.application = self._application(shared, registry, client, management, orchestrated.orchestrator)
+
+    def _announcers(self, store: Store, network: Network) -> Sequence[Announcer]:
+        """Make who tells a broker, in the one process that may: gateways write down what it tells."""
+        if not self.has_control:
+            return ()
+        return announcers(self._settings, store, network, self._clock, self.secrets.redact)
 
     def _open_store(self) -> Store:
         """Open the database, alone with it but for gateways; find the operators' keys."""

@@ -18,6 +18,7 @@ from dataferry.domain.orchestration import Ask, Entry, Fault, Orchestration, Sta
 from dataferry.store import pages
 from dataferry.store.schema import orchestration_entries as entries
 from dataferry.store.schema import orchestrations
+from dataferry.store.transitions import note_orchestration
 
 MAX_TEXT_CHARS = 4_000
 MAX_LISTED = 10_000
@@ -58,6 +59,7 @@ class OrchestrationRepository:
                 self._connection.execute(insert(orchestrations).values(row))
         except IntegrityError as exc:
             raise ConflictError("this Idempotency-Key is taken") from exc
+        note_orchestration(self._connection, made)
 
     def get(self, id: UUID) -> Orchestration:
         """Return one.
@@ -284,6 +286,7 @@ class OrchestrationRepository:
                 ended_at=after.ended_at,
             )
         )
+        note_orchestration(self._connection, after, before)
 
     def _why(self, over: Orchestration) -> str | None:
         """Say why not everything is there; None if it is."""
