@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pwdlib import PasswordHash
@@ -52,7 +51,7 @@ class MqttBroker:
             passwords.write_text(f"{USER}:{PasswordHash((Argon2Hasher(),)).hash(PASSWORD)}\n")
             plugins = {"amqtt.plugins.authentication.FileAuthPlugin": {"password_file": str(passwords)}}
         config = directory / "broker.yaml"
-        config.write_text(yaml.safe_dump({"listeners": {"default": listener}, "plugins": plugins}))
+        config.write_text(json.dumps({"listeners": {"default": listener}, "plugins": plugins}))  # YAML too
         self.process = ChildProcess(
             "broker",
             [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(config)],
@@ -97,6 +96,7 @@ class Subscriber:
         topics: The filter.
         credentials: ``(user, password)``; None: anonymous.
         is_v5: MQTT 5.0; else 3.1.1.
+        ca_file: Whose authority vouches for the broker; None: it speaks plainly.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Subscriber:
         *,
         credentials: tuple[str, str] | None = None,
         is_v5: bool = False,
+        ca_file: Path | None = None,
     ) -> None:
         self._port = port
         self._topics = topics
@@ -114,6 +115,8 @@ class Subscriber:
         self._subscribed = threading.Event()
         version = MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=version)
+        if ca_file is not None:
+            self._client.tls_set(str(ca_file))
         if credentials is not None:
             self._client.username_pw_set(*credentials)
         self._client.on_connect = lambda client, *_: client.subscribe(self._topics, qos=1)
@@ -121,7 +124,7 @@ class Subscriber:
         self._client.on_message = self._note
 
     def __enter__(self) -> Self:
-        self._client.connect("127.0.0.1", self._port)
+        self._client.connect("localhost", self._port)
         self._client.loop_start()
         assert self._subscribed.wait(READY_TIMEOUT_S)
         return self

@@ -240,8 +240,10 @@ class Announcer:
         self._failures += 1
         delay_s = self._policy.backoff.delay_s(self._failures)
         self._not_before = self._clock.monotonic() + delay_s
-        if str(error) != self._said and not self._closing.is_set():
-            self._said = str(error)
+        # An outage has many words for the same thing.
+        reason = error.kind if error.is_temporary else str(error)
+        if reason != self._said and not self._closing.is_set():
+            self._said = reason
             _log.warning("state events wait in the database", reason=str(error), next_try_in_s=delay_s)
 
 
