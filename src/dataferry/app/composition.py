@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol, Self
@@ -53,7 +53,6 @@ from dataferry.domain.participant import Participant
 from dataferry.engine.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
-from dataferry.flows.announcing import Announcer
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.catalogue import Catalogue
@@ -132,7 +131,12 @@ class Service:
         self._runner = orchestrated.runner
         self._parts: tuple[_Part, ...] = (
             Journal(store),
-            *self._announcers(store, network),
+            # Gateways write down what becomes of flows; the one process that may, tells it.
+            *(
+                announcers(self._settings, store, network, self._clock, self.secrets.redact)
+                if self.has_control
+                else ()
+            ),
             OutboxSender(shared, client),
             self._executor,
             Sweep(shared, self._executor, self._attempts),
@@ -141,12 +145,6 @@ class Service:
             self._runner,
         )
         self.application = self._application(shared, registry, client, management, orchestrated.orchestrator)
-
-    def _announcers(self, store: Store, network: Network) -> Sequence[Announcer]:
-        """Make who tells a broker, in the one process that may: gateways write down what it tells."""
-        if not self.has_control:
-            return ()
-        return announcers(self._settings, store, network, self._clock, self.secrets.redact)
 
     def _open_store(self) -> Store:
         """Open the database, alone with it but for gateways; find the operators' keys."""

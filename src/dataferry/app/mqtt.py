@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from dataferry.api.mqtt.broker import Broker, Outgoing
+from dataferry.api.mqtt.topics import Topics
 from dataferry.app.mqtt_settings import DEFAULT_PORTS
 from dataferry.app.resolving import resolved
 from dataferry.app.settings import Settings
@@ -17,10 +19,6 @@ from dataferry.net.connections import Network
 from dataferry.secrets.did import is_this_machine
 from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from dataferry.api.mqtt.connection import Broker
-    from dataferry.api.mqtt.topics import Topics
 
 DAY_S = 86_400
 # The longest that a message of MQTT 5.0 can ask for.
@@ -72,12 +70,8 @@ def broker_of(settings: Settings) -> Broker:
     Raises:
         ConfigError: The reference leads nowhere, or the extra is not installed.
     """
-    try:
-        from dataferry.api.mqtt.connection import Broker
-    except ImportError:
-        raise ConfigError(
-            "[mqtt] url: the client for MQTT is not installed: pip install 'dataferry[mqtt]'"
-        ) from None
+    if find_spec("paho") is None:
+        raise ConfigError("[mqtt] url: the client for MQTT is not installed: pip install 'dataferry[mqtt]'")
     ours = settings.mqtt
     parts = urlsplit(ours.url or "")
     return Broker(
@@ -97,8 +91,6 @@ def broker_of(settings: Settings) -> Broker:
 
 def topics_of(settings: Settings) -> Topics:
     """Return the topics: with a level for the participant where there are several."""
-    from dataferry.api.mqtt.topics import Topics
-
     here = {one.id for one in settings.participants}
     here |= {plane.participant_context_id for plane in settings.control_planes}
     if not here:
@@ -121,7 +113,7 @@ def try_broker(settings: Settings, network: Network, *, write: bool) -> str:
     Raises:
         DataFerryError: The broker does not take us.
     """
-    from dataferry.api.mqtt.connection import Connection, Outgoing
+    from dataferry.api.mqtt.connection import Connection
 
     broker = broker_of(settings)
     topic = f"{topics_of(settings).status}/check"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dataferry.api.mqtt.connection import Broker, Connection, Outgoing, Receipt
+from dataferry.api.mqtt.broker import Broker, Outgoing
+from dataferry.api.mqtt.connection import Connection, Receipt
 from dataferry.api.mqtt.payloads import (
     Redactor,
     encoded,

@@ -13,7 +13,6 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
@@ -23,71 +22,24 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from dataferry.domain.errors import (
-    ConfigError,
-    ConnectionFailedError,
-    DataFerryError,
-    ForbiddenError,
-    UnauthorizedError,
+from dataferry.api.mqtt.broker import (
+    CONNECT_TIMEOUT_S,
+    DOUBTS,
+    Broker,
+    Outgoing,
+    dialled,
+    lost,
+    refused,
 )
-from dataferry.domain.location import Provenance
+from dataferry.domain.errors import ConnectionFailedError, DataFerryError, ForbiddenError
 from dataferry.net.connections import Network
 from dataferry.net.handles import SocketHandle
-from dataferry.net.trust import tls_failure
 
-# To the answer to CONNECT, and for a goodbye to get out.
-CONNECT_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 2.0
 TURN_S = 0.1
 # We subscribe to nothing: what a broker has to say is short.
 MAX_INCOMING_BYTES = 64 * 1024
-# What the kernel holds for a slow broker is old when it is read, and what comes after waits behind it.
-SEND_BUFFER_BYTES = 64 * 1024
 _UNBOUNDED = 65_535
-_DOUBTS = ": is it an MQTT broker, does it speak this version (mqtt.version), does it expect TLS (mqtts://)?"
-_CREDENTIALS = frozenset({"Bad user name or password", "Not authorized", "Bad authentication method"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where a broker is, and how this plane is known there.
-
-    Attributes:
-        is_tls: ``mqtts``.
-        is_v5: MQTT 5.0; else 3.1.1.
-        certificate, key: PEM files that are shown to the broker.
-    """
-
-    host: str
-    port: int
-    is_tls: bool
-    client_id: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    ca_file: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    keepalive_s: int = 60
-    is_v5: bool = True
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"broker {host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A message to publish.
-
-    Attributes:
-        expires_after_s: For how long a broker of MQTT 5.0 keeps it; None: for ever.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-    expires_after_s: int | None = None
 
 
 class Receipt:
@@ -164,10 +116,10 @@ class Connection:
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while self._answer is None:
             if time.monotonic() > deadline:
-                raise ConnectionFailedError(f"{self._broker} does not answer{_DOUBTS}")
+                raise ConnectionFailedError(f"{self._broker} does not answer{DOUBTS}")
             self.turn(TURN_S)
         if self._answer.is_failure:
-            raise self._refused(self._answer)
+            raise refused(self._broker, self._answer.getName())
 
     @property
     def most_in_flight(self) -> int:
@@ -193,7 +145,7 @@ class Connection:
         )
         receipt = Receipt(message.topic, info, qos)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise self._lost()
+            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
         if qos:
             self._receipts[info.mid] = receipt
         return receipt
@@ -227,17 +179,17 @@ class Connection:
         """
         sock = self._client.socket()
         if sock is None:
-            raise self._lost()
+            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
         try:
             code = self._work(sock, timeout_s)
         except (OSError, ValueError, KeyError, IndexError, MQTTException) as exc:
             raise ConnectionFailedError(
-                f"{self._broker} says what can't be understood ({type(exc).__name__}){_DOUBTS}"
+                f"{self._broker} says what can't be understood ({type(exc).__name__}){DOUBTS}"
             ) from exc
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS and (
             self._answer is None or not self._answer.is_failure
         ):
-            raise self._lost()
+            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
 
     def close(self, last: Outgoing | None = None) -> None:
         """Say goodbye, after a last message: the broker then publishes no will."""
@@ -273,7 +225,7 @@ class Connection:
             protocol=MQTTProtocolVersion.MQTTv5 if broker.is_v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
-        client.dial = self._dial
+        client.dial = lambda: dialled(broker, self._network, self._handle)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_publish = self._published
@@ -300,35 +252,6 @@ class Connection:
             )
         except (OSError, ValueError) as exc:
             raise ConnectionFailedError(f"can't connect to {broker}: {exc}") from exc
-
-    def _dial(self) -> socket.socket:
-        """Reach the broker as any place that the operator names; TLS is checked against its name."""
-        broker, network = self._broker, self._network
-        proxy = network.proxy_of(scheme="https", host=broker.host, provenance=Provenance.OPERATOR)
-        context = None
-        if broker.is_tls:
-            context = network.authorities.showing(broker.certificate, broker.key, ca_file=broker.ca_file)
-        sock = network.reach(
-            broker.host,
-            broker.port,
-            Provenance.OPERATOR,
-            proxy=proxy,
-            tunnels=True,
-            handle=self._handle,
-        )
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-            sock.settimeout(CONNECT_TIMEOUT_S)
-            if context is not None:
-                try:
-                    sock = context.wrap_socket(sock, server_hostname=broker.host.rstrip("."))
-                except (OSError, ValueError) as exc:
-                    raise tls_failure(exc, broker.host, broker.port) from exc
-            self._handle.hold(sock)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     def _work(self, sock: Any, timeout_s: float) -> MQTTErrorCode:
         """Wait for the socket, read and write; by ``poll``: ``select`` knows no descriptor above 1023."""
@@ -372,34 +295,3 @@ class Connection:
         receipt = self._receipts.pop(mid, None)
         if receipt is not None:
             receipt.acknowledge(str(reason) if reason.is_failure else None)
-
-    def _refused(self, reason: ReasonCode) -> DataFerryError:
-        """What a refusal of CONNECT means, and the way out."""
-        name = reason.getName()
-        if name in _CREDENTIALS:
-            return UnauthorizedError(
-                f"{self._broker} refuses our credentials ({name}): check mqtt.username, mqtt.password and"
-                " mqtt.client_certificate"
-            )
-        if name == "Unsupported protocol version":
-            return self._wrong_version()
-        if name == "Client identifier not valid":
-            return ConfigError(f"{self._broker} does not take the client id: set mqtt.client_id")
-        return ConnectionFailedError(f"{self._broker} refuses the connection: {name}")
-
-    def _wrong_version(self) -> ConfigError:
-        other = "3.1.1" if self._broker.is_v5 else "5"
-        return ConfigError(
-            f'{self._broker} does not speak this version of MQTT: set mqtt.version = "{other}"'
-        )
-
-    def _lost(self) -> DataFerryError:
-        """Why the connection is over."""
-        if self._answer is None:
-            return ConnectionFailedError(f"{self._broker} ended the connection at once{_DOUBTS}")
-        why = self._ended or "without a word"
-        if why == "Session taken over":
-            return ConnectionFailedError(
-                f"{self._broker}: another client came with our client id: give each its own mqtt.client_id"
-            )
-        return ConnectionFailedError(f"{self._broker} ended the connection: {why}")
