@@ -86,6 +86,8 @@ class Received:
     payload: dict[str, Any]
     retained: bool
     qos: int
+    content_type: str | None = None
+    expires_after_s: int | None = None
 
 
 class Subscriber:
@@ -169,6 +171,8 @@ class Subscriber:
             payload=json.loads(message.payload),
             retained=message.retain,
             qos=message.qos,
+            content_type=getattr(message.properties, "ContentType", None),
+            expires_after_s=getattr(message.properties, "MessageExpiryInterval", None),
         )
         with self._lock:
             self._received.append(received)
