@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
 from dataferry.domain.dataflow import DataFlow, Role, Run, State
 from dataferry.domain.orchestration import Orchestration, Standing
@@ -31,9 +30,22 @@ _OF_FLOW = (
 )  # fmt: skip
 _OF_ORCHESTRATION = ("entries", "saved", "failed", "cancelled")
 
+# Built once: they run with nearly every write of a flow.
+_INSERT = insert(transitions)
+_SURPLUS = (
+    select(transitions.c.sequence)
+    .where(transitions.c.flow_id == bindparam("of_flow"))
+    .order_by(transitions.c.sequence.desc())
+    .offset(bindparam("most"))
+    .limit(1)
+)
+_FORGET_OLDEST = delete(transitions).where(
+    transitions.c.flow_id == bindparam("of_flow"), transitions.c.sequence <= _SURPLUS.scalar_subquery()
+)
+
 
 def note_flow(connection: Connection, flow: DataFlow, before: DataFlow | None = None) -> None:
-    """Write a flow's transition, if its state or run is another than before.
+    """Write a flow's transition, if its state or run is another than before; forget the oldest of very many.
 
     Args:
         connection: In the transaction that writes the flow.
@@ -42,33 +54,41 @@ def note_flow(connection: Connection, flow: DataFlow, before: DataFlow | None = 
     """
     if before is not None and (before.state, before.run) == (flow.state, flow.run):
         return
-    _add(
-        connection,
-        transitions.c.flow_id == flow.id,
-        flow_id=flow.id,
-        state=flow.state.value,
-        run=flow.run.value,
-        reason=_clipped(flow.reason),
-        error_kind=flow.error_kind,
-        error=_clipped(flow.error),
-        at=flow.updated_at,
-    )
+    row = {
+        "message_id": str(uuid4()),
+        "flow_id": flow.id,
+        "orchestration_id": None,
+        "state": flow.state.value,
+        "run": flow.run.value,
+        "reason": _clipped(flow.reason),
+        "error_kind": flow.error_kind,
+        "error": _clipped(flow.error),
+        "at": flow.updated_at,
+    }
+    connection.execute(_INSERT, row)
+    # One that was written less often has no more of them.
+    if flow.version >= MAX_TRANSITIONS:
+        connection.execute(_FORGET_OLDEST, {"of_flow": flow.id, "most": MAX_TRANSITIONS})
 
 
 def note_orchestration(
     connection: Connection, after: Orchestration, before: Orchestration | None = None
 ) -> None:
-    """Write an orchestration's transition, if it stands elsewhere than before; as ``note_flow``."""
+    """Write an orchestration's transition, if it stands elsewhere than before; it has few of them."""
     if before is not None and before.standing is after.standing:
         return
-    _add(
-        connection,
-        transitions.c.orchestration_id == after.id,
-        orchestration_id=after.id,
-        state=after.standing.value,
-        error=_clipped(after.error),
-        at=after.updated_at,
-    )
+    row = {
+        "message_id": str(uuid4()),
+        "flow_id": None,
+        "orchestration_id": after.id,
+        "state": after.standing.value,
+        "run": None,
+        "reason": None,
+        "error_kind": None,
+        "error": _clipped(after.error),
+        "at": after.updated_at,
+    }
+    connection.execute(_INSERT, row)
 
 
 class TransitionRepository:
@@ -106,19 +126,6 @@ class TransitionRepository:
         )
         if changed.rowcount == 0:
             self._connection.execute(insert(readers).values(name=reader, sequence=sequence))
-
-
-def _add(connection: Connection, mine: ColumnElement[bool], **values: Any) -> None:
-    """Write one, and forget the oldest beyond ``MAX_TRANSITIONS`` of the same."""
-    connection.execute(insert(transitions).values(message_id=str(uuid4()), **values))
-    surplus = (
-        select(transitions.c.sequence)
-        .where(mine)
-        .order_by(transitions.c.sequence.desc())
-        .offset(MAX_TRANSITIONS)
-        .limit(1)
-    )
-    connection.execute(delete(transitions).where(mine, transitions.c.sequence <= surplus.scalar_subquery()))
 
 
 def _clipped(text: str | None) -> str | None:
