@@ -14,7 +14,7 @@ from tests.servers.authority import Authority, TlsFront
 from tests.servers.edc import EdcConnector
 from tests.servers.http_proxy import HttpProxy
 from tests.servers.identity_provider import IdentityProvider
-from tests.servers.mqtt import PASSWORD, USER, MqttBroker, Subscriber
+from tests.servers.mqtt import PASSWORD, USER, MqttBroker, Received, Subscriber
 from tests.servers.plane import s3_location
 from tests.servers.s3_client import keys, open_uploads, s3_client
 from tests.unit.token_rig import DID, KID, participant
@@ -219,7 +219,8 @@ def test_the_broker_is_tried(tmp_path: Path) -> None:
         assert subscriber.received == ()
         assert checked(tmp_path, "check", "--write")[0] == 0
         subscriber.wait(lambda s: s.of("dataferry/dataferry/status/check"))
-        assert not any(one.qos == 0 or one.retained for one in subscriber.received)
+        came: list[Received] = list(subscriber.received)
+        assert not any(one.qos == 0 or one.retained for one in came)
         config.write_text(toml({"mqtt": {**mqtt, "password": "wrong-password-0123456789"}}))
         code, findings = checked(tmp_path, "check")
     assert code == 1
