@@ -124,7 +124,9 @@ class Announcer:
         self._clock = clock
         self._policy = policy
         self._closing = Event()
+        # Told up to here; and what of that is written down, which may have to wait for the database.
         self._after = 0
+        self._noted = 0
         self._failures = 0
         self._not_before = 0.0
         self._opened_at = 0.0
@@ -139,7 +141,7 @@ class Announcer:
             if place is None:
                 place = tx.transitions.last()
                 tx.transitions.move(READER, place)
-        self._after = place
+        self._after = self._noted = place
         self._thread.start()
 
     def close(self) -> None:
@@ -190,6 +192,7 @@ class Announcer:
         Raises:
             DataFerryError: The connection is lost, or the broker refuses one.
         """
+        self._note()
         bound = max(1, min(self._policy.max_in_flight, self._channel.most_in_flight))
         with self._store.snapshot() as tx:
             page = tx.transitions.since(self._after, bound)
@@ -199,7 +202,8 @@ class Announcer:
         try:
             self._wait(receipts)
         finally:
-            self._write_down(page, receipts)
+            self._move(page, receipts)
+            self._note()
         return len(page)
 
     def _wait(self, receipts: Sequence[Receipt]) -> None:
@@ -217,19 +221,20 @@ class Announcer:
                 " what follows waits until it takes it"
             )
 
-    def _write_down(self, page: Sequence[Transition], receipts: Sequence[Receipt]) -> None:
+    def _move(self, page: Sequence[Transition], receipts: Sequence[Receipt]) -> None:
         """Move our place behind the last change before the first that is not told."""
-        told = self._after
         for change, receipt in zip(page, receipts, strict=True):
             if not receipt.is_settled or receipt.refusal is not None:
                 break
-            told = change.sequence
-        if told == self._after:
-            return
-        with self._store.transaction() as tx:
-            tx.transitions.move(READER, told)
-        self._after = told
-        self._failures, self._said = 0, None
+            self._after = change.sequence
+            self._failures, self._said = 0, None
+
+    def _note(self) -> None:
+        """Write our place down, if it is another one; nothing more is told before that works."""
+        if self._after != self._noted:
+            with self._store.transaction() as tx:
+                tx.transitions.move(READER, self._after)
+            self._noted = self._after
 
     def _lost(self, error: DataFerryError) -> None:
         """Leave it alone for a while; each reason is said once in a row."""

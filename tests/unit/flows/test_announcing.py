@@ -14,7 +14,7 @@ import pytest
 from tests.unit.store.sample_rows import flow
 
 from dataferry.domain.dataflow import DataFlow, Run
-from dataferry.domain.errors import ConnectionFailedError, DataFerryError
+from dataferry.domain.errors import ConnectionFailedError, DatabaseUnavailableError, DataFerryError
 from dataferry.domain.progress import Progress
 from dataferry.flows.announcing import Announcer, AnnouncingPolicy
 from dataferry.flows.policy import Backoff
@@ -180,6 +180,21 @@ def test_who_is_killed_before_the_receipt_tells_it_again(
     channel.silent = None
     begun(store, channel, clock).tick()
     assert channel.told == [1, 1]
+
+
+def test_what_can_not_be_written_down_is_not_told_twice(
+    store: Store, channel: Notebook, announcer: Announcer
+) -> None:
+    """While the database takes no writes nothing more is told, and nothing a second time."""
+    insert(store, *"abcdef")
+    store.suspend("not now")
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailableError):
+            announcer.tick()
+    assert channel.told == [1, 2, 3, 4]
+    store.resume()
+    announcer.tick()
+    assert channel.told == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_refused_message_is_waited_for(

@@ -100,7 +100,11 @@ class MqttChannel:
         self._opening = connection
         try:
             connection.open()
-            connection.publish(self._status(is_online=True))
+            try:
+                connection.publish_and_wait(self._status(is_online=True))
+            except BaseException:
+                connection.drop()
+                raise
         finally:
             self._opening = None
         self._connection = connection
