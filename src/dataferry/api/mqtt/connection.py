@@ -111,16 +111,6 @@ class Connection:
             self.drop()
             raise
 
-    def _await_answer(self) -> None:
-        """Wait until the broker takes us."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
-        while self._answer is None:
-            if time.monotonic() > deadline:
-                raise ConnectionFailedError(f"{self._broker} does not answer{DOUBTS}")
-            self.turn(TURN_S)
-        if self._answer.is_failure:
-            raise refused(self._broker, self._answer.getName())
-
     @property
     def most_in_flight(self) -> int:
         """How many messages the broker lets wait for its acknowledgement."""
@@ -145,7 +135,7 @@ class Connection:
         )
         receipt = Receipt(message.topic, info, qos)
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
+            raise self._lost()
         if qos:
             self._receipts[info.mid] = receipt
         return receipt
@@ -179,7 +169,7 @@ class Connection:
         """
         sock = self._client.socket()
         if sock is None:
-            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
+            raise self._lost()
         try:
             code = self._work(sock, timeout_s)
         except (OSError, ValueError, KeyError, IndexError, MQTTException) as exc:
@@ -189,7 +179,7 @@ class Connection:
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS and (
             self._answer is None or not self._answer.is_failure
         ):
-            raise lost(self._broker, is_taken=self._answer is not None, why=self._ended)
+            raise self._lost()
 
     def close(self, last: Outgoing | None = None) -> None:
         """Say goodbye, after a last message: the broker then publishes no will."""
@@ -253,6 +243,16 @@ class Connection:
         except (OSError, ValueError) as exc:
             raise ConnectionFailedError(f"can't connect to {broker}: {exc}") from exc
 
+    def _await_answer(self) -> None:
+        """Wait until the broker takes us."""
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while self._answer is None:
+            if time.monotonic() > deadline:
+                raise ConnectionFailedError(f"{self._broker} does not answer{DOUBTS}")
+            self.turn(TURN_S)
+        if self._answer.is_failure:
+            raise refused(self._broker, self._answer.getName())
+
     def _work(self, sock: Any, timeout_s: float) -> MQTTErrorCode:
         """Wait for the socket, read and write; by ``poll``: ``select`` knows no descriptor above 1023."""
         waiting = select.poll()
@@ -295,3 +295,7 @@ class Connection:
         receipt = self._receipts.pop(mid, None)
         if receipt is not None:
             receipt.acknowledge(str(reason) if reason.is_failure else None)
+
+    def _lost(self) -> DataFerryError:
+        """Why the connection is over."""
+        return lost(self._broker, is_taken=self._answer is not None, why=self._ended)
