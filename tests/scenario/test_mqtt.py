@@ -151,6 +151,8 @@ def test_no_state_is_lost_by_a_kill_before_it_is_told(
             rig.wait_finished(process_id)
             rig.plane.kill()
             assert subscriber.states(process_id) == []
+            # It may take a broker a moment to notice; one that is back by then has not been away for it.
+            subscriber.wait(lambda s: len(s.of("/status")) == 2, what="offline")
             proxy.faults.blackhole = False
             rig.plane.start()
             subscriber.wait(lambda s: len(s.states(process_id)) >= len(WHOLE))
