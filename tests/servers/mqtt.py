@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, topic_matches_sub
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -166,6 +166,9 @@ class Subscriber:
         return value
 
     def _note(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        # amqtt sends what it retains to who subscribed to something else, now and then.
+        if not topic_matches_sub(self._topics, message.topic):
+            return
         received = Received(
             topic=message.topic,
             payload=json.loads(message.payload),
