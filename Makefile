@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test scenarios check bench bench-all package conformance interop-edc format lock clean
+.PHONY: help setup demo test scenarios check bench bench-all package conformance interop-edc interop-mqtt format lock clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ conformance: setup  ## the protocol's own conformance kit against a real plane (
 interop-edc: setup  ## two connectors of Eclipse Dataspace Components with two planes (needs Java 17 and Maven)
 	@$(BIN)/python -m tests.interop.edc.interop $(if $(EDC_SOURCES),--sources $(EDC_SOURCES) --metamodel $(EDC_METAMODEL))
 
+interop-mqtt: setup  ## a plane that tells a broker of MQTT 5 (needs Go)
+	@$(BIN)/python -m pytest -q tests/interop/mqtt/version5.py
+
 format:  ## let ruff lay out the code
 	@$(BIN)/ruff format src tests bench
 	@$(BIN)/ruff check --fix src tests bench
@@ -60,7 +63,7 @@ format:  ## let ruff lay out the code
 lock: setup  ## resolve the dependencies anew into requirements.lock
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra demo --extra postgresql --group dev pyproject.toml --output-file requirements.lock
+	  --extra demo --extra mqtt --extra postgresql --group dev pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what setup and the tests made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ from tests.servers.authority import Authority, TlsFront
 from tests.servers.edc import EdcConnector
 from tests.servers.http_proxy import HttpProxy
 from tests.servers.identity_provider import IdentityProvider
+from tests.servers.mqtt import PASSWORD, USER, MqttBroker, Received, Subscriber
 from tests.servers.plane import s3_location
 from tests.servers.s3_client import keys, open_uploads, s3_client
 from tests.servers.webhook import Receiver
@@ -222,3 +223,26 @@ def test_connectors_are_asked_with_their_own_credentials(tmp_path: Path) -> None
         assert findings["orchestrator storage"][0]
         assert {call.operation for call in good.calls + bad.calls} == {"query"}
     assert [path.name for path in tmp_path.iterdir()] == ["dataferry.toml"]
+
+
+def test_the_broker_is_tried(tmp_path: Path) -> None:
+    """Credentials and version are tried beside the plane that may be connected; nothing is kept there."""
+    with (
+        MqttBroker(tmp_path / "broker", needs_password=True) as broker,
+        Subscriber(broker.port, credentials=(USER, PASSWORD)) as subscriber,
+    ):
+        mqtt = {"url": f"mqtt://127.0.0.1:{broker.port}", "version": "3.1.1", "username": USER}
+        config = tmp_path / "dataferry.toml"
+        config.write_text(toml({"mqtt": {**mqtt, "password": PASSWORD}}))
+        code, findings = checked(tmp_path, "check")
+        assert (code, findings["MQTT broker"][0]) == (0, True)
+        assert subscriber.received == ()
+        assert checked(tmp_path, "check", "--write")[0] == 0
+        subscriber.wait(lambda s: s.of("dataferry/dataferry/status/check"))
+        came: list[Received] = list(subscriber.received)
+        assert not any(one.qos == 0 or one.retained for one in came)
+        config.write_text(toml({"mqtt": {**mqtt, "password": "wrong-password-0123456789"}}))
+        code, findings = checked(tmp_path, "check")
+    assert code == 1
+    assert "mqtt.password" in findings["MQTT broker"][1]
+    assert "wrong-password-0123456789" not in json.dumps(findings)

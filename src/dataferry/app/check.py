@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dataferry.app.bandwidth_check import bandwidth_findings
 from dataferry.app.configuration import find, load, without_authorization
+from dataferry.app.mqtt import try_broker
 from dataferry.app.orchestrator_check import orchestrator_findings
 from dataferry.app.reach import Finding, Reach, tried
 from dataferry.app.settings import Settings
@@ -47,7 +48,7 @@ def check(config: str | None, *, write: bool = False) -> list[Finding]:
 
     Args:
         config: Path of the configuration; None looks for it.
-        write: Also begin an upload in each location, and abort it.
+        write: Also begin an upload in each location, and abort it; publish something that nobody keeps.
     """
     path = find(config)
     try:
@@ -81,6 +82,8 @@ def _findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
     yield from _control_planes(settings, network)
     yield from _proofs(settings, network)
     yield from orchestrator_findings(settings, network)
+    if settings.mqtt.url is not None:
+        yield tried("MQTT broker", lambda: try_broker(settings, network, write=write))
 
 
 def _key_file(settings: Settings) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.keeper import Keeper
 from dataferry.app.locks import FileLock
+from dataferry.app.mqtt import announcers
 from dataferry.app.orchestration import (
     Asking,
     Orchestration,
@@ -81,6 +82,16 @@ from dataferry.store.store import Store
 from dataferry.store.tenure import Tenure
 
 
+class _Part(Protocol):
+    """What the service starts and ends."""
+
+    def start(self) -> object:
+        """Start its threads."""
+
+    def close(self) -> object:
+        """Join them."""
+
+
 class Service:
     """Everything that ``dataferry serve`` runs, wired; ``build`` makes it.
 
@@ -121,8 +132,14 @@ class Service:
         management, orchestrated = self._employ(shared)
         self._open.callback(orchestrated.orchestrator.close)
         self._runner, self._awaited = orchestrated.runner, orchestrated.awaited
-        self._parts = (
+        self._parts: tuple[_Part, ...] = (
             Journal(store),
+            # Gateways write down what becomes of flows; the one process that may, tells it.
+            *(
+                announcers(self._settings, store, network, self._clock, self.secrets.redact)
+                if self.has_control
+                else ()
+            ),
             OutboxSender(shared, client),
             *((orchestrated.notices,) if orchestrated.notices else ()),
             self._executor,

@@ -20,6 +20,7 @@ from dataferry.app.catalogue import (
     ParticipantSettings,
 )
 from dataferry.app.engine_settings import EngineSettings
+from dataferry.app.mqtt_settings import MqttSettings
 from dataferry.app.orchestrator_settings import OrchestratorSettings
 from dataferry.app.section import LocationName, Name, Section, http_url
 from dataferry.domain.purview import ALL_SCOPES, SCOPES_OF_BOUND, Purview, Scope
@@ -360,6 +361,7 @@ class Settings(Section):
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     egress: EgressSettings = Field(default_factory=EgressSettings)
     orchestrator: OrchestratorSettings = Field(default_factory=OrchestratorSettings)
+    mqtt: MqttSettings = Field(default_factory=MqttSettings)
 
     @model_validator(mode="after")
     def _proxied_needs_a_proxy(self) -> Self:

@@ -8,6 +8,7 @@ from dataferry.api.api_keys import ApiKey
 from dataferry.app.orchestration import (
     own_location,
 )
+from dataferry.app.resolving import resolved
 from dataferry.app.settings import Settings
 from dataferry.app.wiring import (
     Locations,
@@ -84,6 +85,7 @@ def secret_values(settings: Settings, given: Configured, registry: Registry) -> 
     """Return every secret of the configuration, for the logs to leave out."""
     values = SecretValues(key for _, key in api_keys(settings))
     values.add(proxy_password(settings), database_password(settings))
+    values.add(resolved(settings.mqtt.password, "mqtt.password"))
     for plane in given.control_planes:
         values.add(plane.token, plane.callback_token, plane.management_key)
         profiles = (plane.authorization, plane.callback_authorization)

@@ -54,7 +54,10 @@ def check(
     *,
     config: Config = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Also begin an upload in each location, and abort it.")
+        bool,
+        typer.Option(
+            "--write", help="Also begin an upload in each location, and abort it; publish to the broker."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -41,7 +41,34 @@ class Authorities:
         with self._lock:
             if ca_file not in self._contexts:
                 self._contexts[ca_file] = _context(self._ca_file, ca_file)
+                self._contexts[ca_file].set_alpn_protocols(["http/1.1"])
             return self._contexts[ca_file]
+
+    def showing(
+        self, certificate: str | None, key: str | None, *, ca_file: str | None = None
+    ) -> ssl.SSLContext:
+        """Return a context for other protocols than HTTP, which shows a certificate of ours.
+
+        Args:
+            certificate: PEM file, with the chain up to an authority; None shows none.
+            key: PEM file of its key; None: in ``certificate``.
+            ca_file: As of ``context``.
+
+        Raises:
+            ConfigError: A file can't be read, or holds not what it should.
+        """
+        context = _context(self._ca_file, ca_file)
+        if certificate is not None:
+            try:
+                # Never asked for at a terminal: a key under a password is refused.
+                context.load_cert_chain(certificate, key, password=lambda: "")
+            except (OSError, ValueError) as exc:
+                problem = exc.strerror if isinstance(exc, FileNotFoundError | PermissionError) else None
+                raise ConfigError(
+                    f"the client certificate {certificate} can't be used:"
+                    f" {problem or 'it is not in PEM, or the key is another one, or under a password'}"
+                ) from exc
+        return context
 
 
 def tls_failure(exc: OSError | ValueError, host: str, port: int) -> DataFerryError:
@@ -57,7 +84,6 @@ def tls_failure(exc: OSError | ValueError, host: str, port: int) -> DataFerryErr
 def _context(*ca_files: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     for ca_file in dict.fromkeys(ca_files):
         if ca_file is None:
             continue

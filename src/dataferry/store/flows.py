@@ -23,6 +23,7 @@ from dataferry.secrets.redaction import SecretValues, secrets_in
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import pages
 from dataferry.store.schema import flows, objects
+from dataferry.store.transitions import note_flow
 from dataferry.store.within import within
 
 # Methods named `list` hide the type from annotations in their classes.
@@ -94,6 +95,7 @@ class FlowRepository:
             if self.by_process(*scope, flow.process_id) is not None:
                 raise DuplicateProcessError(f"process {flow.process_id!r} has a data flow already") from exc
             raise ConflictError(f"data flow id {flow.data_flow_id!r} is taken") from exc
+        note_flow(self._connection, flow)
 
     def get(self, id: UUID) -> DataFlow:
         """Return the flow with this internal id.
@@ -181,6 +183,7 @@ class FlowRepository:
         }
         if self._connection.execute(_SAVE, row).rowcount != 1:
             raise StaleVersionError(f"data flow {expected.data_flow_id!r} was changed by somebody else")
+        note_flow(self._connection, saved, expected)
         return saved
 
     def claim(self, id: UUID) -> DataFlow | None:
@@ -191,7 +194,11 @@ class FlowRepository:
         """
         values = {"of": id, "now": self._clock.now()}
         taken = self._connection.execute(_CLAIM, values).mappings().one_or_none()
-        return None if taken is None else self._flow(taken)
+        if taken is None:
+            return None
+        claimed = self._flow(taken)
+        note_flow(self._connection, claimed)
+        return claimed
 
     def requeue_running(self) -> Ids:
         """Queue what a process that is gone was running; for a start when nobody else uses the database.
@@ -206,6 +213,8 @@ class FlowRepository:
             .where(condition)
             .values(run=Run.QUEUED.value, version=flows.c.version + 1, updated_at=self._clock.now())
         )
+        for id_ in ids:
+            note_flow(self._connection, self.get(id_))
         return ids
 
     def ended_with_uploads(self) -> Ids:

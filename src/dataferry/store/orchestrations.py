@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
@@ -28,6 +28,7 @@ from dataferry.domain.orchestration import (
 from dataferry.store import pages
 from dataferry.store.schema import NOTICE_IS_DUE, orchestrations
 from dataferry.store.schema import orchestration_entries as entries
+from dataferry.store.transitions import note_new_orchestrations, note_orchestration
 
 MAX_TEXT_CHARS = 4_000
 MAX_LISTED = 10_000
@@ -62,13 +63,9 @@ _SAVE = update(entries).where(
 _FOLLOW = update(orchestrations).where(orchestrations.c.id == bindparam("of"))
 # How far one is by a step of an entry; it never goes back.
 _ADVANCE = {
-    standing: _FOLLOW.values(
-        updated_at=bindparam("now"),
-        standing=case(
-            (orchestrations.c.standing.in_([before.value for before in standing.before()]), standing.value),
-            else_=orchestrations.c.standing,
-        ),
-    )
+    standing: _FOLLOW.where(
+        orchestrations.c.standing.in_([before.value for before in standing.before()])
+    ).values(updated_at=bindparam("now"), standing=standing.value)
     for standing in Standing
     if not standing.is_final
 }
@@ -100,6 +97,7 @@ class OrchestrationRepository:
             self._connection.execute(insert(orchestrations), rows)
         except IntegrityError as exc:
             raise ConflictError("an Idempotency-Key is taken") from exc
+        note_new_orchestrations(self._connection, [one for one, _ in made])
 
     def get(self, id: UUID) -> Orchestration:
         """Return one.
@@ -289,8 +287,7 @@ class OrchestrationRepository:
         if saved.step.is_final:
             self._follow(entry.orchestration_id, now, {saved.step: 1})
         else:
-            advance = _TOUCH if standing is None else _ADVANCE[standing]
-            self._connection.execute(advance, {"of": entry.orchestration_id, "now": now})
+            self._advance(entry.orchestration_id, now, standing)
         return saved
 
     def cancel(self, id: UUID) -> Orchestration:
@@ -314,6 +311,14 @@ class OrchestrationRepository:
         self._follow(id, now, {Step.CANCELLED: changed.rowcount})
         return self.get(id)
 
+    def _advance(self, id: UUID, now: datetime, standing: Standing | None) -> None:
+        """Write how far an orchestration is by a step of an entry; no other row is read for it."""
+        at = {"of": id, "now": now}
+        if standing is not None and self._connection.execute(_ADVANCE[standing], at).rowcount:
+            note_orchestration(self._connection, self.get(id))
+        else:
+            self._connection.execute(_TOUCH, at)
+
     def _follow(self, id: UUID, now: datetime, ended: Mapping[Step, int]) -> None:
         """Write what the ends of entries mean for an orchestration: counts, and its own end."""
         before = self.get(id)
@@ -324,6 +329,7 @@ class OrchestrationRepository:
         names = ("saved", "failed", "cancelled", "error", "updated_at", "ended_at")
         row = {name: getattr(after, name) for name in names} | {"standing": after.standing.value, "of": id}
         self._connection.execute(_FOLLOW, row)
+        note_orchestration(self._connection, after, before)
 
     def _why(self, over: Orchestration) -> str | None:
         """Say why not everything is there; None if it is."""

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
+from dataferry.store.records import Moment
 from dataferry.store.schema import progress, transfers
 
 _NAMES = frozenset(field.name for field in fields(Progress))
@@ -46,6 +47,24 @@ class ProgressRepository:
         """Return flows whose moment was written after another one, in that order."""
         query = select(progress.c.flow_id).where(progress.c.at > moment).order_by(progress.c.at).limit(limit)
         return [flow_id for (flow_id,) in self._connection.execute(query)]
+
+    def written_since(self, since: datetime, limit: int, *, behind: Moment | None = None) -> list[Moment]:
+        """Return a page of the flows' last moments that were written after a time, the oldest first.
+
+        Args:
+            since: The time.
+            limit: Of the page.
+            behind: The last of the page before; None: this is the first.
+        """
+        query = select(progress).where(progress.c.at > since)
+        if behind is not None:
+            same = and_(progress.c.at == behind.at, progress.c.flow_id > behind.flow_id)
+            query = query.where(or_(progress.c.at > behind.at, same))
+        query = query.order_by(progress.c.at, progress.c.flow_id).limit(limit)
+        return [
+            Moment(flow_id=row.flow_id, progress=_moment(row.moment), at=row.at)
+            for row in self._connection.execute(query)
+        ]
 
     def levels(self, flow_ids: Iterable[UUID]) -> dict[UUID, Verification]:
         """Return the lowest level of what has arrived, of those flows of which something has."""

@@ -7,7 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from dataferry.domain.dataflow import State
+from dataferry.domain.dataflow import Role, Run, State
+from dataferry.domain.orchestration import Standing
+from dataferry.domain.profile import Direction
+from dataferry.domain.progress import Progress
 from dataferry.domain.purview import EVERYTHING, Purview, Scope
 
 
@@ -64,6 +67,71 @@ class FlowEvent:
     kind: str
     reason: str
     actor: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowTransition:
+    """A change of a flow's ``state`` or ``run``, with what identifies the flow; no address, no secret.
+
+    Attributes:
+        sequence: Grows over all transitions of a store; their order.
+        message_id: A UUID as text, the same however often it is told.
+        reason, error, error_kind: As they stood after the change.
+    """
+
+    sequence: int
+    message_id: str
+    at: datetime
+    flow_id: UUID
+    data_flow_id: str
+    process_id: str
+    control_plane_id: str
+    participant_context_id: str
+    counter_party_id: str
+    agreement_id: str
+    dataset_id: str
+    correlation_id: str | None
+    role: Role
+    direction: Direction
+    state: State
+    run: Run
+    reason: str | None
+    error: str | None
+    error_kind: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationTransition:
+    """A change of where an orchestration stands.
+
+    Attributes:
+        sequence, message_id: As of ``FlowTransition``.
+        entries: How many it has.
+        saved, failed, cancelled: How many of them have ended so, by the time of reading.
+    """
+
+    sequence: int
+    message_id: str
+    at: datetime
+    orchestration_id: UUID
+    standing: Standing
+    error: str | None
+    entries: int
+    saved: int
+    failed: int
+    cancelled: int
+
+
+Transition = FlowTransition | OrchestrationTransition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A flow's progress, and when it was written."""
+
+    flow_id: UUID
+    progress: Progress
     at: datetime
 
 

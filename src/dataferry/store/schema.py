@@ -344,6 +344,34 @@ orchestration_entries = Table(
     ),
 )
 
+# What becomes of flows and orchestrations, each change a row, for readers that must miss none.
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("sequence", _SERIAL, primary_key=True, autoincrement=True),
+    Column("message_id", String(36), nullable=False),
+    Column("flow_id", Uuid, ForeignKey("flows.id", ondelete="CASCADE")),
+    Column("orchestration_id", Uuid, ForeignKey("orchestrations.id", ondelete="CASCADE")),
+    Column("state", String(32), nullable=False),
+    Column("run", String(16)),  # NULL: of an orchestration
+    Column("reason", Text),
+    Column("error_kind", String(100)),
+    Column("error", Text),
+    Column("at", Time, nullable=False),
+    Index("ix_transitions_flow", "flow_id", "sequence"),
+    Index("ix_transitions_orchestration", "orchestration_id", "sequence"),
+    # A reader that has seen number 7 must never meet another number 7.
+    sqlite_autoincrement=True,
+)
+
+# How far who reads ``transitions`` has come.
+readers = Table(
+    "readers",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+)
+
 # The ledger's tables. ``dataferry.store.local`` makes the same ones without SQLAlchemy; a test compares them.
 transfers = Table(
     "transfers",

@@ -28,6 +28,7 @@ from dataferry.store.service_ledger import service_ledger
 from dataferry.store.tenure import Tenure
 from dataferry.store.tokens import ClientTokenRepository, GatewayTokenRepository, RenewedTokenRepository
 from dataferry.store.transfers import TransferRepository
+from dataferry.store.transitions import TransitionRepository
 
 
 class Transaction:
@@ -48,6 +49,7 @@ class Transaction:
         self.transfers = TransferRepository(connection)
         self.renewed_tokens = RenewedTokenRepository(connection, sealer, secrets)
         self.orchestrations = OrchestrationRepository(connection, clock)
+        self.transitions = TransitionRepository(connection)
 
 
 class Store:

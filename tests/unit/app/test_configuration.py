@@ -63,7 +63,7 @@ A_KEY = "[[auth.api_keys]]\nname = 'a'\nkey = 'env:KEY'\n"
     [
         ("[server]\nprot = 1", "unknown key server.prot; did you mean 'port'?"),
         ("[srver]\nport = 1", "unknown section srver; did you mean 'server'?"),
-        ("[mqtt]\nurl = 'x'", "unknown section mqtt; there are: auth, control_planes"),
+        ("[kafka]\nurl = 'x'", "unknown section kafka; there are: auth, control_planes"),
         (
             "[orchestrator]\nconectors = []",
             "unknown key orchestrator.conectors; did you mean 'connectors'?",

@@ -21,9 +21,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from dataferry.api.authorization import caller_key
-from dataferry.api.management.views import event_view, progress_view
+from dataferry.api.management.views import event_view
 from dataferry.api.operators import MayRead
 from dataferry.api.problems import problem
+from dataferry.api.progress import progress_view
 from dataferry.api.services import Services, services_of
 from dataferry.domain.dataflow import Run
 from dataferry.domain.errors import DatabaseUnavailableError, ForbiddenError, UnauthorizedError

@@ -1,0 +1,1 @@
+"""What becomes of flows and orchestrations, told over MQTT: topics, payloads, the connection."""
