@@ -13,17 +13,21 @@ from uuid import UUID, uuid4
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Ask, Entry, Orchestration, Standing
+from dataferry.domain.orchestration import Ask, Connector, Entry, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
+from dataferry.flows.orchestration.acceptance import SETTING, Acceptance
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
-from dataferry.flows.orchestration.ports import EdcClient
+from dataferry.flows.orchestration.ports import EdcClient, Negotiator
 from dataferry.flows.resolution import Resolver
 from dataferry.net.connections import Network
 from dataferry.store.store import Store
+
+# A rehearsal asks for the offers of so many assets: it is one request of a client that waits.
+REHEARSED_OFFERS = 8
 
 
 class RequestError(InputError):
@@ -54,8 +58,13 @@ class Request:
     @property
     def digest(self) -> str:
         """Tells one request from another."""
-        content = [self.connector_address, [list(ask) for ask in self.asks], dict(self.properties)]
+        content = [self.connector_address, [_content(ask) for ask in self.asks], dict(self.properties)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _content(ask: Ask) -> list[str | None]:
+    """Return what tells an entry; as it was before there were asset ids, so that keys outlive an upgrade."""
+    return list(ask[:-1] if ask.asset_id is None else ask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +87,7 @@ class Orchestrator:
         clock: Time.
         wake: Tells the runner that there is something to do, and which orchestration was called off.
         edc: Asks connectors, for a rehearsal; None asks none.
+        negotiator: As ``edc``, for offers.
         network: How a rehearsal reaches destinations.
     """
 
@@ -91,6 +101,7 @@ class Orchestrator:
         *,
         wake: Callable[[UUID | None], None] = lambda _: None,
         edc: EdcClient | None = None,
+        negotiator: Negotiator | None = None,
         network: Network | None = None,
     ) -> None:
         self._store = store
@@ -101,6 +112,8 @@ class Orchestrator:
         self._clock = clock
         self._wake = wake
         self._edc = edc
+        self._negotiator = negotiator
+        self._acceptance = Acceptance(policy.accepted)
         self._network = network or Network()
 
     def accept(self, request: Request) -> Orchestration:
@@ -152,8 +165,9 @@ class Orchestrator:
             RequestError: Names each field that is wrong.
         """
         wrong: dict[str, Any] = {}
+        connector = None
         try:
-            self._connectors.of(request.connector_address)
+            connector = self._connectors.of(request.connector_address)
         except InputError as exc:
             wrong["connectorAddress"] = [exc.message]
         if len(request.asks) > self._policy.max_entries:
@@ -164,7 +178,11 @@ class Orchestrator:
         entries = {
             str(position): faults
             for position, ask in enumerate(request.asks)
-            if (faults := found[ask.transfer_type] | places[ask.destination])
+            if (
+                faults := found[ask.transfer_type]
+                | places[ask.destination]
+                | (self._negotiable(ask, connector) if ask.negotiates else {})
+            )
         }
         if entries:
             wrong["data"] = entries
@@ -183,8 +201,17 @@ class Orchestrator:
         connector = self._connectors.of(request.connector_address)
         if connector.is_configured and self._edc is not None:
             self._edc.probe(connector)
+        self._try_offers(connector, request)
         for ref in {ask.destination or self._policy.destination for ask in request.asks}:
             self._try_destination(ref)
+
+    def _try_offers(self, connector: Connector, request: Request) -> None:
+        """Look if the first assets that have no contract are offered under what may be agreed to."""
+        if self._negotiator is None:
+            return
+        asks = list(dict.fromkeys(ask for ask in request.asks if ask.negotiates))
+        for ask in asks[:REHEARSED_OFFERS]:
+            self._acceptance.choose(ask.provider_id, self._negotiator.offered(connector, ask))
 
     def _try_destination(self, ref: str) -> None:
         """Look if a destination can be written to; that it can is our side's business, whatever it is.
@@ -198,6 +225,14 @@ class Orchestrator:
                 sink.probe()
         except DataFerryError as exc:
             raise ConfigError(f"the destination {ref}: {exc}") from exc
+
+    def _negotiable(self, ask: Ask, connector: Connector | None) -> dict[str, list[str]]:
+        """Say why nothing may be negotiated for an entry that has no contract."""
+        if connector is not None and not connector.is_configured:
+            return {"assetId": ["Only a configured connector is asked to negotiate: give a contractId."]}
+        if not self._acceptance.may_agree_with(ask.provider_id):
+            return {"assetId": [f"Nothing may be agreed with this provider ({SETTING}): give a contractId."]}
+        return {}
 
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""

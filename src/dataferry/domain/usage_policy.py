@@ -1,0 +1,295 @@
+"""Usage policies: what a provider asks of who uses its data, in ODRL, in a form in which two can be compared.
+
+A policy is read strictly: whatever in it is not understood makes it unreadable, and what can't be read is
+never agreed to. JSON-LD spells one thing in many ways (``permission``, ``odrl:permission``, a whole IRI;
+lists of one and single values); all of them are read as the same. Contexts that are only named by a URL are
+not fetched: names under them stay what they are, and then agree with nothing else.
+
+Source: W3C, "ODRL Information Model 2.2"; Eclipse Dataspace Protocol 2025-1, JSON-LD context of ODRL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from dataferry.domain.errors import InputError
+
+ODRL = "http://www.w3.org/ns/odrl/2/"
+PREFIXES: Mapping[str, str] = {
+    "odrl": ODRL,
+    "edc": "https://w3id.org/edc/v0.0.1/ns/",
+    "xsd": "http://www.w3.org/2001/XMLSchema#",
+}
+# Values that the protocol's context knows by their plain names.
+TERMS = frozenset(
+    {
+        "use", "eq", "gt", "gteq", "lt", "lteq", "neq", "isA", "hasPart", "isPartOf", "isAllOf", "isAnyOf",
+        "isNoneOf",
+    }
+)  # fmt: skip
+MAX_SHOWN_CHARS = 400
+_LOGICAL = frozenset({"and", "or", "xone"})
+_ATOMIC = frozenset({"leftOperand", "operator", "rightOperand"})
+_PARTIES = frozenset({"target", "assigner", "assignee"})
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePolicy:
+    """A policy that was understood; two are equal if they say the same, in whatever order and spelling.
+
+    Attributes:
+        key: What it says, to compare: values as text, since connectors hand numbers on as text.
+        rules: The same as ODRL in JSON, with plain keys, whole IRIs, values and their order as they came;
+            without parties.
+    """
+
+    key: str
+    rules: Mapping[str, Any] = field(compare=False)
+
+    @classmethod
+    def read(
+        cls,
+        document: Any,
+        *,
+        target: str | None = None,
+        assigner: str | None = None,
+        context: Any = None,
+    ) -> Self:
+        """Read a policy.
+
+        Args:
+            document: ODRL in JSON-LD, or in JSON as ``rules`` has it.
+            target: The asset that it may be about; None if it may name no party.
+            assigner: The participant that it may be of; None as above.
+            context: The JSON-LD context of the document around it.
+
+        Raises:
+            InputError: It has something that is not understood, or is about something else.
+        """
+        parties = {name: value for name, value in (("target", target), ("assigner", assigner)) if value}
+        reading = _Reading(parties)
+        reading.learn(context)
+        if isinstance(document, dict):
+            reading.learn(document.get("@context"))
+        rules = reading.policy(document)
+        return cls(_text(_comparable(rules)), rules)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if it says nothing at all: no condition, and no word of what is permitted."""
+        return not self.rules
+
+    @property
+    def shown(self) -> str:
+        """What it says, for people, shortened; in the form in which a configuration takes it."""
+        text = _text(self.rules).replace(ODRL, "odrl:")
+        return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a provider offers an asset under.
+
+    Attributes:
+        id: Its id at the provider, which a negotiation names.
+    """
+
+    id: str
+    policy: UsagePolicy
+
+    def to_text(self) -> str:
+        """Return it as rows keep it."""
+        return json.dumps({"id": self.id, "policy": self.policy.rules})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read it from a row."""
+        document = json.loads(text)
+        return cls(id=document["id"], policy=UsagePolicy.read(document["policy"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """All offers of one asset.
+
+    Attributes:
+        offers: In the provider's order.
+        unreadable: Why others can't be read, a sentence each.
+    """
+
+    offers: tuple[Offer, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What was agreed, as our own connector has it."""
+
+    id: str
+    asset_id: str
+    provider_id: str
+    policy: UsagePolicy
+
+
+class _Reading:
+    """Reads one policy.
+
+    Args:
+        parties: What ``target`` and ``assigner`` may say; empty if no party may be named.
+    """
+
+    def __init__(self, parties: Mapping[str, str]) -> None:
+        self._parties = parties
+        self._names = dict(PREFIXES)
+        self._rule_parts: dict[str, Callable[[Any], Any]] = {
+            "action": self._name,
+            "constraint": self._constraints,
+            "duty": self._rules,
+            "remedy": self._rules,
+            "consequence": self._rules,
+        }
+
+    def learn(self, context: Any) -> None:
+        """Take up what a context that stands there says of names; one that is only named is not fetched."""
+        for part in _listed(context):
+            if isinstance(part, dict):
+                self._names |= {
+                    name: iri for name, iri in part.items() if name[:1] != "@" and isinstance(iri, str)
+                }
+
+    def policy(self, document: Any) -> dict[str, Any]:
+        """Read the whole of it."""
+        parts = {
+            "permission": self._rules,
+            "prohibition": self._rules,
+            "obligation": self._rules,
+            "profile": self._profiles,
+        }
+        return self._members("policy", document, parts, skips={"@id", "@type", "@context"})
+
+    def _members(
+        self,
+        what: str,
+        node: Any,
+        parts: Mapping[str, Callable[[Any], Any]],
+        *,
+        skips: Iterable[str] = ("@id", "@type"),
+    ) -> dict[str, Any]:
+        """Read an object all of whose members are known, and each of them once; empty ones say nothing."""
+        if not isinstance(node, dict):
+            raise InputError(f"a {what} of it is no object")
+        found: dict[str, Any] = {}
+        for key, value in node.items():
+            if key in skips or value is None:
+                continue
+            name = self._key(key)
+            if name in _PARTIES and self._parties:
+                self._check_party(name, value)
+                continue
+            if name not in parts or name in found:
+                fault = "has it twice" if name in found else "is not understood"
+                raise InputError(f"{key[:100]!r} of a {what} {fault}")
+            content = parts[name](value)
+            if content != []:
+                found[name] = content
+        return found
+
+    def _rules(self, value: Any) -> list[Any]:
+        rules = [self._members("rule", node, self._rule_parts) for node in _listed(value)]
+        if any("action" not in rule for rule in rules):
+            raise InputError("a rule of it has no action")
+        return rules
+
+    def _constraints(self, value: Any) -> list[Any]:
+        return [self._constraint(node) for node in _listed(value)]
+
+    def _constraint(self, node: Any) -> dict[str, Any]:
+        parts = {
+            "leftOperand": self._name,
+            "operator": self._name,
+            "rightOperand": self._operand,
+            **dict.fromkeys(_LOGICAL, self._constraints),
+        }
+        found = self._members("constraint", node, parts)
+        if found.keys() != _ATOMIC and not (len(found) == 1 and found.keys() <= _LOGICAL):
+            raise InputError("a constraint of it is neither of two operands nor of one kind of several")
+        return found
+
+    def _profiles(self, value: Any) -> list[str]:
+        return [self._name(one) for one in _listed(value)]
+
+    def _operand(self, value: Any) -> Any:
+        """Read a right operand: a value, one with its type, an IRI, or a list of these."""
+        values = [self._one_operand(one) for one in _listed(value)]
+        if not values:
+            raise InputError("a right operand of it is empty")
+        return values[0] if len(values) == 1 else values
+
+    def _one_operand(self, value: Any) -> Any:
+        if isinstance(value, str | int | float):  # bool is an int
+            return value
+        if isinstance(value, dict):
+            if value.keys() == {"@id"}:
+                return {"@id": self._name(value)}
+            if {"@value"} <= value.keys() <= {"@value", "@type"} and isinstance(
+                value["@value"], str | int | float
+            ):
+                kind = value.get("@type")
+                return value["@value"] if kind is None else value | {"@type": self._name(kind)}
+        raise InputError("a right operand of it is neither text, number, true, false nor an IRI")
+
+    def _name(self, value: Any) -> str:
+        """Read a name of something: an IRI, a term, or one with a prefix."""
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, dict) and len(value) == 1:
+            value = value.get("@id", value.get("@value"))
+        if not isinstance(value, str) or not value:
+            raise InputError("a name in it is no text")
+        whole = self._whole(value)
+        return ODRL + whole if whole in TERMS else whole
+
+    def _key(self, key: str) -> str:
+        return self._whole(key).removeprefix(ODRL)
+
+    def _whole(self, name: str) -> str:
+        """Return a name as an IRI, as far as that can be told."""
+        for _ in range(2):  # what a term stands for may have a prefix itself
+            prefix, colon, rest = name.partition(":")
+            if prefix not in self._names or rest.startswith("//"):
+                break
+            name = self._names[prefix] + rest if colon else self._names[name]
+        return name
+
+    def _check_party(self, name: str, value: Any) -> None:
+        """Refuse a party that is another one; who is assigned something is ourselves, under any name."""
+        expected = self._parties.get(name)
+        said = self._name(value)
+        if expected is not None and said not in {expected, self._name(expected)}:
+            raise InputError(f"its {name} is {said[:200]!r}")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(", ", ": "))
+
+
+def _comparable(value: Any) -> Any:
+    """Return rules with the values of right operands as text, lists of rules in one order."""
+    if isinstance(value, dict):
+        if "@value" in value:
+            return _comparable(value["@value"])
+        found = {name: _comparable(inner) for name, inner in value.items()}
+        return {
+            name: sorted(inner, key=_text) if isinstance(inner, list) and name != "rightOperand" else inner
+            for name, inner in found.items()
+        }
+    if isinstance(value, list):
+        return [_comparable(inner) for inner in value]
+    return value if isinstance(value, str) else json.dumps(value)
