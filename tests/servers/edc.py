@@ -6,8 +6,9 @@
         ...
         assert [call.operation for call in edc.calls] == ["query", "start", "state", "edr", "terminate"]
 
-Catalogs and negotiations are in ``edc.contracts``. It keeps transfer processes as EDC does: INITIAL, REQUESTED, then STARTED after ``looks`` looks at them, with
-a data address from then on and until they end. Version 3 is flat JSON-LD as EDC writes it, or ``expanded``;
+Catalogs and negotiations are in ``edc.contracts``. It keeps transfer processes as EDC does: INITIAL,
+REQUESTED, then STARTED after ``looks`` looks at them, with a data address from then on and until they end.
+Version 3 is flat JSON-LD as EDC writes it, or ``expanded``;
 version 4 has no data addresses.
 
 Source: Eclipse Dataspace Components, Management API v3 and v4 (0.18.0).

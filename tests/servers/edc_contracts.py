@@ -5,8 +5,8 @@
     edc.contracts.breaks_off["asset-1"] = "not with you"   # the provider's word
 
 Offers get a fresh id with each answer. A negotiation is FINALIZED after ``looks`` looks at it, under the
-policy that the provider has for the asset; one that asks for another policy is TERMINATED. Data of an agreement
-is what ``EdcConnector.offer`` has under the asset's id.
+policy that the provider has for the asset; one that asks for another policy is TERMINATED. Data of an
+agreement is what ``EdcConnector.offer`` has under the asset's id.
 
 Source: Eclipse Dataspace Components 0.18.0, Management API v3 and v4, ``ContractRequestValidator``,
 ``DatasetRequestValidator``, ``ContractValidationServiceImpl``.

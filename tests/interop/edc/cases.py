@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.interop.edc.connector import Connector, ConnectorError
 from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
+from tests.interop.edc.negotiation import negotiated, negotiated_by_v3, not_negotiated
 from tests.interop.edc.orchestration import (
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
@@ -176,6 +177,9 @@ CASES: tuple[Case, ...] = (
     application_reads,
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
+    negotiated,
+    negotiated_by_v3,
+    not_negotiated,
     failure_held,
     failure_terminates,
     failure_terminates_at_connector,

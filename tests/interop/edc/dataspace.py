@@ -22,7 +22,22 @@ from dataferry.demo.servers import JuiceFs
 SOURCE, LANDING = "provider-data", "consumer-data"
 # Assets, each a dataset of that id at the provider's plane.
 QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE = "quick", "slow", "deferred", "missing", "live", "large"
-ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE)
+# Their contracts are negotiated by the orchestrator; the first one's id is no segment of a path.
+NEGOTIATED, UNACCEPTABLE = "readings/2026 ä?#%", "unacceptable"
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE, NEGOTIATED, UNACCEPTABLE)
+UNTIL = {
+    "leftOperand": "https://w3id.org/edc/v0.0.1/ns/inForceDate",
+    "operator": "lteq",
+    "rightOperand": "2099-01-01T00:00:00Z",
+}
+POLICIES: dict[str, dict[str, Any]] = {
+    NEGOTIATED: {"permission": [{"action": "use", "constraint": [UNTIL]}]},
+    UNACCEPTABLE: {
+        "permission": [{"action": "use", "constraint": [UNTIL]}],
+        "prohibition": [{"action": "use"}],
+    },
+}
+ACCEPTED = {"name": "until the end of the century", "providers": ["provider"], **POLICIES[NEGOTIATED]}
 LARGE_BYTES = 1024 * MIB
 _LARGE_PART_BYTES = 64 * MIB
 OBJECTS = 24
@@ -69,7 +84,7 @@ class Dataspace:
             self._stack.callback(self._stop_provider_plane)
             self._stack.callback(self.consumer_plane.stop)
             for asset in ASSETS:
-                self.provider.offer(asset)
+                self.provider.offer(asset, policy=POLICIES.get(asset))
             self._wait_until_offered("AmazonS3-PUSH")
         except BaseException:
             self._stack.close()
@@ -130,6 +145,7 @@ class Dataspace:
             "api_key": "the-key-of-the-orchestrators-clients",
             "data_storage_path": str(self._directory / "orchestrated"),
             "connectors": [connector],
+            "accepted_policies": [ACCEPTED],
         }
 
     def agreement(self, asset: str) -> str:
@@ -263,6 +279,7 @@ def _provider_settings() -> dict[str, Any]:
             {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
             {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
             {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
+            {"id": NEGOTIATED, "source": f"store:{SOURCE}/data/object 00"},
             {"id": LARGE, "source": f"store:{SOURCE}/{LARGE}"},
             {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -18,10 +19,17 @@ from dataferry.domain.errors import (
     ProtocolError,
     StallError,
 )
-from dataferry.domain.orchestration import Connector
+from dataferry.domain.orchestration import Ask, Connector
 from dataferry.flows.orchestration.connectors import Connectors, normalized
-from dataferry.flows.orchestration.faults import LateError, TransferEndedError, fault_of
+from dataferry.flows.orchestration.faults import (
+    LateError,
+    NegotiationEndedError,
+    NoAgreementError,
+    TransferEndedError,
+    fault_of,
+)
 from dataferry.flows.orchestration.naming import base_name, extension, file_name
+from dataferry.flows.orchestration.orchestrator import Request
 
 NOON = datetime(2026, 11, 30, 12, 0, 5, tzinfo=UTC)
 
@@ -116,6 +124,14 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
         normalized(wrong)
 
 
+def test_requests_are_told_apart_as_before_there_were_asset_ids() -> None:
+    """An Idempotency-Key outlives an upgrade; an asset makes another request."""
+    ask = Ask("http://p", "c", "did:web:p", destination="lake:in/")
+    request = Request(connector_address="http://edc", asks=[ask], properties={"a": 1})
+    assert request.digest == "e3a441f6f98c415eadb2cc8b24e1b9b6facc0c0092afa0f6c35a933f23d63b7e"
+    assert replace(request, asks=[ask._replace(asset_id="a")]).digest != request.digest
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -127,6 +143,8 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
         (AccessDeniedError("x"), 502),
         (EgressDeniedError("x"), 502),
         (TransferEndedError("x"), 502),
+        (NegotiationEndedError("x"), 502),
+        (NoAgreementError("x"), 502),
         (NoSpaceError("x"), 500),
         (ConfigError("x"), 500),
         (DataFerryError("x"), 500),

@@ -23,7 +23,7 @@ CONTEXTS: dict[ApiVersion, Any] = {
 }
 # Which entry of ours a transfer process belongs to; private, so that no counterparty sees it.
 REFERENCE = f"{EDC}dataferryEntry"
-_PREFIXES = ("edc:", "tx-auth:", "dspace:", "dct:", "odrl:")
+_PREFIXES = ("edc:", "tx-auth:", "dspace:", "dcat:", "dct:", "odrl:")
 MAX_DETAIL_CHARS = 1_000
 
 
