@@ -19,8 +19,8 @@ EU_ONLY = {"permission": [{"action": "use", "constraint": [REGION]}]}
 ANYWHERE = {"permission": [{"action": "use"}]}
 PAID = {"permission": [{"action": "use", "duty": [{"action": "pay"}]}]}
 ACCEPTED = [
-    {"name": "eu only", "providers": ["did:web:provider-*"], **EU_ONLY},
-    {"name": "anywhere", "providers": ["did:web:provider-*"], **ANYWHERE},
+    {"name": "eu only", "providers": ["did:web:provider-*:7083:*"], **EU_ONLY},
+    {"name": "anywhere", "providers": [PROVIDER], **ANYWHERE},
 ]
 
 

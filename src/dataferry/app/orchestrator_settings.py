@@ -90,7 +90,8 @@ class AcceptedPolicySettings(Section):
     name: Name = Field(description="What the log calls it.")
     providers: tuple[str, ...] = Field(
         min_length=1,
-        description="Participant ids with whom it may be agreed, as entries name them; patterns with `*`.",
+        description="Participant ids with whom it may be agreed, as entries name them; in patterns `*` stands"
+        " for any characters but `:` and `/`, alone for everybody.",
     )
     permission: tuple[dict[str, Any], ...] = Field(
         default=(),

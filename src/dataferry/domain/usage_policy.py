@@ -3,7 +3,7 @@
 A policy is read strictly: whatever in it is not understood makes it unreadable, and what can't be read is
 never agreed to. JSON-LD spells one thing in many ways (``permission``, ``odrl:permission``, a whole IRI;
 lists of one and single values); all of them are read as the same. Contexts that are only named by a URL are
-not fetched: names under them stay what they are, and then agree with nothing else.
+not fetched: names under one that is not known here stay what they are, and then agree with nothing else.
 
 Source: W3C, "ODRL Information Model 2.2"; Eclipse Dataspace Protocol 2025-1, JSON-LD context of ODRL.
 """
@@ -30,7 +30,16 @@ TERMS = frozenset(
         "isNoneOf",
     }
 )  # fmt: skip
+# What contexts that are often named say of names in policies.
+_EDC_TERMS = {"inForceDate": f"{PREFIXES['edc']}inForceDate"}
+CONTEXTS: Mapping[str, Mapping[str, str]] = {
+    "https://w3id.org/edc/dspace/v0.0.1": _EDC_TERMS,
+    "https://w3id.org/edc/connector/management/v0.0.1": _EDC_TERMS,
+    "https://w3id.org/edc/connector/management/v2": _EDC_TERMS,
+}
 MAX_SHOWN_CHARS = 400
+# Rules and constraints of one policy, together: people can't agree to more.
+MAX_OBJECTS = 1_000
 _LOGICAL = frozenset({"and", "or", "xone"})
 _ATOMIC = frozenset({"leftOperand", "operator", "rightOperand"})
 _PARTIES = frozenset({"target", "assigner", "assignee"})
@@ -75,7 +84,7 @@ class UsagePolicy:
         if isinstance(document, dict):
             reading.learn(document.get("@context"))
         rules = reading.policy(document)
-        return cls(_text(_comparable(rules)), rules)
+        return cls(_said(rules), rules)
 
     @property
     def is_empty(self) -> bool:
@@ -85,7 +94,7 @@ class UsagePolicy:
     @property
     def shown(self) -> str:
         """What it says, for people, shortened; in the form in which a configuration takes it."""
-        text = _text(self.rules).replace(ODRL, "odrl:")
+        text = json.dumps(self.rules, sort_keys=True).replace(ODRL, "odrl:")
         return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
@@ -144,6 +153,7 @@ class _Reading:
     def __init__(self, parties: Mapping[str, str]) -> None:
         self._parties = parties
         self._names = dict(PREFIXES)
+        self._objects = 0
         self._rule_parts: dict[str, Callable[[Any], Any]] = {
             "action": self._name,
             "constraint": self._constraints,
@@ -153,11 +163,16 @@ class _Reading:
         }
 
     def learn(self, context: Any) -> None:
-        """Take up what a context that stands there says of names; one that is only named is not fetched."""
+        """Take up what a context says of names, if it stands there or is known; none is fetched."""
         for part in _listed(context):
+            if isinstance(part, str):
+                self._names |= CONTEXTS.get(part, {})
             if isinstance(part, dict):
+                terms = {
+                    name: term.get("@id") if isinstance(term, dict) else term for name, term in part.items()
+                }
                 self._names |= {
-                    name: iri for name, iri in part.items() if name[:1] != "@" and isinstance(iri, str)
+                    name: iri for name, iri in terms.items() if name[:1] != "@" and isinstance(iri, str)
                 }
 
     def policy(self, document: Any) -> dict[str, Any]:
@@ -181,6 +196,9 @@ class _Reading:
         """Read an object all of whose members are known, and each of them once; empty ones say nothing."""
         if not isinstance(node, dict):
             raise InputError(f"a {what} of it is no object")
+        self._objects += 1
+        if self._objects > MAX_OBJECTS:
+            raise InputError(f"it has more than {MAX_OBJECTS} rules and constraints")
         found: dict[str, Any] = {}
         for key, value in node.items():
             if key in skips or value is None:
@@ -276,20 +294,17 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(", ", ": "))
-
-
-def _comparable(value: Any) -> Any:
-    """Return rules with the values of right operands as text, lists of rules in one order."""
+def _said(value: Any, *, is_ordered: bool = False) -> str:
+    """Return what rules say as one text: rules in one order, the values of right operands as text."""
     if isinstance(value, dict):
         if "@value" in value:
-            return _comparable(value["@value"])
-        found = {name: _comparable(inner) for name, inner in value.items()}
-        return {
-            name: sorted(inner, key=_text) if isinstance(inner, list) and name != "rightOperand" else inner
-            for name, inner in found.items()
-        }
+            return _said(value["@value"])
+        said = (
+            f"{json.dumps(name)}: {_said(value[name], is_ordered=name == 'rightOperand')}"
+            for name in sorted(value)
+        )
+        return f"{{{', '.join(said)}}}"
     if isinstance(value, list):
-        return [_comparable(inner) for inner in value]
-    return value if isinstance(value, str) else json.dumps(value)
+        parts = [_said(inner) for inner in value]
+        return f"[{', '.join(parts if is_ordered else sorted(parts))}]"
+    return json.dumps(value if isinstance(value, str) else json.dumps(value))

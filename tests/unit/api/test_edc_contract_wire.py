@@ -173,6 +173,55 @@ def test_negotiations_are_known_by_their_callback(document: dict[str, Any]) -> N
     assert (found, other) == (("n", frozenset({"urn:dataferry:entry:o/1"})), ("m", frozenset()))
 
 
+UNTIL = {"leftOperand": f"{EDC}inForceDate", "operator": "lteq", "rightOperand": "2099-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {
+            "@context": ["https://w3id.org/edc/connector/management/v2"],
+            "assetId": "asset",
+            "providerId": "did:web:p",
+            "policy": {
+                "@id": "x",
+                "@type": "Agreement",
+                "assigner": "did:web:p",
+                "assignee": "us",
+                "target": "asset",
+                "permission": [{"action": "use", "constraint": [UNTIL | {"leftOperand": "inForceDate"}]}],
+            },
+        },
+        {
+            "@context": {"@vocab": EDC, "edc": EDC, "odrl": ODRL},
+            "edc:assetId": "asset",
+            "edc:providerId": {"@id": "did:web:p"},
+            "edc:policy": [
+                {
+                    "@id": "x",
+                    "odrl:assigner": {"@id": "did:web:p"},
+                    "odrl:target": {"@id": "asset"},
+                    "odrl:permission": {
+                        "odrl:action": {"@id": "odrl:use"},
+                        "odrl:constraint": {
+                            "odrl:leftOperand": {"@id": "edc:inForceDate"},
+                            "odrl:operator": {"@id": "odrl:lteq"},
+                            "odrl:rightOperand": "2099-01-01T00:00:00Z",
+                        },
+                    },
+                    "odrl:prohibition": [],
+                }
+            ],
+        },
+    ],
+)
+def test_agreements_come_in_many_spellings(answer: dict[str, Any]) -> None:
+    """As EDC 0.18 writes them by version 4, and by version 3."""
+    found = wire.agreement_of({"@id": "agreement", **answer}, ASK)
+    assert (found.id, found.asset_id, found.provider_id) == ("agreement", "asset", "did:web:p")
+    assert found.policy == UsagePolicy.read({"permission": [{"action": "use", "constraint": [UNTIL]}]})
+
+
 @pytest.mark.parametrize("answer", [None, {}, {"state": 5}, {"state": ""}, []])
 def test_a_negotiation_without_a_state_is_refused(answer: Any) -> None:
     """It says nothing."""

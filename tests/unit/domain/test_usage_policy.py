@@ -57,7 +57,9 @@ WRITTEN = _use(REGION, UNTIL)
                 }
             ]
         },
-        {"@context": {"o": ODRL, "when": "edc:inForceDate"}, "o:permission": [
+        {"@context": ["https://w3id.org/dspace/2025/1/context.jsonld", "https://w3id.org/edc/dspace/v0.0.1"],
+         **_use(REGION, UNTIL | {"leftOperand": "inForceDate"})},
+        {"@context": {"o": ODRL, "when": {"@id": "edc:inForceDate"}}, "o:permission": [
             {"o:action": "o:use", "o:constraint": [REGION, UNTIL | {"leftOperand": "when"}]}
         ]},
     ],
@@ -76,6 +78,7 @@ def test_one_policy_has_many_spellings(spelt: dict[str, Any]) -> None:
         _use(REGION | {"rightOperand": "us"}, UNTIL),
         _use(REGION | {"operator": "neq"}, UNTIL),
         _use(REGION | {"leftOperand": "Region"}, UNTIL),
+        _use(REGION, UNTIL | {"leftOperand": "inForceDate"}),
         _use(REGION | {"leftOperand": "edc:region"}, UNTIL),
         _use(REGION | {"leftOperand": "odrl:region"}, UNTIL),
         _use(REGION | {"rightOperand": {"@id": "eu"}}, UNTIL),
@@ -128,6 +131,8 @@ def test_what_says_anything_else_is_another_policy(other: dict[str, Any]) -> Non
         {"permission": [], "conflict": "perm"},
         {"permission": WRITTEN["permission"], "odrl:permission": WRITTEN["permission"]},
         {"@context": {"permission": "https://example.org/nothing"}, **WRITTEN},
+        {"@context": [{"permission": {"@id": "https://example.org/nothing"}}], **WRITTEN},
+        _use(REGION | {"@context": {}}),
         {"@graph": []},
         {**WRITTEN, "target": "asset"},
         {**WRITTEN, "assigner": "did:web:p"},
@@ -161,6 +166,17 @@ def test_numbers_are_what_connectors_make_of_them() -> None:
     assert UsagePolicy.read(_use(REGION | {"rightOperand": True})) == as_text["true"]
     assert UsagePolicy.read(_use(REGION | {"rightOperand": True})) != as_text["1"]
     assert UsagePolicy.read(_use(REGION | {"rightOperand": 1.0})) != as_text["1"]
+
+
+def test_nobody_reads_for_ever() -> None:
+    """A policy has so many rules and constraints at most, however they are nested."""
+    nested: dict[str, Any] = REGION
+    for _ in range(20):
+        nested = {"and": [nested, REGION]}
+    UsagePolicy.read(_use(nested))
+    for many in (_use(*[REGION] * 1000), {"permission": [{"action": "use"}] * 1001}, _use(*[nested] * 30)):
+        with pytest.raises(InputError, match="more than 1000"):
+            UsagePolicy.read(many)
 
 
 def test_an_empty_policy_is_told_apart() -> None:

@@ -20,6 +20,8 @@ from dataferry.domain.errors import (
     StallError,
 )
 from dataferry.domain.orchestration import Ask, Connector
+from dataferry.domain.usage_policy import UsagePolicy
+from dataferry.flows.orchestration.acceptance import Acceptance, AcceptedPolicy
 from dataferry.flows.orchestration.connectors import Connectors, normalized
 from dataferry.flows.orchestration.faults import (
     LateError,
@@ -122,6 +124,30 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
     """Before anybody is called."""
     with pytest.raises(InputError):
         normalized(wrong)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "provider", "expected"),
+    [
+        ("*", "did:web:anybody:at/all", True),
+        ("did:web:p", "did:web:p", True),
+        ("did:web:p", "did:web:p2", False),
+        ("did:web:p", "xdid:web:p", False),
+        ("did:web:*.partners.example", "did:web:a.partners.example", True),
+        ("did:web:*.partners.example", "did:web:evil.example:a.partners.example", False),
+        ("did:web:*.partners.example", "did:web:evil.example/a.partners.example", False),
+        ("did:web:*.partners.example", "did:web:a.partners.example.evil", False),
+        ("did:web:*.partners.example", "did:web:a.partners-example", False),
+        ("BPNL*", "BPNL000000000001", True),
+        ("BPNL*", "bpnl000000000001", False),
+        ("", "", True),
+        ("", "p", False),
+    ],
+)
+def test_a_pattern_of_providers_has_no_way_around(pattern: str, provider: str, expected: bool) -> None:
+    """Whose name only ends like an accepted one's is somebody else."""
+    accepted = AcceptedPolicy(name="n", providers=("other", pattern), policy=UsagePolicy.read({}))
+    assert Acceptance([accepted]).may_agree_with(provider) is expected
 
 
 def test_requests_are_told_apart_as_before_there_were_asset_ids() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataferry.domain.usage_policy import Offer, Offered, UsagePolicy
-from dataferry.flows.matching import matches
 from dataferry.flows.orchestration.faults import NoAgreementError
 
 SETTING = "orchestrator.accepted_policies"
@@ -18,7 +18,8 @@ class AcceptedPolicy:
     """A policy that the operator agrees to.
 
     Attributes:
-        providers: Participant ids with whom; patterns with ``*``.
+        providers: Participant ids with whom; patterns with ``*``, which stands for no ``:`` and no ``/``, so
+            that no id can take the end of another one's name into its own; alone it is everybody.
     """
 
     name: str
@@ -27,7 +28,7 @@ class AcceptedPolicy:
 
     def is_with(self, provider_id: str) -> bool:
         """Return whether this may be agreed with a provider."""
-        return any(matches(pattern, provider_id) for pattern in self.providers)
+        return any(_is_named(pattern, provider_id) for pattern in self.providers)
 
 
 class Acceptance:
@@ -60,6 +61,11 @@ class Acceptance:
                 if one.policy == offer.policy and one.is_with(provider_id):
                     return offer
         raise NoAgreementError(_refusal(provider_id, offered))
+
+
+def _is_named(pattern: str, provider_id: str) -> bool:
+    pieces = (re.escape(piece) for piece in pattern.split("*"))
+    return pattern == "*" or re.fullmatch("[^:/]*".join(pieces), provider_id) is not None
 
 
 def _refusal(provider_id: str, offered: Offered) -> str:
