@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers.edc import EDC, EdcConnector, Fault
 from tests.servers.orchestrator import CONNECTOR_KEY, KEY, Orchestrating, entry, orchestrating
+
+from dataferry.api.orchestration.edc import HttpEdcClient
+from dataferry.api.orchestration.edc_contracts import HttpNegotiator
+from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.usage_policy import Offer, UsagePolicy
+from dataferry.net.connections import Network
 
 PROVIDER = "did:web:provider-identityhub:7083:provider"
 REGION = {"leftOperand": f"{EDC}region", "operator": "eq", "rightOperand": "eu"}
@@ -302,13 +308,25 @@ def test_an_asset_that_is_not_in_the_catalog(rig: Orchestrating) -> None:
 
 
 def test_a_negotiation_whose_answer_is_lost_is_found(rig: Orchestrating) -> None:
-    """Among others with the same provider, by its whole reference: not by one that begins like it."""
-    rig.edc.contracts.looks = 1
-    rig.wait(begin(rig, *["a"] * 12))
-    before = len(rig.edc.contracts.negotiations)
+    """The connector did begin it: it is looked for by what was sent with it, not begun again."""
     rig.edc.inject("negotiate", Fault.LOSE_ANSWER)
     assert fetched(rig)["status"] == "SAVED"
-    assert len(rig.edc.contracts.negotiations) == before + 1
+    assert len(rig.edc.contracts.negotiations) == 1
+
+
+@pytest.mark.parametrize("version", list(ApiVersion))
+def test_a_negotiation_is_found_among_many(version: ApiVersion) -> None:
+    """By its whole reference, not by one that begins like it; on whatever page; only with that provider."""
+    with EdcConnector() as edc, closing(HttpEdcClient(Network())) as client:
+        connector = Connector(address=edc.address, api_version=version)
+        negotiator = HttpNegotiator(client)
+        ask = Ask("http://p", None, PROVIDER, asset_id="a")
+        use = Offer(id="0:a:1", policy=UsagePolicy.read(ANYWHERE))
+        made = [negotiator.request(connector, ask, use, reference=f"o/{number}") for number in range(250)]
+        for number in (0, 1, 25, 249):
+            assert negotiator.find(connector, ask, f"o/{number}") == made[number]
+        assert negotiator.find(connector, ask, "o/250") is None
+        assert negotiator.find(connector, ask._replace(counter_party_id="other"), "o/1") is None
 
 
 def test_a_connector_that_can_not_be_asked_for_negotiations(rig: Orchestrating) -> None:

@@ -16,6 +16,7 @@ from tests.unit.store.sample_rows import flow
 from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError, TransitionError
 from dataferry.domain.orchestration import STEPS, Ask, Entry, Fault, Orchestration, Standing, Step
+from dataferry.domain.usage_policy import Offer, UsagePolicy
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations
 from dataferry.store.database import Database
@@ -52,6 +53,31 @@ def _end(store: Store, id_: UUID, position: int, outcome: Step, fault: Fault | N
             before = tx.orchestrations.entry((id_, position))
             changes = {"outcome": outcome, "fault": fault} if step is Step.CLOSING else {}
             tx.orchestrations.save(before.to(step, **changes), expected=before, standing=Standing.PROCESSING)
+
+
+def test_what_is_negotiated_about_is_kept(store: Store) -> None:
+    """Offer and negotiation, and the contract that comes of them; entries with a contract have none."""
+    order = _order(1)
+    policy = UsagePolicy.read({"permission": [{"action": "use"}], "obligation": [{"action": "a\u2028"}]})
+    asked = Ask(counter_party_address="http://p", contract_id=None, connector_id="p", asset_id="a/b c")
+    with store.transaction() as tx:
+        tx.orchestrations.insert(order, [asked])
+        tx.orchestrations.expand(order.id)
+        entry = tx.orchestrations.entry((order.id, 0))
+        assert (entry.ask, entry.offer, entry.negotiation_id) == (asked, None, None)
+        steps = [
+            (Step.CHOOSING, {}),
+            (Step.REQUESTING, {"offer": Offer(id="1:2:3", policy=policy)}),
+            (Step.NEGOTIATING, {"negotiation_id": "n"}),
+            (Step.STARTING, {"ask": asked._replace(contract_id="c")}),
+        ]
+        for step, changes in steps:
+            entry = tx.orchestrations.save(entry.to(step, **changes), expected=entry)
+    with store.snapshot() as tx:
+        found = tx.orchestrations.entry((order.id, 0))
+    assert found == entry
+    assert found.offer is not None
+    assert (found.offer.policy.rules, found.ask.contract_id, found.negotiation_id) == (policy.rules, "c", "n")
 
 
 def test_a_request_is_one_row_until_it_is_expanded(store: Store) -> None:
