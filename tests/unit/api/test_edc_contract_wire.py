@@ -8,8 +8,9 @@ import pytest
 
 from dataferry.api.orchestration import edc_contract_wire as wire
 from dataferry.domain.errors import ProtocolError
+from dataferry.domain.odrl import ODRL
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
-from dataferry.domain.usage_policy import ODRL, Offer, UsagePolicy
+from dataferry.domain.usage_policy import Offer, UsagePolicy
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 ASK = Ask(

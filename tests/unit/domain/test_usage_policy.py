@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataferry.domain.errors import InputError
-from dataferry.domain.usage_policy import ODRL, Offer, UsagePolicy
+from dataferry.domain.odrl import ODRL
+from dataferry.domain.usage_policy import Offer, UsagePolicy
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 REGION = {"leftOperand": "region", "operator": "eq", "rightOperand": "eu"}
@@ -133,6 +134,7 @@ def test_what_says_anything_else_is_another_policy(other: dict[str, Any]) -> Non
         {"@context": {"permission": "https://example.org/nothing"}, **WRITTEN},
         {"@context": [{"permission": {"@id": "https://example.org/nothing"}}], **WRITTEN},
         _use(REGION | {"@context": {}}),
+        {"@context": {"region": "a", "a": "region"}, **WRITTEN},
         {"@graph": []},
         {**WRITTEN, "target": "asset"},
         {**WRITTEN, "assigner": "did:web:p"},
@@ -194,6 +196,9 @@ def test_what_is_shown_is_short_and_plain() -> None:
     assert UsagePolicy.read(json.loads(UsagePolicy.read(WRITTEN).shown)) == UsagePolicy.read(WRITTEN)
 
 
+# A busy machine is no fault of a policy.
+SLOWLY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CONTEXT = {"a": "b:x", "b": "o:y", "o": "odrl:", "region": {"@id": "a"}}
 NAMES = st.sampled_from(
     ["use", "region", "odrl:use", "edc:region", "https://example.org/x", "a:b", "urn:x:y"]
 )
@@ -223,18 +228,20 @@ POLICIES = st.fixed_dictionaries(
 )
 
 
-@given(policy=POLICIES, order=st.randoms())
-def test_reading_again_changes_nothing(policy: dict[str, Any], order: Any) -> None:
+@SLOWLY
+@given(policy=POLICIES, order=st.randoms(), context=st.sampled_from([None, CONTEXT]))
+def test_reading_again_changes_nothing(policy: dict[str, Any], order: Any, context: Any) -> None:
     """What rows keep, what is sent and what is shuffled on the way is the policy that was read."""
-    found = UsagePolicy.read(policy)
+    found = UsagePolicy.read(policy, context=context)
     kept = Offer.from_text(Offer(id="o", policy=found).to_text())
     assert kept.policy == found
     assert kept.policy.rules == found.rules
     for rules in policy.values():
         order.shuffle(rules)
-    assert UsagePolicy.read(policy) == found
+    assert UsagePolicy.read(policy, context=context) == found
 
 
+@SLOWLY
 @given(one=POLICIES, other=POLICIES)
 def test_equal_policies_have_the_same_rules(one: dict[str, Any], other: dict[str, Any]) -> None:
     """Two that are equal have the same number of rules of each kind: none is ever lost in a comparison."""
@@ -259,6 +266,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@SLOWLY
 @given(document=JSON)
 def test_whatever_comes_is_read_or_refused(document: Any) -> None:
     """A stranger's document never ends in anything but a policy or a refusal."""

@@ -23,8 +23,9 @@ from dataferry.api.orchestration.edc_wire import (
     message,
 )
 from dataferry.domain.errors import InputError, ProtocolError
+from dataferry.domain.odrl import ODRL, TERMS
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
-from dataferry.domain.usage_policy import ODRL, TERMS, Agreement, Offer, Offered, UsagePolicy
+from dataferry.domain.usage_policy import Agreed, Offer, Offered, UsagePolicy
 from dataferry.flows.orchestration.ports import Negotiation
 
 # Our reference to a negotiation. Of all that a connector keeps with one only callback addresses can carry it:
@@ -203,7 +204,7 @@ def negotiation_of(answer: Any) -> Negotiation:
     )
 
 
-def agreement_of(answer: Any, ask: Ask) -> Agreement:
+def agreement_of(answer: Any, ask: Ask) -> Agreed:
     """Read a contract agreement.
 
     Raises:
@@ -224,7 +225,7 @@ def agreement_of(answer: Any, ask: Ask) -> Agreement:
         )
     except InputError as exc:
         raise ProtocolError(f"the policy of agreement {id_[:200]} can't be used: {exc.message}") from exc
-    return Agreement(id=id_, asset_id=asset_id, provider_id=provider_id, policy=policy)
+    return Agreed(id=id_, asset_id=asset_id, provider_id=provider_id, policy=policy)
 
 
 def termination(version: ApiVersion, negotiation_id: str, reason: str) -> dict[str, Any]:

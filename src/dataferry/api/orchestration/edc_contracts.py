@@ -12,7 +12,7 @@ from dataferry.api.orchestration.edc import HttpEdcClient
 from dataferry.api.orchestration.edc_wire import id_of
 from dataferry.domain.errors import ConflictError, NotFoundError
 from dataferry.domain.orchestration import Ask, Connector
-from dataferry.domain.usage_policy import Agreement, Offer, Offered
+from dataferry.domain.usage_policy import Agreed, Offer, Offered
 from dataferry.flows.orchestration.ports import BROKEN_OFF, Negotiation
 
 _NEGOTIATIONS = "/contractnegotiations"
@@ -94,7 +94,7 @@ class HttpNegotiator:
         whole = self._edc.ask(connector, version, "GET", path, read=wire.negotiation_of)
         return Negotiation(state=whole.state, error=whole.error and self._edc.redact(whole.error))
 
-    def agreement(self, connector: Connector, ask: Ask, negotiation_id: str) -> Agreement:
+    def agreement(self, connector: Connector, ask: Ask, negotiation_id: str) -> Agreed:
         """GET ``/contractnegotiations/{id}/agreement``.
 
         Raises:

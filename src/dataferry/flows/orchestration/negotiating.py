@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataferry.domain.errors import DataFerryError, NotFoundError
 from dataferry.domain.orchestration import Connector, Entry, Step
-from dataferry.domain.usage_policy import Agreement, Offer
+from dataferry.domain.usage_policy import Agreed, Offer
 from dataferry.flows.orchestration.acceptance import SETTING, Acceptance
 from dataferry.flows.orchestration.faults import LateError, NegotiationEndedError, NoAgreementError
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
@@ -128,7 +128,7 @@ def _refuse_strangers(connector: Connector) -> None:
         raise NoAgreementError("only a configured connector is asked to negotiate")
 
 
-def _hold_against(entry: Entry, agreement: Agreement) -> None:
+def _hold_against(entry: Entry, agreement: Agreed) -> None:
     """Refuse an agreement that is another one than what was offered.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
-from dataferry.domain.usage_policy import Agreement, Offer, Offered
+from dataferry.domain.usage_policy import Agreed, Offer, Offered
 
 # States of a transfer process that mean something here.
 # Source: EDC, "TransferProcessStates".
@@ -118,7 +118,7 @@ class Negotiator(Protocol):
         """Return how a negotiation stands."""
         ...
 
-    def agreement(self, connector: Connector, ask: Ask, negotiation_id: str) -> Agreement:
+    def agreement(self, connector: Connector, ask: Ask, negotiation_id: str) -> Agreed:
         """Return what a negotiation that is FINALIZED has led to."""
         ...
 
