@@ -16,6 +16,7 @@ from tests.servers.http_proxy import HttpProxy
 from tests.servers.identity_provider import IdentityProvider
 from tests.servers.plane import s3_location
 from tests.servers.s3_client import keys, open_uploads, s3_client
+from tests.servers.webhook import Receiver
 from tests.unit.token_rig import DID, KID, participant
 
 from dataferry.demo.planes import toml
@@ -181,6 +182,25 @@ def test_a_check_goes_the_ways_that_transfers_go(juicefs: JuiceFs, bucket: str, 
         assert findings[f"clock against {S3_DOMAIN}"][0]
         assert "/nothing.pem" in findings[f"read far:{bucket}/"][1]
         assert len(proxy.asked) >= 2
+
+
+def test_the_webhook_is_dialled_and_told_nothing(tmp_path: Path) -> None:
+    """A weak secret and nobody who listens are findings."""
+    with EdcConnector() as edc, Receiver() as receiver:
+        for url, secret, detail in (
+            (receiver.url, f"whsec_{'A' * 40}", "nothing was sent"),
+            (receiver.url, "weak", "openssl rand"),
+            ("http://127.0.0.1:1/", f"whsec_{'A' * 40}", ""),
+        ):
+            orchestrator = {
+                "connectors": [{"address": edc.address}],
+                "webhook": {"url": url, "secret": secret},
+            }
+            (tmp_path / "dataferry.toml").write_text(toml({"orchestrator": orchestrator}))
+            _, findings = checked(tmp_path, "check")
+            ok, told = findings["orchestrator webhook"]
+            assert (ok, detail in told) == (detail == "nothing was sent", True)
+        assert receiver.notices == []
 
 
 def test_connectors_are_asked_with_their_own_credentials(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.servers.http_store import HttpStore
 from tests.servers.names import ChangingNames
 from tests.unit.token_rig import token_source
 
+from dataferry.api.orchestration.webhook import HttpWebhook
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.domain.address import DataAddress
 from dataferry.domain.authorization import AuthorizationType, CallbackTokens
@@ -24,9 +26,11 @@ from dataferry.domain.clock import SystemClock
 from dataferry.domain.dataflow import Dialect, State
 from dataferry.domain.errors import ConnectionFailedError, DataFerryError, EgressDeniedError
 from dataferry.domain.location import ControlPlane, Location, Provenance
+from dataferry.domain.orchestration import Orchestration, Standing
 from dataferry.flows.identities import Identities
 from dataferry.flows.key_sets import KeySets
 from dataferry.flows.messages import Callback
+from dataferry.flows.orchestration.orchestrator import OrchestrationView
 from dataferry.mechanisms.base import Endpoint
 from dataferry.mechanisms.http import MECHANISM as HTTP
 from dataferry.net.connections import Network
@@ -178,6 +182,30 @@ def test_an_answer_that_has_changed_before_the_check_is_refused(
             ask(way, listening.port)
     assert [name for name in names.asked if name != HERE] == [NAME, NAME]
     assert not listening.was_reached()
+
+
+def test_what_the_operator_names_is_dialled_as_it_was_looked_up(listening: Door) -> None:
+    """Its webhook may be anywhere, but is one place: the name is looked up once for each call."""
+    way, names = network(CHECKED, HERE)
+    webhook = HttpWebhook(way, f"https://{NAME}:{listening.port}/hook", SystemClock(), bearer_token="a-token")
+    with closing(webhook), pytest.raises(ConnectionFailedError):
+        webhook.tell(OrchestrationView(orchestration=ended(), entries=(), progress={}))
+    assert [name for name in names.asked if name != HERE] == [NAME]
+    assert not listening.was_reached()
+
+
+def ended() -> Orchestration:
+    """One that is over."""
+    now = SystemClock().now()
+    return Orchestration(
+        id=uuid4(),
+        connector_address="https://edc",
+        entries=0,
+        standing=Standing.COMPLETED,
+        created_at=now,
+        updated_at=now,
+        ended_at=now,
+    )
 
 
 @EVERY

@@ -1,22 +1,26 @@
-"""The service is killed while entries of an orchestration are under way: then it goes on by itself."""
+"""The service or its database is killed while entries are under way: then it goes on by itself."""
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 from tests.servers.edc import EdcConnector, Fault
 from tests.servers.http_store import HttpStore, Kept
 from tests.servers.orchestrator import CONNECTOR_KEY, KEY, OVER, entry
+from tests.servers.postgresql import PostgresServer
 
 from dataferry.demo.planes import PlaneProcess
+from dataferry.store import schema
+from dataferry.store.database import Database
 
 MIB = 1024 * 1024
 PART = MIB
@@ -30,7 +34,8 @@ View = dict[str, Any]
 class Rig:
     """A real ``dataferry serve``, its connector and the provider's data."""
 
-    def __init__(self, directory: Path, edc: EdcConnector, data: HttpStore) -> None:
+    def __init__(self, directory: Path, database_url: str, edc: EdcConnector, data: HttpStore) -> None:
+        self.database_url = database_url
         self.edc, self.data = edc, data
         self.stored = directory / "stored"
         engine = {
@@ -47,6 +52,8 @@ class Rig:
             "accepted_policies": [{"name": "use", "providers": ["*"], **USE}],
         }
         settings = {
+            "store": {"url": database_url},
+            "secrets": {"key_file": str(directory / "store.key")},
             "engine": engine,
             "egress": {"allow_private_networks": True},
             "orchestrator": orchestrator,
@@ -70,19 +77,26 @@ class Rig:
         return str(self.client.post("/orchestrate", json=body).json()["orchestration_id"])
 
     def wait(self, id_: str, until: Callable[[View], bool], timeout_s: float = 60) -> View:
-        """Return an orchestration once it is so; the service may be down meanwhile."""
+        """Return an orchestration once it is so; the service, or its database, may be down meanwhile."""
         deadline = time.monotonic() + timeout_s
         view: View = {}
         while time.monotonic() < deadline:
-            try:
-                answer = self.client.get(f"/status/{id_}").json()
-                view = answer["response"]["orchestration_processes"][id_]
-            except httpx.TransportError:
-                view = {}
+            view = self._look(id_)
             if view and until(view):
                 return view
             time.sleep(0.05)
         raise AssertionError(f"{view}\n{self.plane.process.log_tail()}")
+
+    def _look(self, id_: str) -> View:
+        """Return an orchestration; empty while the service is down, or says that its database is."""
+        try:
+            answer = self.client.get(f"/status/{id_}")
+        except httpx.TransportError:
+            return {}
+        if "Retry-After" in answer.headers:
+            return {}
+        found: View = answer.json()["response"]["orchestration_processes"][id_]
+        return found
 
     def over(self, id_: str) -> View:
         """Return an orchestration once it is over."""
@@ -95,10 +109,17 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    """Everything, on loopback."""
+def rig(tmp_path: Path, database_url: str) -> Iterator[Rig]:
+    """Everything, on loopback; once on each kind of database."""
+    with running(tmp_path, database_url) as made:
+        yield made
+
+
+@contextmanager
+def running(directory: Path, database_url: str) -> Iterator[Rig]:
+    """Run a service on a database, with a connector and a provider's data."""
     with EdcConnector(key=CONNECTOR_KEY) as edc, HttpStore(token="token-1") as data:
-        made = Rig(tmp_path, edc, data)
+        made = Rig(directory, database_url, edc, data)
         try:
             made.plane.start()
             yield made
@@ -258,7 +279,34 @@ def test_it_is_killed_again_and_again(rig: Rig) -> None:
     for number, (contract, path) in enumerate(zip(contracts, view["storage_paths"], strict=True)):
         assert Path(path["storage_path"]).read_bytes() == contract.encode() * (1 + number * 40_000)
     assert len(list(rig.stored.iterdir())) == 2 * len(contracts)
-    with sqlite3.connect(f"file:{rig.plane.database}?mode=ro", uri=True) as database:
-        (flows,) = database.execute("SELECT count(*) FROM flows").fetchone()
-        (outbox,) = database.execute("SELECT count(*) FROM outbox").fetchone()
-    assert (flows, outbox) == (len(contracts), 0)
+    with closing(Database(rig.database_url)) as database, database.read() as connection:
+        counts = [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (schema.flows, schema.outbox)
+        ]
+    assert counts == [len(contracts), 0]
+
+
+def test_its_database_crashes_again_and_again(tmp_path: Path) -> None:
+    """Whatever was being written: entries wait for PostgreSQL; none fails, and none is started twice."""
+    with (
+        PostgresServer(durable=True) as server,
+        server.database() as url,
+        running(tmp_path, url) as rig,
+    ):
+        contents = {f"c{number}": os.urandom(1 + number * 500_000) for number in range(8)}
+        for contract, content in contents.items():
+            rig.data.objects[f"/{contract}"] = Kept(content)
+            rig.edc.offer(contract, f"{rig.data.url}/{contract}", token=lambda: "token-1")
+        id_ = rig.begin(*contents)
+        for number in range(4):
+            time.sleep(0.4 * number)
+            server.crash()
+            time.sleep(0.5)
+            server.start()
+        view = rig.over(id_)
+        assert view["process_status"] == "COMPLETED", view
+        stored = [Path(path["storage_path"]).read_bytes() for path in view["storage_paths"]]
+        assert stored == list(contents.values())
+        assert len(rig.edc.processes) == len(contents)
+        assert len(list(rig.stored.iterdir())) == 2 * len(contents)

@@ -1,9 +1,11 @@
-"""A plane on PostgreSQL: killed, its database restarted under it, its hold on it lost."""
+"""A plane on PostgreSQL: killed, its database restarted or silent under it, its hold on it lost."""
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,9 +30,62 @@ from tests.servers.s3_client import digests, open_uploads
 from dataferry.demo.control_plane import message
 from dataferry.demo.planes import PlaneProcess
 from dataferry.demo.servers import JuiceFs
+from dataferry.store.database_postgresql import READ_SILENCE_S
 
 RATE = 6 * MIB
-MakeRig = Callable[[str], Rig]
+# Beyond a bound of the plane: other things go on at the same time.
+LEEWAY_S = 15.0
+CARGO = {"large/a": 20 * MIB, "large/b": 10 * MIB, "small/c": MIB, "small/d": 1}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A plane on a database of its own, what it offers and where that is to go.
+
+    Attributes:
+        server: The database's; tests may restart it.
+        url: Of the database.
+        rig: The plane, and the control plane that drives it.
+        address: Of the consumer's place.
+        source, sink: Clients of the provider's S3 and of the consumer's.
+        bucket: Of both.
+    """
+
+    server: PostgresServer
+    url: str
+    rig: Rig
+    address: dict[str, Any]
+    source: Any
+    sink: Any
+    bucket: str
+
+    def push(self, dataset: str, *, process_id: str | None = None, moved_bytes: int = 0) -> str:
+        """Start a push and wait until so much is moved; return its process id."""
+        process_id = self.rig.start_push(dataset, self.address, process_id=process_id)
+        self.rig.wait_moved(process_id, moved_bytes)
+        return process_id
+
+    def wait_completed(self, *process_ids: str) -> None:
+        """Wait until the control plane was told that all is there."""
+        for process_id in process_ids:
+            self.rig.wait_finished(process_id)
+            self.rig.control_plane.wait_for("completed", process_id)
+
+    def assert_arrived(self) -> None:
+        """Two large objects and some small ones are there, byte for byte, and nothing else is left."""
+        offered = digests(self.source, self.bucket)
+        expected = {f"in/{name.partition('/')[2]}": value for name, value in offered.items()}
+        assert digests(self.sink, self.bucket) == expected
+        assert open_uploads(self.sink, self.bucket, "in/") == []
+
+    def logged(self, words: str) -> bool:
+        """Whether the plane has said so in its log."""
+        return words in self.rig.plane.process.log.read_text()
+
+    @property
+    def config(self) -> tuple[str, str]:
+        """Commands' option for the plane's configuration."""
+        return ("--config", str(self.rig.plane.config))
 
 
 @pytest.fixture(scope="module")
@@ -49,61 +104,63 @@ def server(own_server: PostgresServer) -> PostgresServer:
 
 
 @pytest.fixture
-def make_rig(juicefs_pair: tuple[JuiceFs, JuiceFs], bucket: str, tmp_path: Path) -> MakeRig:
-    """Return what makes a plane on a database."""
+def make_stage(
+    juicefs_pair: tuple[JuiceFs, JuiceFs],
+    source: Any,
+    sink: Any,
+    bucket: str,
+    server: PostgresServer,
+    tmp_path: Path,
+    seeded: random.Random,
+) -> Callable[[str], Stage]:
+    """Return what makes a plane on a database; it is not started."""
+    for name, size in CARGO.items():
+        source.put_object(Bucket=bucket, Key=name, Body=seeded.randbytes(size))
 
-    def make(url: str) -> Rig:
-        more = {"store": {"url": url}, "secrets": {"key_file": str(tmp_path / "shared.key")}}
-        return Rig(
+    def make(url: str) -> Stage:
+        rig = Rig(
             tmp_path / "plane",
             locations={"here": s3_location(juicefs_pair[0])},
             datasets=[
                 {"id": "large", "source": f"here:{bucket}/large/", "bandwidth_bytes_per_s": RATE},
                 {"id": "small", "source": f"here:{bucket}/small/", "prepare_wait_s": 0},
             ],
-            more=more,
+            more={"store": {"url": url}, "secrets": {"key_file": str(tmp_path / "shared.key")}},
         )
+        address = s3_address(juicefs_pair[1], bucket, "in/")
+        return Stage(server, url, rig, address, source, sink, bucket)
 
     return make
 
 
 @pytest.fixture
-def cargo(source: Any, sink: Any, bucket: str, seeded: random.Random) -> Callable[[], None]:
-    """Two large objects and some small ones; what it returns asserts that all are there, byte for byte."""
-    for name, size in {"large/a": 20 * MIB, "large/b": 10 * MIB, "small/c": MIB, "small/d": 1}.items():
-        source.put_object(Bucket=bucket, Key=name, Body=seeded.randbytes(size))
-
-    def assert_arrived() -> None:
-        expected = {f"in/{name.partition('/')[2]}": value for name, value in digests(source, bucket).items()}
-        assert digests(sink, bucket) == expected
-        assert open_uploads(sink, bucket, "in/") == []
-
-    return assert_arrived
+def stage(server: PostgresServer, make_stage: Callable[[str], Stage]) -> Iterator[Stage]:
+    """A plane that runs, on a database with tables."""
+    with server.database() as url:
+        made = make_stage(url)
+        with running(made.rig):
+            yield made
 
 
 def test_a_killed_plane_goes_on_from_postgresql(
-    juicefs_pair: tuple[JuiceFs, JuiceFs],
-    bucket: str,
-    cargo: Callable[[], None],
-    make_rig: MakeRig,
-    server: PostgresServer,
+    server: PostgresServer, make_stage: Callable[[str], Stage]
 ) -> None:
     """Made with ``db upgrade``, found good by ``check``, killed twice: all is there, each callback once."""
     with server.database(migrated=False) as url:
-        rig = make_rig(url)
-        _assert_made(rig)
-        with running(rig):
-            _kill_twice(rig, s3_address(juicefs_pair[1], bucket, "in/"))
-        cargo()
-        assert server.password not in rig.plane.process.log.read_text()
+        stage = make_stage(url)
+        _assert_made(stage)
+        with running(stage.rig):
+            _kill_twice(stage)
+        stage.assert_arrived()
+        assert not stage.logged(server.password)
 
 
-def _kill_twice(rig: Rig, address: Any) -> None:
+def _kill_twice(stage: Stage) -> None:
     """Kill the plane in the middle of a flow, and of a callback that is refused; it ends what it began."""
-    statuses = [503]
+    rig, statuses = stage.rig, [503]
     rig.control_plane.answer = lambda kind, _: statuses[0] if kind == "completed" else 200
-    large, small = rig.start_push("large", address), rig.start_push("small", address)
-    rig.wait_moved(large, 15 * MIB)
+    small = rig.start_push("small", stage.address)
+    large = stage.push("large", moved_bytes=15 * MIB)
     rig.plane.kill()
     rig.plane.start()
     view = rig.wait_finished(large)
@@ -111,8 +168,7 @@ def _kill_twice(rig: Rig, address: Any) -> None:
     rig.plane.kill()
     statuses[0] = 200
     rig.plane.start()
-    rig.control_plane.wait_for("completed", large)
-    rig.control_plane.wait_for("completed", small)
+    stage.wait_completed(large, small)
 
     assert view["bytesResumed"] > 0
     assert view["bytesRetransferred"] <= WORKERS * PART_BYTES
@@ -127,72 +183,62 @@ def _message_ids(rig: Rig, process_id: str) -> list[str]:
     return [one.body["messageId"] for one in told if one.process_id == process_id]
 
 
-def _assert_made(rig: Rig) -> None:
+def _assert_made(stage: Stage) -> None:
     """The commands lead an operator from an empty database to one that is good."""
-    directory = rig.plane.directory
-    config = ("--config", str(rig.plane.config))
-    code, _, err = run(directory, "serve", *config)
+    directory = stage.rig.plane.directory
+    code, _, err = run(directory, "serve", *stage.config)
     assert code == 1
     assert "dataferry db upgrade" in err
-    code, findings = checked(directory, "check", *config)
+    code, findings = checked(directory, "check", *stage.config)
     assert code == 1
     assert "dataferry db upgrade" in findings["store"][1]
-    assert run(directory, "db", "upgrade", *config)[0] == 0
-    _, findings = checked(directory, "check", *config)
+    assert run(directory, "db", "upgrade", *stage.config)[0] == 0
+    _, findings = checked(directory, "check", *stage.config)
     assert findings["store"] == (True, "answers, and its schema is of this version")
 
 
-def test_the_database_goes_away_and_comes_back(
-    juicefs_pair: tuple[JuiceFs, JuiceFs],
-    bucket: str,
-    cargo: Callable[[], None],
-    make_rig: MakeRig,
-    server: PostgresServer,
-) -> None:
+def test_the_database_goes_away_and_comes_back(stage: Stage) -> None:
     """It crashes under a flow, and while a callback is taken: verbs say when to ask again, then all goes on.
 
     What was taken is not told a second time, though it could not be written down.
     """
-    with server.database() as url, running(make_rig(url)) as rig:
-        rig.control_plane.wait_for("registration")
-        address = s3_address(juicefs_pair[1], bucket, "in/")
-        told, moving = Event(), Event()
-        rig.control_plane.answer = _crashing(server, "small", told, moving)
-        small = rig.start_push("small", address, process_id="small")
-        assert told.wait(30)
-        large = rig.start_push("large", address)
-        # More than is in flight: some of it is written down.
-        rig.wait_moved(large, WORKERS * PART_BYTES + MIB)
-        moving.set()
-        rig.control_plane.wait_for("completed", small)
-        rig.control_plane.answer = None
+    rig = stage.rig
+    rig.control_plane.wait_for("registration")
+    told, moving = Event(), Event()
+    rig.control_plane.answer = _crashing(stage.server, "small", told, moving)
+    small = rig.start_push("small", stage.address, process_id="small")
+    assert told.wait(30)
+    # More than is in flight: some of it is written down.
+    large = stage.push("large", moved_bytes=WORKERS * PART_BYTES + MIB)
+    moving.set()
+    rig.control_plane.wait_for("completed", small)
+    rig.control_plane.answer = None
 
-        refused = _start(rig, "later", "small", address)
-        assert (refused.status_code, refused.json()["type"]) == (
-            503,
-            "urn:dataferry:problem:database_unavailable",
-        )
-        assert 1 <= int(refused.headers["Retry-After"]) <= 60
-        assert _get(rig, "/healthz").status_code == 200
-        assert _get(rig, "/readyz").status_code == 503
-        rig.wait_for(lambda: "waiting for the database" in rig.plane.process.log.read_text(), what="noticed")
+    refused = _start(stage, "later", "small")
+    assert (refused.status_code, refused.json()["type"]) == (
+        503,
+        "urn:dataferry:problem:database_unavailable",
+    )
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert _get(rig, "/healthz").status_code == 200
+    assert _get(rig, "/readyz").status_code == 503
+    rig.wait_for(lambda: stage.logged("waiting for the database"), what="noticed")
 
-        server.start()
-        rig.wait_for(lambda: _get(rig, "/readyz").is_success, what="ready again")
-        # The same message again, as a control plane repeats it.
-        rig.wait_for(lambda: _start(rig, "later", "small", address).is_success, what="accepted")
-        view = rig.wait_finished(large)
-        for process_id in (large, "later"):
-            rig.control_plane.wait_for("completed", process_id)
+    stage.server.start()
+    rig.wait_for(lambda: _get(rig, "/readyz").is_success, what="ready again")
+    # The same message again, as a control plane repeats it.
+    rig.wait_for(lambda: _start(stage, "later", "small").is_success, what="accepted")
+    view = rig.wait_finished(large)
+    stage.wait_completed(large, "later")
 
-        cargo()
-        assert view["bytesResumed"] > 0
-        assert rig.kinds(large) == ["completed"]
-        assert rig.kinds("later") == rig.kinds(small) == ["started", "completed"]
-        rig.wait_for(
-            lambda: {one["state"] for one in rig.plane.manage("GET", "/callbacks")["items"]} == {"sent"},
-            what="settled",
-        )
+    stage.assert_arrived()
+    assert view["bytesResumed"] > 0
+    assert rig.kinds(large) == ["completed"]
+    assert rig.kinds("later") == rig.kinds(small) == ["started", "completed"]
+    rig.wait_for(
+        lambda: {one["state"] for one in rig.plane.manage("GET", "/callbacks")["items"]} == {"sent"},
+        what="settled",
+    )
 
 
 def _crashing(server: PostgresServer, process: str, told: Event, moving: Event) -> Callable[[str, str], int]:
@@ -215,53 +261,50 @@ def _crashing(server: PostgresServer, process: str, told: Event, moving: Event) 
     return answer
 
 
-def test_a_plane_that_lost_its_hold_takes_it_again(
-    juicefs_pair: tuple[JuiceFs, JuiceFs],
-    bucket: str,
-    cargo: Callable[[], None],
-    make_rig: MakeRig,
-    server: PostgresServer,
-) -> None:
+def test_the_database_stands_still_and_goes_on(stage: Stage) -> None:
+    """It takes connections and says nothing: the plane gives it up in seconds, and goes on with it later."""
+    large = stage.push("large", moved_bytes=WORKERS * PART_BYTES + MIB)
+    with stage.server.frozen():
+        began = time.monotonic()
+        assert _get(stage.rig, "/readyz").status_code == 503
+        assert _start(stage, "later", "small").status_code == 503
+        assert time.monotonic() - began < READ_SILENCE_S + LEEWAY_S
+        stage.rig.wait_for(lambda: stage.logged("nothing is written until it is back"), what="noticed")
+    stage.rig.wait_for(lambda: stage.logged("the database is held again"), what="held")
+    stage.rig.wait_for(lambda: _start(stage, "later", "small").is_success, what="accepted")
+    stage.wait_completed(large, "later")
+    stage.assert_arrived()
+    assert stage.rig.kinds(large) == ["completed"]
+
+
+def test_a_plane_that_lost_its_hold_takes_it_again(stage: Stage) -> None:
     """All its connections are cut under running flows; nobody else came, so it goes on."""
-    with server.database() as url, running(make_rig(url)) as rig:
-        address = s3_address(juicefs_pair[1], bucket, "in/")
-        large, small = rig.start_push("large", address), rig.start_push("small", address)
-        rig.wait_moved(large, 10 * MIB)
-        assert server.disconnect("application_name = 'dataferry'") > 1
-        rig.wait_for(lambda: "the database is held again" in rig.plane.process.log.read_text(), what="held")
-        rig.wait_finished(large)
-        for process_id in (large, small):
-            rig.control_plane.wait_for("completed", process_id)
-        cargo()
-        assert (rig.kinds(large), rig.kinds(small)) == (["completed"], ["started", "completed"])
+    small = stage.rig.start_push("small", stage.address)
+    large = stage.push("large", moved_bytes=10 * MIB)
+    assert stage.server.disconnect("application_name = 'dataferry'") > 1
+    stage.rig.wait_for(lambda: stage.logged("the database is held again"), what="held")
+    stage.wait_completed(large, small)
+    stage.assert_arrived()
+    assert (stage.rig.kinds(large), stage.rig.kinds(small)) == (["completed"], ["started", "completed"])
 
 
-def test_two_planes_never_work_on_one_database(
-    juicefs_pair: tuple[JuiceFs, JuiceFs],
-    bucket: str,
-    cargo: Callable[[], None],
-    make_rig: MakeRig,
-    server: PostgresServer,
-) -> None:
+def test_two_planes_never_work_on_one_database(stage: Stage) -> None:
     """A second one is refused; where it took the hold that the first lost, the first ends and it goes on."""
-    with server.database() as url, running(make_rig(url)) as rig:
-        config = ("--config", str(rig.plane.config))
-        for command in (("serve", "--port", "0", *config), ("db", "upgrade", *config)):
-            code, _, err = run(rig.plane.directory, *command)
-            assert (code, "another dataferry works on this database" in err) == (1, True)
-        large = rig.start_push("large", s3_address(juicefs_pair[1], bucket, "in/"))
-        rig.wait_moved(large, 5 * MIB)
+    plane = stage.rig.plane
+    for command in (("serve", "--port", "0", *stage.config), ("db", "upgrade", *stage.config)):
+        code, _, err = run(plane.directory, *command)
+        assert (code, "another dataferry works on this database" in err) == (1, True)
+    large = stage.push("large", moved_bytes=5 * MIB)
 
-        rival = Taker(url)
-        server.disconnect(f"pid = {rival.holder(url)}")
-        rival.wait()
-        assert rig.plane.process.wait(timeout_s=30) == 1
-        assert "another process works on the database now: this one ends" in rig.plane.process.log.read_text()
-        assert rig.kinds(large) == []
-        rival.close()
-        rig.plane.start()
-        rig.wait_finished(large)
-        rig.control_plane.wait_for("completed", large)
+    rival = Taker(stage.url)
+    stage.server.disconnect(f"pid = {rival.holder(stage.url)}")
+    rival.wait()
+    assert plane.process.wait(timeout_s=30) == 1
+    assert stage.logged("another process works on the database now: this one ends")
+    assert stage.rig.kinds(large) == []
+    rival.close()
+    plane.start()
+    stage.wait_completed(large)
 
 
 def test_a_database_that_is_down_is_told_at_start(server: PostgresServer, tmp_path: Path) -> None:
@@ -289,17 +332,17 @@ def test_the_key_file_must_be_named(server: PostgresServer, tmp_path: Path) -> N
     assert (code, "secrets.key_file is required" in err) == (1, True)
 
 
-def _start(rig: Rig, process_id: str, dataset: str, address: Any) -> httpx.Response:
+def _start(stage: Stage, process_id: str, dataset: str) -> httpx.Response:
     """Send a start as it is sent again and again."""
-    body = {**message(process_id, dataset, PUSH, dataAddress=address), "messageId": "the-same-message"}
+    asked = message(process_id, dataset, PUSH, dataAddress=stage.address)
     return httpx.post(
-        f"{rig.address.url}/dataflows/start",
-        json=body,
+        f"{stage.rig.address.url}/dataflows/start",
+        json={**asked, "messageId": "the-same-message"},
         headers={"Authorization": f"Bearer {TOKEN}"},
         trust_env=False,
-        timeout=20,
+        timeout=READ_SILENCE_S + LEEWAY_S,
     )
 
 
 def _get(rig: Rig, path: str) -> httpx.Response:
-    return httpx.get(rig.plane.url + path, trust_env=False, timeout=20)
+    return httpx.get(rig.plane.url + path, trust_env=False, timeout=READ_SILENCE_S + LEEWAY_S)

@@ -126,6 +126,25 @@ class PostgresServer:
         self._end(signal.SIGQUIT)
 
     @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let all its processes stand still: they take connections and bytes, and say nothing."""
+        processes = self._processes()
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        """The server's process, and those that it started."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
+
+    @contextmanager
     def database(self, *, migrated: bool = True, options: str = "") -> Iterator[str]:
         """A database of its own, and its URL; it is dropped afterwards, whoever still uses it.
 

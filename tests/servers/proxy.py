@@ -23,7 +23,7 @@ class Faults:
         cut_up_after_bytes: A connection is reset once it has carried so many bytes to the server.
         cut_down_after_bytes: The same for bytes from the server.
         refuse: New connections are reset at once.
-        blackhole: Bytes are accepted and go nowhere.
+        blackhole: Bytes are accepted and go nowhere; nor does the other end hear of the connection's.
     """
 
     rate_bytes_per_s: float | None = None
@@ -160,7 +160,8 @@ class Proxy:
                     _reset(source)
                     _reset(target)
                     return
-            target.shutdown(socket.SHUT_WR)
+            if not self.faults.blackhole:
+                target.shutdown(socket.SHUT_WR)
         except OSError:
             _reset(source)
             _reset(target)

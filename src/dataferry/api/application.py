@@ -15,6 +15,7 @@ from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.orchestration import routes as orchestration
+from dataferry.api.orchestration import webhook_description
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
 from dataferry.api.signaling import token_endpoint
@@ -87,6 +88,7 @@ def create_application(services: Services) -> FastAPI:
         application.include_router(management.router, prefix="/management")
         application.include_router(orchestration.router)
         application.include_router(orchestration.router, prefix="/orchestrator", include_in_schema=False)
+        application.webhooks.include_router(webhook_description.webhooks)
     if Door.DATA in services.serves:
         application.include_router(gateway.router)
         application.include_router(ingest.router)

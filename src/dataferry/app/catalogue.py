@@ -139,7 +139,8 @@ class ControlPlaneSettings(Section):
     registration: RegistrationStyle = Field(
         default=RegistrationStyle.DPS,
         description="Which endpoint it is told: `dps` the base of our signaling API, as the specification"
-        " says; `edc` with `/dataflows` behind it, since EDC appends only the verb.",
+        " says; `edc` with `/dataflows` behind it, since EDC appends only the verb. With `edc` the data"
+        " addresses of its flows also name each property by EDC's IRI, so that its Management API keeps it.",
     )
     retries: Retries = Field(
         default=Retries.STRICT,

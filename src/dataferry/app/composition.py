@@ -27,6 +27,7 @@ from dataferry.app.orchestration import (
     is_used,
     orchestration,
     warn_of_default_key,
+    webhook_of,
 )
 from dataferry.app.proving import Proving, tell_what_is_relaxed
 from dataferry.app.roles import ALL_ROLES, Role
@@ -117,10 +118,11 @@ class Service:
         self._gateway = gateway_parts(shared)
         self._open.callback(self._gateway.ingest.close)
         management, orchestrated = self._employ(shared)
-        self._runner = orchestrated.runner
+        self._runner, self._awaited = orchestrated.runner, orchestrated.awaited
         self._parts = (
             Journal(store),
             OutboxSender(shared, client),
+            *((orchestrated.notices,) if orchestrated.notices else ()),
             self._executor,
             Sweep(shared, self._executor, self._attempts),
             Registrar(shared, client),
@@ -201,7 +203,10 @@ class Service:
             ),
         )
         management = Management(shared, self._executor)
-        return management, orchestration(settings, shared, self._executor, management, asking)
+        webhook = webhook_of(settings, shared.network, self.secrets, shared.clock)
+        if webhook is not None:
+            self._open.callback(webhook.close)
+        return management, orchestration(settings, shared, self._executor, management, asking, webhook)
 
     def _application(
         self,
@@ -224,7 +229,7 @@ class Service:
         )
         return create_application(
             Services(
-                signaling=Signaling(shared, self._executor),
+                signaling=Signaling(shared, self._executor, self._awaited),
                 management=management,
                 orchestrator=orchestrator,
                 agreements=Agreements(shared, client),

@@ -8,17 +8,21 @@ from pathlib import Path
 from dataferry.api.client_key import ClientKey
 from dataferry.api.orchestration.edc import HttpEdcClient
 from dataferry.api.orchestration.edc_contracts import HttpNegotiator
+from dataferry.api.orchestration.webhook import HttpWebhook, key_of
 from dataferry.app.orchestrator_settings import ORCHESTRATED, ConnectorSettings
 from dataferry.app.resolving import resolved
 from dataferry.app.settings import Settings
+from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, InputError
 from dataferry.domain.execution import Executor
 from dataferry.domain.location import Location
 from dataferry.domain.orchestration import Connector
 from dataferry.flows.management import Management
 from dataferry.flows.orchestration.acceptance import AcceptedPolicy
+from dataferry.flows.orchestration.awaited import AwaitedFlows
 from dataferry.flows.orchestration.connectors import Connectors, normalized
 from dataferry.flows.orchestration.downloads import Downloads
+from dataferry.flows.orchestration.notices import NoticePolicy, NoticeSender, Webhook
 from dataferry.flows.orchestration.orchestrator import Orchestrator
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import ConnectorAddresses
@@ -62,10 +66,17 @@ class Orchestration:
 
     orchestrator: Orchestrator
     runner: Runner
+    awaited: AwaitedFlows
+    notices: NoticeSender | None
 
 
 def orchestration(
-    settings: Settings, shared: Shared, executor: Executor, management: Management, asking: Asking
+    settings: Settings,
+    shared: Shared,
+    executor: Executor,
+    management: Management,
+    asking: Asking,
+    webhook: Webhook | None = None,
 ) -> Orchestration:
     """Wire it; no thread runs yet."""
     ours = settings.orchestrator
@@ -92,7 +103,34 @@ def orchestration(
         negotiator=asking.negotiator,
         network=probing,
     )
-    return Orchestration(orchestrator=orchestrator, runner=runner)
+    awaited = AwaitedFlows(shared.store, shared.clock, policy)
+    notices = None
+    if webhook is not None and ours.webhook is not None:
+        patience = NoticePolicy(give_up_after_s=ours.webhook.give_up_after_s)
+        notices = NoticeSender(shared.store, webhook, orchestrator.view, shared.clock, patience)
+    return Orchestration(orchestrator=orchestrator, runner=runner, awaited=awaited, notices=notices)
+
+
+def webhook_of(
+    settings: Settings, network: Network, secrets: SecretValues, clock: Clock
+) -> HttpWebhook | None:
+    """Return who is told of ends; None if nobody is configured.
+
+    Raises:
+        ConfigError: Its secret is none, or a reference leads nowhere.
+    """
+    ours = settings.orchestrator.webhook
+    if ours is None:
+        return None
+    where = "orchestrator.webhook"
+    secret = resolved(ours.secret, f"{where}.secret")
+    token = resolved(ours.bearer_token, f"{where}.bearer_token")
+    secrets.add(secret, token)
+    try:
+        key = None if secret is None else key_of(secret)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.secret: {error.message}") from error
+    return HttpWebhook(network, ours.url, clock, key=key, bearer_token=token, timeout_s=ours.timeout_s)
 
 
 def is_used(settings: Settings) -> bool:
@@ -162,6 +200,7 @@ def policy_of(settings: Settings) -> OrchestratorPolicy:
         watch_interval_s=ours.watch_interval_s,
         retries=ours.retries,
         retention_days=ours.retention_days,
+        notifies=ours.webhook is not None,
     )
 
 

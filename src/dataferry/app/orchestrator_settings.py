@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -143,6 +144,55 @@ class AcceptedPolicySettings(Section):
         )
 
 
+class WebhookSettings(Section):
+    """``[orchestrator.webhook]``: is told when a request has ended, as Standard Webhooks have it."""
+
+    url: str = Field(
+        description="Where a POST says that a request has ended, and how. Called as it is configured, also in"
+        " a private network; no redirect is followed."
+    )
+    secret: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        description="Signs what is sent, in `webhook-signature`: `whsec_` and 24 to 64 random bytes in"
+        " base64, or `env:NAME` or `file:PATH`. None: nothing is signed, and `bearer_token` is needed.",
+    )
+    bearer_token: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        description="Sent as `Authorization: Bearer`, written as `secret`. None: none is sent, and `secret`"
+        " is needed.",
+    )
+    timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=60,
+        description="How long the receiver may take to answer, seconds; it should take the notice in, and"
+        " work later.",
+    )
+    give_up_after_s: float = Field(
+        default=86_400.0,
+        gt=0,
+        le=30 * 86_400,
+        description="How long after the end it is tried to tell, seconds, less and less often; then"
+        " `/status` shows that it was given up. A day outlasts most outages.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        http_url(value)
+        return value  # with its last slash, where it has one: to a receiver that is another path
+
+    @model_validator(mode="after")
+    def _shows_itself(self) -> Self:
+        if not (self.secret or self.bearer_token):
+            raise ValueError("give `secret`, `bearer_token` or both: the receiver must know who tells it")
+        return self
+
+
 class OrchestratorSettings(Section):
     """``[orchestrator]``: fetches lists of assets through connectors, for clients of `/orchestrate`."""
 
@@ -195,7 +245,7 @@ class OrchestratorSettings(Section):
     transfer_type: str = Field(
         default="HttpData-PULL",
         min_length=1,
-        description="Transfer type of entries that name none: a profile or alias of a pull.",
+        description="Transfer type of entries that name none: a profile or alias, of a pull or a push.",
     )
     participant_context_id: str = Field(
         default="default",
@@ -267,6 +317,11 @@ class OrchestratorSettings(Section):
         description="Questions to connectors and sources that wait for an answer at once; entries that wait"
         " for something else hold no thread.",
     )
+    webhook: WebhookSettings | None = Field(
+        default=None,
+        description="A table of its own, [below](#orchestratorwebhook): who is told when a request has ended."
+        " None: nobody is; clients look at `/status`.",
+    )
     retention_days: int = Field(
         default=90,
         ge=0,
@@ -297,4 +352,11 @@ class OrchestratorSettings(Section):
     def _one_destination(self) -> Self:
         if self.destination and self.storage_api_url:
             raise ValueError("give either `destination` or `storage_api_url`")
+        return self
+
+    @model_validator(mode="after")
+    def _tells_in_time(self) -> Self:
+        kept_s = self.retention_days * 86_400 or math.inf
+        if self.webhook is not None and self.webhook.give_up_after_s > kept_s:
+            raise ValueError("`webhook.give_up_after_s` is longer than requests are kept: `retention_days`")
         return self

@@ -12,6 +12,8 @@ from dataferry.domain.errors import AddressError
 
 MAX_PROPERTIES = 200
 MAX_VALUE_CHARS = 16_384
+# Eclipse Dataspace Components names what it knows by IRIs that begin with this.
+EDC_NAMESPACE = "https://w3id.org/edc/v0.0.1/ns/"
 
 
 def short_name(name: str) -> str:
@@ -45,6 +47,8 @@ class DataAddress:
     @classmethod
     def from_wire(cls, wire: Any) -> DataAddress:
         """Read a DataAddress as messages carry it; explicit nulls and unknown fields are tolerated.
+
+        A property that comes both by its plain name and by an IRI, with one value, is one.
 
         Raises:
             AddressError: It is not an object of the DSP's shape, or larger than a bound.
@@ -82,7 +86,7 @@ def _properties(wire: Any) -> tuple[tuple[str, str], ...]:
         raise AddressError("dataAddress.endpointProperties must be a list of {name, value}")
     if len(wire) > MAX_PROPERTIES:
         raise AddressError(f"dataAddress.endpointProperties has more than {MAX_PROPERTIES} entries")
-    return tuple(_property(entry) for entry in wire)
+    return tuple(dict.fromkeys(_property(entry) for entry in wire))
 
 
 def _property(entry: Any) -> tuple[str, str]:

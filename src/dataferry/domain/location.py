@@ -164,10 +164,10 @@ class OnFailure(StrEnum):
 
 
 class RegistrationStyle(StrEnum):
-    """What endpoint a control plane is told when we register there.
+    """How a control plane is told about us, and about addresses.
 
-    The specification's is the base of the API (``…/api/v1``); EDC appends only the verb, so that it needs the
-    one with ``/dataflows``.
+    The specification's endpoint is the base of the API (``…/api/v1``); EDC appends only the verb, so that it
+    needs the one with ``/dataflows``. Of a data address it keeps only the properties that have its IRI.
     """
 
     DPS = "dps"
@@ -187,7 +187,7 @@ class ControlPlane:
         callback_authorization: How we get the token we call it with; goes before ``callback_token``.
         provenance: Configured by the operator, or registered over the API.
         register: Whether we register ourselves there (``PUT {endpoint}/dataplanes``).
-        registration: Which endpoint of ours it is told.
+        registration: Which endpoint of ours it is told, and how properties of addresses are named to it.
         may_name_locations: Its messages' metadata may name source and destination (the seed's keys).
         metadata_location: The location whose credentials serve ``sourceBucket`` and ``destinationBucket``.
         registration_url: Where to PUT our registration, if not below ``endpoint``.

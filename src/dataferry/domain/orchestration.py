@@ -201,6 +201,32 @@ class Entry:
         return replace(self, step=step, **changes)
 
 
+class NoticeState(StrEnum):
+    """Where the notice of an orchestration's end stands; ``pending`` also before that end."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What is sent to the operator's webhook once an orchestration has ended; its id is the orchestration's.
+
+    Attributes:
+        attempts: Failed ones.
+        next_at: Not before; None is at once.
+        error: Of the last failed attempt.
+        settled_at: When it was delivered or given up.
+    """
+
+    state: NoticeState = NoticeState.PENDING
+    attempts: int = 0
+    next_at: datetime | None = None
+    error: str | None = None
+    settled_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orchestration:
     """One request, and how its entries go.
@@ -209,6 +235,7 @@ class Orchestration:
         properties: As the request had them; shown again.
         digest: Of the request, to tell a repetition from another request under the same idempotency key.
         error: Why it is FAILED or PARTIALLY_COMPLETED.
+        notice: None where no webhook was configured when it was taken in.
     """
 
     id: UUID
@@ -223,6 +250,7 @@ class Orchestration:
     cancelled: int = 0
     is_cancelled: bool = False
     error: str | None = None
+    notice: Notice | None = None
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None = None

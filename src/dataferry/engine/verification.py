@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from dataferry.domain.errors import IntegrityError
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
 from dataferry.mechanisms.checksum import followed_by
 
-# A pattern, since small objects are looked at several times each.
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -72,6 +72,7 @@ def stored_level(source: ObjectInfo, found: ObjectInfo) -> Verification:
     return Verification.SIZE
 
 
+@lru_cache(maxsize=1024)  # small objects are looked at several times each
 def is_md5_etag(etag: str | None) -> bool:
     """True if an ETag looks like the MD5 of a whole object."""
     return etag is not None and _MD5.fullmatch(etag) is not None

@@ -114,10 +114,10 @@ class Worker:
 
     def _send_apart(self, first: ObjectRow) -> bool:
         """Have a lane send a small object and others after it; False if this worker is to send it itself."""
-        meter = self.hands.meter
-        seat = self._seated() if self._is_current(first) else None
+        seat = self._seated() if self._lanes.count and self._is_current(first) else None
         if seat is None:
             return False
+        meter = self.hands.meter
         self._arrivals.commit()
         most_bytes = self._course.transfer.limits.part_size_bytes - (first.source.size_bytes or 0)
         rows = [first, *self._feed.more_small(BATCH_OBJECTS - 1, most_bytes, self._is_current)]

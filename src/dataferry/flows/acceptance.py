@@ -14,10 +14,11 @@ from uuid import uuid4
 from dataferry.domain.dataflow import DataFlow, Event, Role, Run, State
 from dataferry.domain.errors import DataFerryError, DuplicateProcessError, InputError
 from dataferry.domain.execution import Executor
-from dataferry.domain.location import ControlPlane, Landing, Retries
+from dataferry.domain.location import ControlPlane, Retries
 from dataferry.domain.profile import Direction
 from dataferry.flows import gateway_tokens
 from dataferry.flows.messages import Answer, Caller, FlowRequest
+from dataferry.flows.orchestration.awaited import AwaitedFlows
 from dataferry.flows.preparation import Prepared
 from dataferry.flows.resolution import Own
 from dataferry.flows.shared import Shared
@@ -39,11 +40,13 @@ class Acceptance:
     Args:
         shared: The parts of this data plane.
         executor: Runs and stops attempts.
+        awaited: Knows the flows that the orchestrator waits for.
     """
 
-    def __init__(self, shared: Shared, executor: Executor) -> None:
+    def __init__(self, shared: Shared, executor: Executor, awaited: AwaitedFlows) -> None:
         self._shared = shared
         self._executor = executor
+        self._awaited = awaited
         self._turns = Turns()
 
     def take(self, caller: Caller, request: FlowRequest, role: Role) -> Answer:
@@ -93,7 +96,7 @@ class Acceptance:
         if role is Role.PROVIDER and profile.direction is Direction.PULL and address is not None:
             raise InputError("a start of a pull transfer must not have a dataAddress: this side hands it out")
         AskedOptions.of(request.metadata)
-        own = self._orchestrated(request, role, profile.direction)
+        own = self._awaited.own(caller, request, role, profile.direction)
         if own is None:
             own = self._shared.resolver.own(request, role, plane)
         now = self._shared.clock.now()
@@ -130,14 +133,6 @@ class Acceptance:
         )
         self._check_ends(draft)
         return draft, own
-
-    def _orchestrated(self, request: FlowRequest, role: Role, direction: Direction) -> Own | None:
-        """Keep a pull that the orchestrator waits for, and will say where it goes; None if it is none."""
-        reference = correlation_of(request.metadata)
-        if reference is None or role is not Role.CONSUMER or direction is not Direction.PULL:
-            return None
-        with self._shared.store.snapshot() as tx:
-            return Own(landing=Landing.NONE) if tx.orchestrations.is_awaited(reference) else None
 
     def _check_ends(self, draft: DataFlow) -> None:
         """Refuse places that are malformed, and a push that nobody says where to send to."""

@@ -245,40 +245,55 @@ class Resolver:
             UnsupportedError: The mechanism hands nothing out, or the place is of another mechanism than the
                 profile: no address of it can be given.
         """
-        self._refuse_ungranted(flow)
+        mechanism = self._registry.get(flow.mechanism)
+        self._refuse_ungranted(mechanism, flow.profile, flow.direction)
         ends = self.ends(flow)
         place = ends.sink if flow.direction is Direction.PUSH else ends.source
         if place is None:
             raise ConfigError(f"flow {flow.data_flow_id} has no place of ours to give access to")
-        if place.mechanism.name != flow.mechanism and not self._is_served(flow):
-            raise UnsupportedError(
-                f"{flow.profile} hands out addresses of {flow.mechanism}, and the place is in a "
-                f"{place.mechanism.name} location: use a location of type {flow.mechanism}"
-            )
+        _refuse_other_mechanism(mechanism, flow.profile, place)
         return place
 
-    def _is_served(self, flow: DataFlow) -> bool:
-        """True if this plane's own gateway serves the flow's profile, whatever mechanism the data is of."""
-        return isinstance(self._registry.get(flow.mechanism), GatewayAddresses)
+    def receives(self, profile_name: str, ref: str, participant_context_id: str) -> None:
+        """Return if data can be pushed to a place of ours by a profile, as far as is known beforehand.
 
-    def _refuse_ungranted(self, flow: DataFlow) -> None:
+        Args:
+            profile_name: Of a push.
+            ref: ``location:path``.
+            participant_context_id: Whose.
+
+        Raises:
+            UnsupportedError: No address of the place can be handed out by that profile, or nobody could ask
+                for it: the participant has no control plane here.
+            DataFerryError: There is no such place.
+        """
+        mechanism, profile = self.profile(profile_name)
+        self._refuse_ungranted(mechanism, profile_name, profile.direction)
+        _refuse_other_mechanism(mechanism, profile_name, self.at_ref(ref, participant_context_id))
+        planes = self._catalogue.control_planes()
+        if all(plane.value.participant_context_id != participant_context_id for plane in planes):
+            raise UnsupportedError(
+                "to be pushed to, this service has to be the connector's data plane, and no control plane of"
+                f" {participant_context_id} is configured or registered here"
+            )
+
+    def _refuse_ungranted(self, mechanism: Mechanism, profile_name: str, direction: Direction) -> None:
         """Refuse a profile in which this side would have to hand out what its mechanism can't."""
-        mechanism = self._registry.get(flow.mechanism)
         if (
-            self._is_served(flow)
+            isinstance(mechanism, GatewayAddresses)
             or Capability.GRANT in mechanism.source_capabilities | mechanism.sink_capabilities
         ):
             return
-        sent = "receive" if flow.direction is Direction.PUSH else "offer"
+        sent = "receive" if direction is Direction.PUSH else "offer"
         able = [
             profile.url
             for other in self._registry.all()
             if Capability.GRANT in other.source_capabilities | other.sink_capabilities
             for profile in other.profiles
-            if profile.direction is flow.direction
+            if profile.direction is direction
         ]
         raise UnsupportedError(
-            f"to {sent} data by {flow.profile} this side would have to hand out an address, and "
+            f"to {sent} data by {profile_name} this side would have to hand out an address, and "
             f"{mechanism.name} can't; take one of these profiles: {', '.join(able) or 'none is installed'}"
         )
 
@@ -329,6 +344,15 @@ class Resolver:
             return False
         # One that an application or the orchestrator sent elsewhere may be a single file there.
         return zone.manifest and (flow.correlation_id is None or _goes_to(flow, zone))
+
+
+def _refuse_other_mechanism(mechanism: Mechanism, profile_name: str, place: Place) -> None:
+    """Refuse a place that the profile's mechanism has no address of, unless our gateway serves any."""
+    if place.mechanism.name != mechanism.name and not isinstance(mechanism, GatewayAddresses):
+        raise UnsupportedError(
+            f"{profile_name} hands out addresses of {mechanism.name}, and the place is in a "
+            f"{place.mechanism.name} location: use a location of type {mechanism.name}"
+        )
 
 
 def _goes_to(flow: DataFlow, zone: LandingZone) -> bool:

@@ -16,6 +16,7 @@ from dataferry.domain.location import Landing
 from dataferry.flows import gateway_tokens, ingest_completion
 from dataferry.flows.acceptance import Acceptance, first_answer
 from dataferry.flows.messages import Answer, Caller, FlowRequest
+from dataferry.flows.orchestration.awaited import AwaitedFlows
 from dataferry.flows.shared import Shared
 from dataferry.flows.writing import (
     Change,
@@ -34,12 +35,14 @@ class Signaling:
     Args:
         shared: The parts of this data plane.
         executor: Runs and stops attempts.
+        awaited: Knows the flows that the orchestrator waits for; None: it waits for none.
     """
 
-    def __init__(self, shared: Shared, executor: Executor) -> None:
+    def __init__(self, shared: Shared, executor: Executor, awaited: AwaitedFlows | None = None) -> None:
         self._shared = shared
         self._executor = executor
-        self._acceptance = Acceptance(shared, executor)
+        known = awaited or AwaitedFlows(shared.store, shared.clock)
+        self._acceptance = Acceptance(shared, executor, known)
 
     def prepare(self, caller: Caller, request: FlowRequest) -> Answer:
         """Make a consumer's flow; for push the answer has the address to send to."""

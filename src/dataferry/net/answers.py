@@ -56,6 +56,7 @@ def ask(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
     document: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
     max_bytes: int = MAX_ANSWER_BYTES,
 ) -> Answer:
     """Send one request.
@@ -68,6 +69,7 @@ def ask(
         headers: Beside those that every request has.
         form: Sent as a form.
         document: Sent as JSON.
+        content: Sent as it is; the headers say what it is.
         max_bytes: More is refused.
 
     Raises:
@@ -88,6 +90,7 @@ def ask(
             },
             data=form,
             json=document,
+            content=content,
         ) as answer:
             for chunk in answer.iter_raw():
                 body += chunk
@@ -99,7 +102,7 @@ def ask(
         raise ConnectionFailedError(
             f"{what}: no answer from {urlsplit(url).hostname} ({type(exc).__name__})"
         ) from exc
-    return Answer(status=answer.status_code, body=bytes(body), retry_after_s=_retry_after_s(answer))
+    return Answer(status=answer.status_code, body=bytes(body), retry_after_s=retry_after_s(answer))
 
 
 def fetch_json(client: httpx.Client, url: str, *, what: str, max_bytes: int = MAX_ANSWER_BYTES) -> Any:
@@ -115,7 +118,8 @@ def fetch_json(client: httpx.Client, url: str, *, what: str, max_bytes: int = MA
     return answer.json(what)
 
 
-def _retry_after_s(answer: httpx.Response) -> float | None:
+def retry_after_s(answer: httpx.Response) -> float | None:
+    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
     text = answer.headers.get("retry-after", "").strip()
     if not text.isdecimal() or not text.isascii():
         return None

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, ConnectionFailedError
 from dataferry.domain.location import Provenance
+from dataferry.net import at_once
 from dataferry.net.egress import EgressGuard
 from dataferry.net.handles import SocketHandle
 from dataferry.net.heads import write_head
@@ -297,9 +298,11 @@ class PinnedConnection:
     @property
     def is_answered(self) -> bool:
         """True if there is something to read, or the other side has closed."""
-        if self._poll is None or self._inbox is None:
+        if self.sock is None or self._inbox is None or self._poll is None:
             return False
-        return not self._inbox.is_empty or bool(self._poll.poll(0))
+        if not self._inbox.is_empty:
+            return True
+        return bool(self._poll.poll(0)) if self._tls else at_once.has_news(self.sock)
 
     def close(self) -> None:
         """Close it; the next request dials anew."""
@@ -359,7 +362,11 @@ class PinnedConnection:
         if self.sock is None:
             raise http.client.NotConnected
         try:
-            self.sock.sendall(data)
+            sent = 0
+            if len(data) <= at_once.MAX_BYTES and not self._tls:
+                sent = at_once.send(self.sock, bytes(data))
+            if sent < len(data):
+                self.sock.sendall(data[sent:])
         except BlockingIOError as exc:
             raise TimeoutError("no byte was taken for too long") from exc
 

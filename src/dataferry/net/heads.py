@@ -40,7 +40,7 @@ class Headers(Mapping[str, str]):
         pairs: Name and value of each line.
 
     Attributes:
-        first: The first value of each name, in lower case.
+        first: The first value of each name, in lower case; the quick way where an object has many looks.
     """
 
     __slots__ = ("_pairs", "first")
@@ -137,7 +137,7 @@ def write_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 def closes(version: int, headers: Headers) -> bool:
     """Say whether the connection ends with the reply, by version and ``Connection``."""
-    wish = (headers.get("connection") or "").lower()
+    wish = headers.first.get("connection", "").lower()
     return "close" in wish if version == 11 else "keep-alive" not in wish  # noqa: PLR2004 - HTTP/1.1
 
 

@@ -106,15 +106,41 @@ class Inbox:
             if line.endswith(b"\n") or len(line) >= limit or not self._fill():
                 return line
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Read some bytes: those read ahead first, then straight from the socket; 0 at the end."""
+    def readinto(self, buffer: memoryview, until: float = 0.0) -> int:
+        """Read some bytes: those read ahead first, then straight from the socket; 0 at the end.
+
+        Args:
+            buffer: Filled as far as bytes come before ``until``, or at once.
+            until: Of the clock of ``time.monotonic``; later than that one call is enough.
+
+        Raises:
+            TimeoutError: No byte came for too long, or the deadline is over.
+        """
         left = len(self._ahead) - self._at
-        if not left:
-            return self._timed(lambda: self._sock.recv_into(buffer)) if len(buffer) else 0
-        count = min(left, len(buffer))
-        buffer[:count] = memoryview(self._ahead)[self._at : self._at + count]
-        self._at += count
-        return count
+        if left:
+            count = min(left, len(buffer))
+            buffer[:count] = memoryview(self._ahead)[self._at : self._at + count]
+            self._at += count
+            return count
+        if not len(buffer):
+            return 0
+        if self.deadline is not None:
+            return int(self._timed(lambda: self._sock.recv_into(buffer)))
+        return self._received(buffer, until)
+
+    def _received(self, buffer: memoryview, until: float) -> int:
+        """Read from the socket, in a loop that is short: TLS gives 16 KiB at a time, and no more."""
+        receive, now = self._sock.recv_into, time.monotonic
+        filled, size = 0, len(buffer)
+        try:
+            while filled < size:
+                count = receive(buffer[filled:], size - filled)
+                filled += count
+                if not count or now() > until:
+                    break
+        except BlockingIOError as exc:
+            raise TimeoutError("no byte came for too long") from exc
+        return filled
 
     def _fill(self) -> bool:
         """Read on; only once what was read ahead is used up. False at the end of the connection."""
@@ -180,7 +206,7 @@ class PinnedResponse:
         self.version, self.status, self.reason, self.headers = inbox.head()
         inbox.deadline = None
         headers = self.headers
-        self.is_chunked = (headers.get("transfer-encoding") or "").lower() == "chunked"
+        self.is_chunked = headers.first.get("transfer-encoding", "").lower() == "chunked"
         # Bytes of the body, or of the chunk, that are still to come; None until the connection ends.
         self._left: int | None = 0 if self.is_chunked else _announced(headers)
         if method == "HEAD" or self.status in BODYLESS:
@@ -243,7 +269,7 @@ class PinnedResponse:
                 break
             room = len(buffer) - filled
             wanted = room if self._left is None else min(room, self._left)
-            count = self._inbox.readinto(buffer[filled : filled + wanted])
+            count = self._inbox.readinto(buffer[filled : filled + wanted], until)
             filled += count
             if not count:
                 self._cut_off()
@@ -313,7 +339,7 @@ class PinnedResponse:
 def _announced(headers: Headers) -> int | None:
     """Return the body's length; None if it goes on until the connection ends."""
     try:
-        length = int(headers.get("content-length") or "-1")
+        length = int(headers.first.get("content-length") or "-1")
     except ValueError:
         return None
     return None if length < 0 else length

@@ -39,9 +39,13 @@ class Database:
     There is one writer at a time. On SQLite that is so anyway; on PostgreSQL it is a lock in the database. A
     lock of ours orders the writers of this process before: waiting inside SQLite means polling with sleeps,
     which starves whoever is unlucky, and waiting inside PostgreSQL takes a connection.
+
+    Args:
+        url: Of the store.
+        is_patient: Statements may take as long as they do on PostgreSQL: to change tables.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_patient: bool = False) -> None:
         self.url = parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -49,7 +53,7 @@ class Database:
             self.engine = _sqlite_engine(self.url)
             self._reading: dict[str, Any] = {READ_ONLY: True}
         else:
-            self.engine = postgresql_engine(self.url, lock_timeout_s=LOCK_TIMEOUT_S)
+            self.engine = postgresql_engine(self.url, lock_timeout_s=LOCK_TIMEOUT_S, is_patient=is_patient)
             self._reading = snapshot_options()
         self._writers = threading.Lock()
         self._inside = threading.local()
@@ -65,6 +69,7 @@ class Database:
             DatabaseUnavailableError: The database does not answer, or writing is suspended.
         """
         self.refuse_nested()
+        self.refuse_suspended()
         if not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
             raise self._too_late()
         self._inside.transaction = True

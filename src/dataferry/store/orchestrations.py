@@ -8,17 +8,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import ColumnElement
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError
-from dataferry.domain.orchestration import Ask, Entry, Fault, Orchestration, Standing, Step
+from dataferry.domain.orchestration import (
+    Ask,
+    Entry,
+    Fault,
+    Notice,
+    NoticeState,
+    Orchestration,
+    Standing,
+    Step,
+)
 from dataferry.domain.usage_policy import Offer
 from dataferry.store import pages
+from dataferry.store.schema import NOTICE_IS_DUE, orchestrations
 from dataferry.store.schema import orchestration_entries as entries
-from dataferry.store.schema import orchestrations
 
 MAX_TEXT_CHARS = 4_000
 MAX_LISTED = 10_000
@@ -36,6 +45,7 @@ _ENTRY_PLAIN = (
     "storage_path", "size_bytes", "verification", "renewals", "renewed_at_bytes", "note", "started_at",
     "updated_at", "ended_at",
 )  # fmt: skip
+_NOTICE_PLAIN = ("attempts", "next_at", "error", "settled_at")
 _COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
 
 
@@ -54,6 +64,7 @@ class OrchestrationRepository:
         """
         row = {name: getattr(made, name) for name in _PLAIN}
         row |= {"standing": made.standing.value, "pending": [_asked(ask) for ask in asks]}
+        row |= _notice_row(made.notice)
         try:
             with self._connection.begin_nested():
                 self._connection.execute(insert(orchestrations).values(row))
@@ -198,16 +209,18 @@ class OrchestrationRepository:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
         return _entry(row)
 
-    def is_awaited(self, reference: str) -> bool:
-        """Return whether an entry with this reference has been begun and has no data yet."""
+    def awaited(self, reference: str) -> Entry | None:
+        """Return the entry of this reference if it has been begun and has no data yet; else None."""
         owner, _, position = reference.partition("/")
         try:
             key = (UUID(owner), int(position[:9]))
         except ValueError:
-            return False
+            return None
         steps = [Step.STARTING.value, Step.WATCHING.value]
-        query = select(entries.c.step).where(_is(key), entries.c.step.in_(steps))
-        return str(key[0]) == owner and self._connection.execute(query).first() is not None
+        query = select(entries).where(_is(key), entries.c.step.in_(steps))
+        row = self._connection.execute(query).mappings().first()
+        found = None if row is None else _entry(row)
+        return None if found is None or found.reference != reference else found
 
     def of_flow(self, flow_id: UUID) -> Entry | None:
         """Return the entry that a flow downloads and that has not ended; None if there is none."""
@@ -299,6 +312,31 @@ class OrchestrationRepository:
         first = self._connection.execute(query).scalar_one_or_none()
         return f"{over.failed} of {over.entries} entries failed; the first: {first}"[:MAX_TEXT_CHARS]
 
+    def notices(self, limit: int) -> Sequence[UUID]:
+        """Return orchestrations whose end is to be told now, those that have waited longest first."""
+        table = orchestrations.c
+        due = and_(
+            text(NOTICE_IS_DUE),
+            or_(table.notice_next_at.is_(None), table.notice_next_at <= self._clock.now()),
+        )
+        query = (
+            select(table.id)
+            .where(due)
+            .order_by(table.notice_next_at.nulls_first(), table.ended_at)
+            .limit(limit)
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def noted(self, id: UUID, notice: Notice) -> bool:
+        """Write how a notice stands now; False if it is not pending any more, or forgotten."""
+        error = None if notice.error is None else notice.error[:MAX_TEXT_CHARS]
+        changed = self._connection.execute(
+            update(orchestrations)
+            .where(orchestrations.c.id == id, orchestrations.c.notice_state == NoticeState.PENDING.value)
+            .values(_notice_row(replace(notice, error=error)))
+        )
+        return changed.rowcount == 1
+
     def expired(self, before: datetime, limit: int) -> Sequence[UUID]:
         """Return orchestrations that ended before a moment, oldest first."""
         query = (
@@ -351,7 +389,21 @@ def _asked(ask: Ask) -> dict[str, str | None]:
 
 def _orchestration(row: Mapping[Any, Any]) -> Orchestration:
     """Read a row."""
-    return Orchestration(**{name: row[name] for name in _PLAIN}, standing=Standing(row["standing"]))
+    notice = None
+    if row["notice_state"] is not None:
+        plain = {name: row[f"notice_{name}"] for name in _NOTICE_PLAIN}
+        notice = Notice(**plain, state=NoticeState(row["notice_state"]))
+    return Orchestration(
+        **{name: row[name] for name in _PLAIN}, standing=Standing(row["standing"]), notice=notice
+    )
+
+
+def _notice_row(notice: Notice | None) -> dict[str, Any]:
+    """Write a notice as the columns that it has."""
+    if notice is None:
+        return {}
+    plain = {f"notice_{name}": getattr(notice, name) for name in _NOTICE_PLAIN}
+    return {**plain, "notice_state": notice.state.value}
 
 
 def _entry_row(entry: Entry) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     text,
 )
 
+from dataferry.domain.keys import MAX_CONTEXT_CHARS, MAX_KEY_BYTES
 from dataferry.store.columns import Json, Time, Uuid
 
 metadata = MetaData(
@@ -79,10 +80,10 @@ flows = Table(
     "flows",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("data_flow_id", String(300), nullable=False),
-    Column("control_plane_id", String(300), nullable=False),
-    Column("participant_context_id", String(200), nullable=False),
-    Column("process_id", String(300), nullable=False),
+    Column("data_flow_id", String(MAX_KEY_BYTES), nullable=False),
+    Column("control_plane_id", String(MAX_KEY_BYTES), nullable=False),
+    Column("participant_context_id", String(MAX_CONTEXT_CHARS), nullable=False),
+    Column("process_id", String(MAX_KEY_BYTES), nullable=False),
     Column("role", String(16), nullable=False),
     Column("direction", String(16), nullable=False),
     Column("profile", Text, nullable=False),
@@ -224,7 +225,7 @@ locations = Table(
 datasets = Table(
     "datasets",
     metadata,
-    Column("match", String(300), primary_key=True),
+    Column("match", String(MAX_KEY_BYTES), primary_key=True),
     Column("settings", Json, nullable=False),
     Column("updated_at", Time, nullable=False),
 )
@@ -240,7 +241,7 @@ landing_zones = Table(
 control_planes = Table(
     "control_planes",
     metadata,
-    Column("id", String(300), primary_key=True),
+    Column("id", String(MAX_KEY_BYTES), primary_key=True),
     Column("settings", Json, nullable=False),
     Column("secrets_sealed", Text),
     Column("updated_at", Time, nullable=False),
@@ -250,11 +251,14 @@ control_planes = Table(
 registrations = Table(
     "registrations",
     metadata,
-    Column("control_plane_id", String(300), primary_key=True),
+    Column("control_plane_id", String(MAX_KEY_BYTES), primary_key=True),
     Column("registered_at", Time),
     Column("attempts", Integer, nullable=False),
     Column("last_error", Text),
 )
+
+# Of an orchestration that is over, and whose webhook has not been told.
+NOTICE_IS_DUE = "notice_state = 'pending' AND ended_at IS NOT NULL"
 
 # What clients of the orchestrator asked for. ``pending`` holds the entries until they have rows of their own:
 # a request of hundreds is accepted with one row.
@@ -277,7 +281,19 @@ orchestrations = Table(
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),
     Column("ended_at", Time),
+    # What the webhook is to be told, or was; NULL where none was configured.
+    Column("notice_state", String(16)),
+    Column("notice_attempts", Integer),
+    Column("notice_next_at", Time),
+    Column("notice_error", Text),
+    Column("notice_settled_at", Time),
     Index("ix_orchestrations_created", "created_at", "id"),
+    Index(
+        "ix_orchestrations_notice",
+        "notice_next_at",
+        sqlite_where=text(NOTICE_IS_DUE),
+        postgresql_where=text(NOTICE_IS_DUE),
+    ),
     # Only what is not over: stays small however many were ever asked for.
     Index(
         "ix_orchestrations_open",

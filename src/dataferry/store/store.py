@@ -120,7 +120,7 @@ class Store:
             ConfigError: It can't be opened, is another database, or a newer version made its schema.
             ConflictError: A process works on the PostgreSQL database.
         """
-        database = Database(url)
+        database = Database(url, is_patient=True)
         try:
             with nullcontext() if database.is_sqlite else Tenure(url):
                 upgrading.upgrade(database)

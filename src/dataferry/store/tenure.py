@@ -1,16 +1,17 @@
 """One process a database: an advisory lock of PostgreSQL, held by a connection of its own.
 
 PostgreSQL frees it when the connection ends, however the process ends. So it may also be lost while the
-process lives: who holds it asks, and does not write any more until it is taken again.
+process lives: who holds it asks, and does not write any more until it is taken again. A connection that was
+given up because its server fell silent may live on there, and hold the lock against us: it is ended then.
 """
 
 from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dataferry.domain.errors import ConfigError, ConflictError
@@ -20,6 +21,13 @@ from dataferry.store.database_postgresql import TENURE_LOCK, postgresql_engine
 # A process that was killed a moment ago: PostgreSQL notices when the statement that it was at has ended.
 PATIENCE_S = 3.0
 POLL_S = 0.1
+_SESSION = text("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+# The list of locks has a number of 64 bits as two of 32.
+_END_SESSION = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN pg_locks USING (pid)"
+    " WHERE pid = :pid AND backend_start = :backend_start AND granted AND locktype = 'advisory'"
+    " AND ((classid::bigint << 32) | objid::bigint) = :number"
+)
 REFUSAL = (
     "another dataferry works on this database: two would run every flow twice."
     " Stop it, or give this one another store.url"
@@ -38,6 +46,7 @@ class Tenure:
         self._engine = postgresql_engine(parsed(url), lock_timeout_s=LOCK_TIMEOUT_S, alone=True)
         self._refusal = refusal
         self._connection: Connection | None = None
+        self._session: Row[Any] | None = None  # of PostgreSQL, as it was when the lock was taken last
 
     def __enter__(self) -> Self:
         self.take()
@@ -61,13 +70,25 @@ class Tenure:
             connection = self._engine.connect()
             try:
                 while not self._tried(connection):
-                    if time.monotonic() >= deadline:
+                    if self._ended_our_last(connection):
+                        deadline = time.monotonic() + PATIENCE_S
+                    elif time.monotonic() >= deadline:
                         raise ConflictError(self._refusal)  # noqa: TRY301 - one handler
                     time.sleep(POLL_S)
+                self._session = connection.execute(_SESSION).one()
             except BaseException:
                 connection.close()
                 raise
         self._connection = connection
+
+    def _ended_our_last(self, connection: Connection) -> bool:
+        """End the session that we held the lock by before, where it still has it, once; return if it had."""
+        if self._session is None:
+            return False
+        given = {**self._session._asdict(), "number": TENURE_LOCK}
+        ended = connection.execute(_END_SESSION, given).first()
+        self._session = None
+        return ended is not None
 
     def is_held(self) -> bool:
         """Return whether it is still ours: asks the database, on the connection that holds it."""

@@ -11,8 +11,11 @@ from tests.interop.edc.connector import Connector, ConnectorError
 from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
 from tests.interop.edc.negotiation import negotiated, negotiated_by_v3, not_negotiated
 from tests.interop.edc.orchestration import (
+    orchestrated_beside_its_plane,
     orchestrated_by_its_own_plane,
     orchestrated_in_vain,
+    orchestrated_push,
+    orchestrated_push_beside,
 )
 
 PUSH, PULL = "AmazonS3-PUSH", "AmazonS3-PULL"
@@ -135,7 +138,8 @@ def agreement_shown(dataspace: Dataspace) -> None:
     for plane, one in ((dataspace.consumer_plane, process_id), (dataspace.provider_plane, counterpart)):
         shown = plane.flow(one)["agreement"] or {}
         told = [shown.get(name) for name in ("standing", "providerId", "consumerId", "assetId", "error")]
-        _expect(told, ["known", "provider", "consumer", QUICK, None])
+        parties = [dataspace.provider.participant_id, dataspace.consumer.participant_id]
+        _expect(told, ["known", *parties, QUICK, None])
         if not (shown["signedAt"] and shown["policy"]):
             raise ConnectorError(f"the agreement is not whole: {shown}")
 
@@ -177,10 +181,13 @@ CASES: tuple[Case, ...] = (
     agreement_shown,
     application_reads,
     orchestrated_by_its_own_plane,
+    orchestrated_beside_its_plane,
     orchestrated_in_vain,
     negotiated,
     negotiated_by_v3,
     not_negotiated,
+    orchestrated_push,
+    orchestrated_push_beside,
     failure_held,
     failure_terminates,
     failure_terminates_at_connector,

@@ -34,13 +34,15 @@ class Connector:
     """One participant's control plane, in memory, on loopback.
 
     Args:
-        name: The participant's id.
+        name: What messages call it.
+        participant_id: Who it is in the dataspace.
         directory: For its configuration and log.
         classpath: Of the connector and all that it needs.
     """
 
-    def __init__(self, name: str, directory: Path, classpath: Sequence[Path]) -> None:
+    def __init__(self, name: str, participant_id: str, directory: Path, classpath: Sequence[Path]) -> None:
         self.name = name
+        self.participant_id = participant_id
         directory.mkdir(parents=True, exist_ok=True)
         self._config = config = directory / "connector.properties"
         self._take_ports()
@@ -78,7 +80,7 @@ class Connector:
             for key, value in (("port", port), ("path", f"/{context}"))
         }
         return {
-            "edc.participant.id": self.name,
+            "edc.participant.id": self.participant_id,
             "edc.iam.mock.region": "eu",
             "edc.dsp.callback.address": self.protocol_url,
             "web.http.port": self._health,
@@ -192,7 +194,7 @@ class Connector:
                 "@type": "CatalogRequest",
                 "protocol": PROTOCOL,
                 "counterPartyAddress": f"{provider.protocol_url}/2025-1",
-                "counterPartyId": provider.name,
+                "counterPartyId": provider.participant_id,
             },
         )
         datasets = found.get("dataset", [])
@@ -210,7 +212,12 @@ class Connector:
                 "@type": "ContractRequest",
                 "protocol": PROTOCOL,
                 "counterPartyAddress": f"{provider.protocol_url}/2025-1",
-                "policy": {**offer, "@type": "Offer", "assigner": provider.name, "target": asset_id},
+                "policy": {
+                    **offer,
+                    "@type": "Offer",
+                    "assigner": provider.participant_id,
+                    "target": asset_id,
+                },
             },
         )
         path = f"/contractnegotiations/{quote(begun['@id'], safe='')}"
@@ -267,6 +274,15 @@ class Connector:
         bad = {"TERMINATED", "COMPLETED"} - {state}
         path = f"/transferprocesses/{quote(process_id, safe='')}"
         return self._until(path, state, bad=bad, timeout_s=timeout_s)
+
+    def data_address(self, process_id: str) -> dict[str, Any]:
+        """Return the data address of a consumer's process that has started, as version 3 keeps it."""
+        path = f"/v3/edrs/{quote(process_id, safe='')}/dataaddress"
+        answer = self._client.get(self.management_url + path)
+        if not answer.is_success:
+            raise ConnectorError(f"{self.name}: GET {path}: {answer.status_code} {answer.text[:1000]}")
+        found: dict[str, Any] = answer.json()
+        return found
 
     def suspend(self, process_id: str) -> None:
         """Suspend a transfer process."""

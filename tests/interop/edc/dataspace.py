@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import httpx
 from tests.interop.edc.connector import PROTOCOL, Connector, ConnectorError
+from tests.servers.did_documents import KEY, DidDocuments
 from tests.servers.plane import MIB, s3_location
 from tests.servers.s3_client import digests, s3_client
 
@@ -21,10 +22,12 @@ from dataferry.demo.servers import JuiceFs
 
 SOURCE, LANDING = "provider-data", "consumer-data"
 # Assets, each a dataset of that id at the provider's plane.
-QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE = "quick", "slow", "deferred", "missing", "live", "large"
+QUICK, SLOW, DEFERRED, MISSING = "quick", "slow", "deferred", "missing"
+# Single objects; of the first two the consumer's plane copies nothing.
+LIVE, LASTING, LARGE = "live", "lasting", "large"
 # Their contracts are negotiated by the orchestrator; the first one's id is no segment of a path.
 NEGOTIATED, UNACCEPTABLE = "readings/2026 ä?#%", "unacceptable"
-ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LARGE, NEGOTIATED, UNACCEPTABLE)
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LASTING, LARGE, NEGOTIATED, UNACCEPTABLE)
 UNTIL = {
     "leftOperand": "https://w3id.org/edc/v0.0.1/ns/inForceDate",
     "operator": "lteq",
@@ -44,6 +47,9 @@ OBJECTS = 24
 OBJECT_BYTES = 1 * MIB
 # A quarter of a minute is cut into parts small enough to be suspended and killed in.
 BYTES_PER_S = 4 * MIB
+# One object lasts for three lives of an access token; each is long enough for an application's steps.
+LASTING_BYTES, LASTING_BYTES_PER_S = 24 * MIB, 1 * MIB
+TOKEN_LIFETIME_S = 8
 STEP_TIMEOUT_S = 60.0
 NEGOTIATIONS = 3
 SEED = 2026
@@ -60,26 +66,34 @@ class Dataspace:
     def __init__(self, directory: Path, classpath: Sequence[Path]) -> None:
         self.directory = self._directory = directory
         self._stack = ExitStack()
-        self.provider = Connector("provider", directory / "provider", classpath)
-        self.consumer = Connector("consumer", directory / "consumer", classpath)
+        self._documents = DidDocuments()
+        self.offering, self.asking = (self._documents.partner(name) for name in ("provider", "consumer"))
+        self.provider = Connector("provider", self.offering.did, directory / "provider", classpath)
+        self.consumer = Connector("consumer", self.asking.did, directory / "consumer", classpath)
         self._agreements: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         try:
+            self._stack.enter_context(self._documents)
             self._source = self._stack.enter_context(JuiceFs(self._directory / "provider-s3"))
             self._landing = self._stack.enter_context(JuiceFs(self._directory / "consumer-s3"))
             self.expected = _fill(self._source)
             self.expected_singles = {
                 "object 00": self.expected["object 00"],
-                LARGE: _fill_large(self._source),
+                LASTING: _fill_large(self._source, LASTING, LASTING_BYTES),
+                LARGE: _fill_large(self._source, LARGE, LARGE_BYTES),
             }
             s3_client(self._landing).create_bucket(Bucket=LANDING)
             for connector in (self.provider, self.consumer):
                 self._stack.callback(connector.stop)
                 connector.start()
-            self.provider_plane = self._plane("provider-plane", self.provider, **_provider_settings())
+            self.provider_plane = self._plane("provider-plane", self.provider, **self._provider_settings())
             self.consumer_plane = self._plane(
-                "consumer-plane", self.consumer, **_consumer_settings(self._orchestrator())
+                "consumer-plane",
+                self.consumer,
+                environment=self.consumer_key,
+                participants=[self.consumer_settings],
+                **_consumer_settings(self._orchestrator()),
             )
             self._stack.callback(self._stop_provider_plane)
             self._stack.callback(self.consumer_plane.stop)
@@ -97,7 +111,13 @@ class Dataspace:
         self._stack.close()
 
     def _plane(
-        self, name: str, connector: Connector, *, on_failure: str = "hold", **settings: Any
+        self,
+        name: str,
+        connector: Connector,
+        *,
+        on_failure: str = "hold",
+        environment: dict[str, str] | None = None,
+        **settings: Any,
     ) -> PlaneProcess:
         """Start a data plane as an operator of this connector would configure it."""
         server = self._source if connector is self.provider else self._landing
@@ -115,7 +135,7 @@ class Dataspace:
             name,
             self._directory / name,
             {
-                "server": {"allow_http_on_loopback": True},
+                "server": {"allow_http_on_loopback": True, "access_token_ttl_s": TOKEN_LIFETIME_S},
                 "control_planes": [control_plane],
                 "locations": {
                     "store": s3_location(
@@ -129,9 +149,37 @@ class Dataspace:
                 "egress": {"allow_private_networks": True},
                 **settings,
             },
+            environment=environment,
         )
         plane.start()
         return plane
+
+    @property
+    def consumer_settings(self) -> dict[str, str]:
+        """The consumer as ``[[participants]]`` has it: who it is, and what it signs with."""
+        return {"id": "default", "did": self.asking.did, "signing_key": "env:KEY", "kid": KEY}
+
+    @property
+    def consumer_key(self) -> dict[str, str]:
+        """What that key is read from."""
+        return {"KEY": self.asking.pem}
+
+    def _provider_settings(self) -> dict[str, Any]:
+        source = f"store:{SOURCE}/data/"
+        lasting = {"id": LASTING, "source": f"store:{SOURCE}/{LASTING}"}
+        return {
+            "participants": [{"id": "default", "did": self.offering.did}],
+            "datasets": [
+                {"id": QUICK, "source": source},
+                {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
+                {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
+                {"id": NEGOTIATED, "source": f"store:{SOURCE}/data/object 00"},
+                {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
+                {**lasting, "bandwidth_bytes_per_s": LASTING_BYTES_PER_S},
+                {"id": LARGE, "source": f"store:{SOURCE}/{LARGE}"},
+                {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
+            ],
+        }
 
     def _orchestrator(self) -> dict[str, Any]:
         """The consumer's plane is also the orchestrator of its connector."""
@@ -162,7 +210,7 @@ class Dataspace:
         """Restart the provider's plane, to react to a failed run in another way."""
         self.provider_plane.stop()
         self.provider_plane = self._plane(
-            "provider-plane", self.provider, on_failure=on_failure, **_provider_settings()
+            "provider-plane", self.provider, on_failure=on_failure, **self._provider_settings()
         )
         self.wait_for(
             lambda: "registered" in self.provider_plane.process.log_tail(), "the plane to register again"
@@ -271,28 +319,13 @@ class Dataspace:
             time.sleep(0.1)
 
 
-def _provider_settings() -> dict[str, Any]:
-    source = f"store:{SOURCE}/data/"
-    return {
-        "datasets": [
-            {"id": QUICK, "source": source},
-            {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
-            {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
-            {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
-            {"id": NEGOTIATED, "source": f"store:{SOURCE}/data/object 00"},
-            {"id": LARGE, "source": f"store:{SOURCE}/{LARGE}"},
-            {"id": MISSING, "source": f"store:{SOURCE}-missing/", "prepare_wait_s": 0},
-        ]
-    }
-
-
 def _consumer_settings(orchestrator: dict[str, Any]) -> dict[str, Any]:
     sink = f"store:{LANDING}/{{processId}}/"
     return {
         "landing_zones": [
             {"name": "slow", "datasets": [SLOW], "sink": sink, "bandwidth_bytes_per_s": BYTES_PER_S},
             {"name": "deferred", "datasets": [DEFERRED], "sink": sink, "prepare_wait_s": 0},
-            {"name": "applications", "datasets": [LIVE], "mode": "none"},
+            {"name": "applications", "datasets": [LIVE, LASTING], "mode": "none"},
             {"name": "all", "sink": sink},
         ],
         "orchestrator": orchestrator,
@@ -311,19 +344,19 @@ def _fill(server: JuiceFs) -> dict[str, str]:
     return made
 
 
-def _fill_large(server: JuiceFs) -> str:
-    """Make the provider's large object; return its SHA-256."""
+def _fill_large(server: JuiceFs, key: str, size_bytes: int) -> str:
+    """Make one of the provider's large objects; return its SHA-256."""
     client, digest = s3_client(server), hashlib.sha256()
-    block = random.Random(SEED).randbytes(_LARGE_PART_BYTES)
-    upload = client.create_multipart_upload(Bucket=SOURCE, Key=LARGE)["UploadId"]
+    block = random.Random(SEED).randbytes(min(_LARGE_PART_BYTES, size_bytes))
+    upload = client.create_multipart_upload(Bucket=SOURCE, Key=key)["UploadId"]
     parts = []
-    for number in range(1, LARGE_BYTES // _LARGE_PART_BYTES + 1):
+    for number in range(1, size_bytes // len(block) + 1):
         body = number.to_bytes(8, "big") + block[8:]
         digest.update(body)
-        sent = client.upload_part(Bucket=SOURCE, Key=LARGE, UploadId=upload, PartNumber=number, Body=body)
+        sent = client.upload_part(Bucket=SOURCE, Key=key, UploadId=upload, PartNumber=number, Body=body)
         parts.append({"PartNumber": number, "ETag": sent["ETag"]})
     client.complete_multipart_upload(
-        Bucket=SOURCE, Key=LARGE, UploadId=upload, MultipartUpload={"Parts": parts}
+        Bucket=SOURCE, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
     )
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ from tests.unit.token_rig import token_source
 
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.api.signaling.offers import offered_authorization
-from dataferry.domain.address import DataAddress
+from dataferry.domain.address import EDC_NAMESPACE, DataAddress
 from dataferry.domain.authorization import AuthorizationType, CallbackTokens, CallerTokens
 from dataferry.domain.dataflow import Dialect, State
 from dataferry.domain.errors import (
@@ -139,6 +139,19 @@ def test_a_callback_is_a_status_message_at_the_transfers_path(
         "dataAddress": address.to_wire(),
     }
     assert expected == body
+
+
+def test_an_address_for_edc_has_its_iris(server: Server, client: HttpControlPlaneClient) -> None:
+    """Properties that EDC gives a value of its own, and names that are IRIs already, are not repeated."""
+    own = [(name, "ours") for name in ("type", "endpoint", "keyName", "responseChannel", "header:X", "@id")]
+    given = (*own, ("authorization", "t-1"), ("refreshToken", "r-1"))
+    address = DataAddress(endpoint_type="HttpData", endpoint="https://dp.example", properties=given)
+    plane = ControlPlane(id="cp", endpoint=server.url, registration=RegistrationStyle.EDC)
+    client.send(plane, callback(data_address=address))
+    _, _, _, body = server.asked[0]
+    named = [("endpointType", "HttpData"), ("authorization", "t-1"), ("refreshToken", "r-1")]
+    expected = [*given, *((f"{EDC_NAMESPACE}{name}", value) for name, value in named)]
+    assert [(p["name"], p["value"]) for p in body["dataAddress"]["endpointProperties"]] == expected
 
 
 def test_an_error_is_told_and_the_older_dialect_names_the_plane(

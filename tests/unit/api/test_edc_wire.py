@@ -9,6 +9,7 @@ import pytest
 from dataferry.api.orchestration import edc_wire as wire
 from dataferry.domain.errors import ProtocolError
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.profile import Direction
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 ASK = Ask(counter_party_address="http://p/api/dsp", contract_id="c", connector_id="did:web:p")
@@ -124,3 +125,18 @@ def test_requests_are_what_each_version_wants(version: ApiVersion) -> None:
     assert request["privateProperties"] == {wire.REFERENCE: "o/1"}
     properties = request["dataplaneMetadata"]["properties"]
     assert properties.get("@value", properties) == {"correlationId": "o/1"}
+
+
+@pytest.mark.parametrize("version", ApiVersion)
+def test_a_push_names_no_destination(version: ApiVersion) -> None:
+    """The data plane says where to; a placeholder would reach the provider where no plane does."""
+    connector = Connector(address="http://edc")
+    made = {
+        direction: wire.transfer_request(
+            version, connector, ASK, transfer_type="T", reference="r", direction=direction
+        )
+        for direction in Direction
+    }
+    assert "dataDestination" not in made[Direction.PUSH]
+    assert ("dataDestination" in made[Direction.PULL]) is (version is ApiVersion.V3)
+    assert made[Direction.PUSH]["dataplaneMetadata"] == made[Direction.PULL]["dataplaneMetadata"]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from tests.unit.api.api_rig import ANONYMOUS_PLANE, PUSH, Plane, address, message, plane
 
+from dataferry.domain.keys import MAX_CONTEXT_CHARS, MAX_KEY_BYTES
 from dataferry.domain.ledger import Attempt, PlannedObject
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.progress import Progress
@@ -283,6 +284,10 @@ def test_datasets_and_landing_zones_are_made_and_deleted(api: Plane) -> None:
         ("/datasets/x", {"source": "no colon"}),
         ("/datasets/x", {"source": "disk:x", "unknown": 1}),
         ("/landing-zones/x", {"sink": 5}),
+        (f"/datasets/{'x' * (MAX_KEY_BYTES + 1)}", {"source": "disk:x"}),
+        (f"/control-planes/{'x' * (MAX_KEY_BYTES + 1)}", {}),
+        (f"/control-planes/{'%C3%A4' * (MAX_KEY_BYTES // 2 + 1)}", {}),
+        ("/control-planes/x", {"participant_context_id": "x" * (MAX_CONTEXT_CHARS + 1)}),
         ("/control-planes/x", {"retries": "sometimes"}),
         ("/control-planes/x", {"token": "***"}),
         ("/control-planes/x", {"token": "token-of-control-plane-a"}),
@@ -375,6 +380,7 @@ def test_registration_needs_a_key_or_ones_own_token(api: Plane) -> None:
         {"endpoint": "http://[broken"},
         {"endpoint": 5},
         {"controlplaneId": ""},
+        {"controlplaneId": "x" * (MAX_KEY_BYTES + 1)},
         {"authorization": {"type": "oauth2_client_credentials"}},
         {"authorization": {}},
     ],

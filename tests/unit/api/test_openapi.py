@@ -127,3 +127,11 @@ def test_every_route_and_kind_of_problem_is_documented(document: dict[str, Any])
     assert listed - served == set()
     for kind in TITLES:
         assert f"`{kind}`" in text, kind
+
+
+def test_the_webhook_is_described(document: dict[str, Any]) -> None:
+    """With its headers and an example: it is what others have to serve."""
+    told = document["webhooks"]["orchestration-ended"]["post"]
+    names = {one["name"] for one in told["parameters"]}
+    assert names == {"webhook-id", "webhook-timestamp", "webhook-signature"}
+    assert document["components"]["schemas"]["Notice"]["examples"]

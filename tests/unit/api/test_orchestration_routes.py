@@ -221,13 +221,13 @@ def test_a_connector_is_known_however_it_is_spelt(rig: Orchestrating) -> None:
     ("field", "value", "words"),
     [
         ("transferType", "Carrier-Pigeon", "Pigeon"),
-        ("transferType", "AmazonS3-PUSH", "landing zones"),
+        ("transferType", "AmazonS3-PUSH", "location of type s3"),
         ("destination", "orchestrator-data:x", "may name"),
         ("destination", "nowhere", "may name|NAME:PATH"),
     ],
 )
 def test_optional_fields_are_checked(rig: Orchestrating, field: str, value: str, words: str) -> None:
-    """A transfer type that is no pull, and a destination that nobody allowed, are refused at once."""
+    """A transfer type that nobody can serve there, and a destination that is not allowed: refused at once."""
     error = _error(rig.post({**rig.request(), "data": [entry("held", **{field: value})]}), 400)
     assert re.search(words, error["details"]["data"]["0"][field][0])
 

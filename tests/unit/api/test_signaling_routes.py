@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
+from tests.interop.dps.rules import ADDRESS
+from tests.interop.dps.shapes import faults
+from tests.servers.moto import MotoServer
 from tests.unit.api.api_rig import PULL, PUSH, TOKEN_A, TOKEN_B, Plane, address, message, plane
 
-from dataferry.domain.location import ControlPlane, Retries
+from dataferry.domain.address import EDC_NAMESPACE, DataAddress
+from dataferry.domain.keys import MAX_KEY_BYTES
+from dataferry.domain.location import ControlPlane, RegistrationStyle, Retries
 
 STATES = {
     "INITIALIZED",
@@ -70,6 +76,30 @@ def test_start_of_a_pull_is_answered_with_the_address_to_fetch_from(s3_api: Plan
     answer = s3_api.signal("start", message("start-1"))
     assert (answer.status_code, answer.json()["state"]) == (200, "STARTED")
     assert answer.json()["dataAddress"]["endpointType"] == PULL
+
+
+def test_edc_gets_each_property_by_its_iri_too(tmp_path: Path, moto_s3: MotoServer) -> None:
+    """Each in both dialects, beside the profile's plain name; other control planes see no IRI."""
+    httpx.put(f"{moto_s3.endpoint_url}/shelf-of-edc", trust_env=False).raise_for_status()
+    planes = (
+        ControlPlane(id="cp-a", token=TOKEN_A, registration=RegistrationStyle.EDC),
+        ControlPlane(id="cp-b", token=TOKEN_B),
+    )
+    older = {name: value for name, value in message("edc-2").items() if name != "profile"}
+    with plane(tmp_path, s3_url=moto_s3.endpoint_url, bucket="shelf-of-edc", control_planes=planes) as api:
+        answers = [
+            api.signal("start", message("edc-1")),
+            api.signal("start", older | {"transferType": PULL}),
+        ]
+        other = api.signal("start", message("dps-1"), token=TOKEN_B).json()["dataAddress"]
+    plain = {entry["name"]: entry["value"] for entry in other["endpointProperties"]}
+    named = {f"{EDC_NAMESPACE}{name}": value for name, value in plain.items()}
+    for answer in answers:
+        wire = answer.json()["dataAddress"]
+        assert faults(ADDRESS, wire) == []
+        theirs = {entry["name"]: entry["value"] for entry in wire["endpointProperties"]}
+        assert theirs == plain | named | {f"{EDC_NAMESPACE}endpointType": PULL}
+        assert DataAddress.from_wire(wire).properties == (*plain.items(), ("endpointType", PULL))
 
 
 def test_what_takes_long_is_answered_with_202_and_where_to_ask(s3_api: Plane) -> None:
@@ -149,7 +179,8 @@ def test_a_missing_profile_is_named(api: Plane) -> None:
         ({"messageId": 5}, "invalid_input"),
         ({"labels": "gold"}, "invalid_input"),
         ({"processId": ".."}, "invalid_input"),
-        ({"processId": "x" * 2000}, "invalid_input"),
+        ({"processId": "x" * (MAX_KEY_BYTES + 1)}, "invalid_input"),
+        ({"processId": "\N{HIRAGANA LETTER A}" * 101}, "invalid_input"),
         ({"processId": "line\nbreak"}, "invalid_input"),
         ({"dataAddress": {"endpointProperties": "no list"}, "profile": PUSH}, "invalid_address"),
     ],

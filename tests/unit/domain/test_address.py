@@ -44,6 +44,19 @@ def test_the_first_of_two_equal_names_counts() -> None:
     assert address.get("region") == "1"
 
 
+def test_a_property_by_its_name_and_by_its_iri_is_one() -> None:
+    """Said twice it is kept once; where the values differ, both are, and the first counts."""
+    twice = [
+        {"name": "authorization", "value": "one"},
+        {"name": f"{IRI}authType", "value": "bearer"},
+        {"name": f"{IRI}authorization", "value": "one"},
+        {"name": "authorization", "value": "two"},
+    ]
+    address = DataAddress.from_wire(wire(*twice))
+    assert address.properties == (("authorization", "one"), ("authType", "bearer"), ("authorization", "two"))
+    assert address.get("authorization") == "one"
+
+
 @pytest.mark.parametrize(("value", "text"), [(True, "true"), (8080, "8080"), (None, ""), ("x", "x")])
 def test_scalar_values_become_text(value: object, text: str) -> None:
     """Control planes write numbers and booleans where the DSP has strings."""

@@ -197,7 +197,7 @@ class _Dripping:
         """Give the next."""
         return next(self._pieces, b"")
 
-    def recv_into(self, buffer: memoryview) -> int:
+    def recv_into(self, buffer: memoryview, _nbytes: int = 0) -> int:
         """Give the next."""
         piece = self.recv(1)
         buffer[: len(piece)] = piece

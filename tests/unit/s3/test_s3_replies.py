@@ -80,11 +80,11 @@ def test_any_text_survives_headers(text: str) -> None:
 def test_attributes_of_a_reply() -> None:
     """``aws-chunked`` is cut out, raw UTF-8 is read, and line breaks never come through."""
     headers: dict[str, str] = {}
-    headers["Content-Type"] = "text/plain"
-    headers["Content-Encoding"] = "aws-chunked, gzip"
-    headers["X-Amz-Meta-Name"] = "grüße".encode().decode("latin-1")
-    headers["X-Amz-Meta-Q"] = "=?UTF-8?Q?gr=C3=BC=C3=9Fe_da?="
-    headers["X-Amz-Meta-Folded"] = "a\tb"
+    headers["content-type"] = "text/plain"
+    headers["content-encoding"] = "aws-chunked, gzip"
+    headers["x-amz-meta-name"] = "grüße".encode().decode("latin-1")
+    headers["x-amz-meta-q"] = "=?UTF-8?Q?gr=C3=BC=C3=9Fe_da?="
+    headers["x-amz-meta-folded"] = "a\tb"
     found = from_headers(headers)
     assert found == Attributes(
         content_type="text/plain",
@@ -96,7 +96,7 @@ def test_attributes_of_a_reply() -> None:
 
 def test_only_aws_chunked_is_no_encoding() -> None:
     """An object sent in signed chunks has none of its own."""
-    assert from_headers({"Content-Encoding": "aws-chunked"}).content_encoding is None
+    assert from_headers({"content-encoding": "aws-chunked"}).content_encoding is None
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +21,8 @@ from dataferry.domain.errors import (
     NotFoundError,
     StaleVersionError,
 )
+from dataferry.domain.keys import MAX_CONTEXT_CHARS, MAX_KEY_BYTES, is_key
+from dataferry.domain.location import ControlPlane, Dataset
 from dataferry.store.store import Store
 from dataferry.testing.ledger_suite import NOON, StillClock
 
@@ -43,6 +47,22 @@ def test_a_process_has_one_flow(store: Store) -> None:
         transaction.flows.insert(flow(control_plane_id="cp2"))
         transaction.flows.insert(flow(participant_context_id="second"))
         assert len(transaction.flows.list(limit=10)[0]) == 3
+
+
+def test_the_longest_ids_that_are_taken_fit(store: Store) -> None:
+    """On every database, in its columns and its indexes; of what does not compress, and takes four bytes."""
+    seeded = random.Random(2026)
+    ascii_id, other_id = ("".join(seeded.choices(string.printable[:90], k=MAX_KEY_BYTES)) for _ in range(2))
+    context = "".join(chr(0x20000 + seeded.randrange(0xA000)) for _ in range(MAX_CONTEXT_CHARS))
+    assert is_key(ascii_id)
+    made = flow(ascii_id, control_plane_id=other_id, participant_context_id=context)
+    with store.transaction() as transaction:
+        transaction.flows.insert(made)
+        transaction.catalogue.put_dataset(Dataset(match=other_id, source="here:x"))
+        transaction.control_planes.put(ControlPlane(id=other_id))
+        transaction.control_planes.registered(other_id)
+    with store.snapshot() as transaction:
+        assert transaction.flows.find(other_id, context, ascii_id) == made
 
 
 def test_parallel_inserts_make_one_flow(store: Store) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,17 @@ from tests.unit.store.sample_rows import flow
 
 from dataferry.domain.dataflow import OWN_FLOWS
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError, TransitionError
-from dataferry.domain.orchestration import STEPS, Ask, Entry, Fault, Orchestration, Standing, Step
+from dataferry.domain.orchestration import (
+    STEPS,
+    Ask,
+    Entry,
+    Fault,
+    Notice,
+    NoticeState,
+    Orchestration,
+    Standing,
+    Step,
+)
 from dataferry.domain.usage_policy import Offer, UsagePolicy
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations
@@ -65,7 +76,7 @@ def test_what_is_negotiated_about_is_kept(store: Store) -> None:
         tx.orchestrations.expand(order.id)
         entry = tx.orchestrations.entry((order.id, 0))
         assert (entry.ask, entry.offer, entry.negotiation_id) == (asked, None, None)
-        steps = [
+        steps: list[tuple[Step, dict[str, Any]]] = [
             (Step.CHOOSING, {}),
             (Step.REQUESTING, {"offer": Offer(id="1:2:3", policy=policy)}),
             (Step.NEGOTIATING, {"negotiation_id": "n"}),
@@ -306,3 +317,56 @@ def test_a_database_of_the_version_before_is_upgraded(tmp_path: Path) -> None:
         assert len(tx.orchestrations.entries_of(order.id)) == 2
         assert tx.flows.get(kept.id) == kept
     opened.close()
+
+
+def test_a_notice_is_due_with_the_end(store: Store, clock: StillClock) -> None:
+    """Not before, not without one, and not once it is settled; one that was not taken waits for its time."""
+    quiet, told = _order(1), _order(1, notice=Notice())
+    for order in (quiet, told):
+        _insert(store, order)
+        with store.snapshot() as tx:
+            assert tx.orchestrations.notices(10) == []
+    for order in (quiet, told):
+        _end(store, order.id, 0, Step.SAVED)
+    with store.snapshot() as tx:
+        assert tx.orchestrations.notices(10) == [told.id]
+        assert tx.orchestrations.get(quiet.id).notice is None
+    later = Notice(attempts=1, error="x" * 10_000, next_at=NOON + timedelta(seconds=5))
+    with store.transaction() as tx:
+        assert tx.orchestrations.noted(told.id, later)
+        assert tx.orchestrations.notices(10) == []
+    clock.moment = NOON + timedelta(seconds=6)
+    with store.snapshot() as tx:
+        assert tx.orchestrations.notices(10) == [told.id]
+        kept = tx.orchestrations.get(told.id).notice
+    assert kept is not None
+    assert (kept.attempts, kept.next_at, len(kept.error or "")) == (1, later.next_at, 4_000)
+    done = Notice(state=NoticeState.DELIVERED, attempts=1, settled_at=NOON)
+    with store.transaction() as tx:
+        assert tx.orchestrations.noted(told.id, done)
+        assert not tx.orchestrations.noted(told.id, Notice())
+        assert tx.orchestrations.notices(10) == []
+        assert tx.orchestrations.get(told.id).notice == done
+
+
+def test_only_an_entry_that_waits_is_awaited(store: Store) -> None:
+    """By the whole of its reference, from its start until its data is on the way."""
+    order = _insert(store, _order(1))
+    reference = f"{order.id}/0"
+    with store.transaction() as tx:
+        assert tx.orchestrations.awaited(reference) is None
+        before = tx.orchestrations.entry((order.id, 0))
+        begun = tx.orchestrations.save(before.to(Step.STARTING), expected=before)
+        assert tx.orchestrations.awaited(reference) == begun
+        for wrong in (
+            "",
+            "/0",
+            reference.upper(),
+            f"{order.id}/+0",
+            f"{order.id}/00",
+            f"{order.id}/1",
+            "x/y",
+        ):
+            assert tx.orchestrations.awaited(wrong) is None
+        tx.orchestrations.save(begun.to(Step.CLOSING), expected=begun)
+        assert tx.orchestrations.awaited(reference) is None

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dataferry.api.authorization import control_plane_of_token
 from dataferry.api.endpoints import plain_http_url
+from dataferry.api.keys import FITS
 from dataferry.api.operators import MayConfigure, MayRead
 from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, InputError, NotFoundError
+from dataferry.domain.keys import MAX_CONTEXT_CHARS, MAX_KEY_BYTES
 from dataferry.domain.limits import split_settings
 from dataferry.domain.location import (
     ControlPlane,
@@ -35,6 +37,7 @@ router = APIRouter(tags=["catalogue"])
 
 MAX_NAME_CHARS = 1024
 Name = Annotated[str, Path(max_length=MAX_NAME_CHARS)]
+Key = Annotated[str, Path(max_length=MAX_KEY_BYTES), FITS]
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 T = TypeVar("T")
 PARTICIPANTS = "Ids of participants; empty: for all."
@@ -152,7 +155,7 @@ class ControlPlaneBody(Body):
     management_key: Text | None = Field(default=None, repr=False)
     may_name_locations: bool = False
     metadata_location: Text | None = None
-    participant_context_id: Text = "default"
+    participant_context_id: Annotated[str, Field(min_length=1, max_length=MAX_CONTEXT_CHARS)] = "default"
 
 
 def _seen(request: Request, operator: Operator) -> CatalogueView:
@@ -261,7 +264,7 @@ def show_dataset(request: Request, operator: MayRead, match: Name) -> dict[str, 
 
 
 @router.put("/datasets/{match:path}", summary="Create or replace a dataset")
-def put_dataset(request: Request, operator: MayConfigure, match: Name, body: DatasetBody) -> dict[str, Any]:
+def put_dataset(request: Request, operator: MayConfigure, match: Key, body: DatasetBody) -> dict[str, Any]:
     """Write a dataset."""
     names = ("labels", "control_planes", "participants", "include", "exclude")
     lists = {key: tuple(getattr(body, key)) for key in names}
@@ -390,7 +393,7 @@ def show_control_plane(request: Request, operator: MayRead, id: Name) -> dict[st
 
 @router.put("/control-planes/{id:path}", summary="Create or replace a control plane")
 def put_control_plane(
-    request: Request, operator: MayConfigure, id: Name, body: ControlPlaneBody
+    request: Request, operator: MayConfigure, id: Key, body: ControlPlaneBody
 ) -> dict[str, Any]:
     """Write a control plane on the operator's word; a secret sent as ``***`` keeps its present value."""
     services = services_of(request)

@@ -41,13 +41,14 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.location import Provenance
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.ports import ENDED, TransferProcess
+from dataferry.net.answers import retry_after_s
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 from dataferry.secrets.redaction import SecretValues
 
 MAX_ANSWER_BYTES = 1024 * 1024
-MAX_RETRY_AFTER_S = 3600.0
 T = TypeVar("T")
 
 
@@ -121,7 +122,15 @@ class HttpEdcClient:
         query = wire.message(version, "QuerySpec", limit=1)
         self.ask(connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None)
 
-    def start(self, connector: Connector, ask: Ask, *, transfer_type: str, reference: str) -> str:
+    def start(
+        self,
+        connector: Connector,
+        ask: Ask,
+        *,
+        transfer_type: str,
+        reference: str,
+        direction: Direction = Direction.PULL,
+    ) -> str:
         """POST ``/transferprocesses``.
 
         Raises:
@@ -129,7 +138,12 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         body = wire.transfer_request(
-            version, connector, ask, transfer_type=transfer_type, reference=reference
+            version,
+            connector,
+            ask,
+            transfer_type=transfer_type,
+            reference=reference,
+            direction=direction,
         )
         return self.ask(connector, version, "POST", "/transferprocesses", body, read=wire.id_of)
 
@@ -284,7 +298,7 @@ class HttpEdcClient:
             raise ConnectionFailedError(
                 f"no answer from {urlsplit(url).hostname}: {type(exc).__name__}", operation=operation
             ) from exc
-        return answer.status_code, bytes(body), _retry_after_s(answer)
+        return answer.status_code, bytes(body), retry_after_s(answer)
 
 
 def _parsed(content: bytes) -> Any:
@@ -317,11 +331,3 @@ def _error(status: int) -> type[DataFerryError]:
     if status in _ERRORS:
         return _ERRORS[status]
     return ServerError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ProtocolError
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text.isdecimal() or not text.isascii():
-        return None
-    return min(float(text[:9]), MAX_RETRY_AFTER_S)

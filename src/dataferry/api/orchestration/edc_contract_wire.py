@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataferry.api.orchestration.edc_wire import (
-    EDC,
     MAX_DETAIL_CHARS,
     flat,
     id_of,
@@ -22,6 +21,7 @@ from dataferry.api.orchestration.edc_wire import (
     member,
     message,
 )
+from dataferry.domain.address import EDC_NAMESPACE
 from dataferry.domain.errors import InputError, ProtocolError
 from dataferry.domain.odrl import ODRL, TERMS
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
@@ -51,7 +51,7 @@ def catalog_request(version: ApiVersion, connector: Connector, ask: Ask) -> dict
     """Return what asks for the part of a provider's catalog that is one asset."""
     criterion = {
         "@type": "Criterion",
-        "operandLeft": f"{EDC}id",
+        "operandLeft": f"{EDC_NAMESPACE}id",
         "operator": "=",
         "operandRight": ask.asset_id,
     }

@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataferry.domain.address import DataAddress, short_name
+from dataferry.domain.address import EDC_NAMESPACE, DataAddress, short_name
 from dataferry.domain.errors import AddressError, ProtocolError
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.ports import TransferProcess
 
-EDC = "https://w3id.org/edc/v0.0.1/ns/"
 CONTEXTS: dict[ApiVersion, Any] = {
-    ApiVersion.V3: {"@vocab": EDC},
+    ApiVersion.V3: {"@vocab": EDC_NAMESPACE},
     ApiVersion.V4: ["https://w3id.org/edc/connector/management/v2"],
 }
 # Which entry of ours a transfer process belongs to; private, so that no counterparty sees it.
-REFERENCE = f"{EDC}dataferryEntry"
+REFERENCE = f"{EDC_NAMESPACE}dataferryEntry"
 _PREFIXES = ("edc:", "tx-auth:", "dspace:", "dcat:", "dct:", "odrl:")
 MAX_DETAIL_CHARS = 1_000
 
@@ -34,11 +34,19 @@ def message(version: ApiVersion, type_: str, **fields: Any) -> dict[str, Any]:
 
 
 def transfer_request(
-    version: ApiVersion, connector: Connector, ask: Ask, *, transfer_type: str, reference: str
+    version: ApiVersion,
+    connector: Connector,
+    ask: Ask,
+    *,
+    transfer_type: str,
+    reference: str,
+    direction: Direction = Direction.PULL,
 ) -> dict[str, Any]:
     """Return what starts a transfer process.
 
-    Releases before 0.6 want ``connectorId`` and ``dataDestination``; later ones of version 3 ignore them.
+    Releases before 0.6 want ``connectorId`` and ``dataDestination``; of a pull later ones of version 3 ignore
+    them. Of a push the destination is what the connector's data plane prepares, so that none is named: what
+    stood here would reach the provider where no plane prepares anything. EDC up to 0.15 refuses that.
     """
     fields: dict[str, Any] = {
         "counterPartyAddress": ask.counter_party_address,
@@ -49,11 +57,9 @@ def transfer_request(
         "dataplaneMetadata": _for_our_plane(version, reference),
     }
     if version is ApiVersion.V3:
-        fields |= {
-            "connectorId": ask.connector_id,
-            "counterPartyId": ask.counter_party_id,
-            "dataDestination": {"@type": "DataAddress", "type": "HttpProxy"},
-        }
+        fields |= {"connectorId": ask.connector_id, "counterPartyId": ask.counter_party_id}
+        if direction is Direction.PULL:
+            fields["dataDestination"] = {"@type": "DataAddress", "type": "HttpProxy"}
     return message(version, "TransferRequest", **fields)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from dataferry.domain.orchestration import Entry, Orchestration, Step
+from dataferry.domain.orchestration import Entry, Notice, Orchestration, Step
 from dataferry.domain.progress import Progress
 from dataferry.flows.orchestration.orchestrator import OrchestrationView
 from dataferry.flows.orchestration.sidecar import checksum
@@ -46,18 +46,22 @@ def listed(found: Sequence[Orchestration], following: str | None) -> dict[str, A
 
 def detailed(view: OrchestrationView) -> dict[str, Any]:
     """Return the answer with one orchestration and its entries."""
+    return success({"orchestration_processes": {str(view.orchestration.id): process(view)}})
+
+
+def process(view: OrchestrationView) -> dict[str, Any]:
+    """Return one orchestration and its entries."""
     one = view.orchestration
     paths = [
         _entry(entry, view.progress.get(entry.flow_id) if entry.flow_id else None) for entry in view.entries
     ]
-    process = {
+    return {
         **_base(one),
         "storage_paths": paths,
         "properties": one.properties,
         **_more(one),
         "progress": _overall(view),
     }
-    return success({"orchestration_processes": {str(one.id): process}})
 
 
 def _base(one: Orchestration) -> dict[str, Any]:
@@ -79,6 +83,17 @@ def _more(one: Orchestration) -> dict[str, Any]:
         "entries_cancelled": one.cancelled,
         "error": one.error,
         "ended_at": None if one.ended_at is None else _time(one.ended_at),
+        "webhook": None if one.notice is None else _notice(one.notice),
+    }
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    """How telling the webhook goes; its address is the operator's affair."""
+    return {
+        "status": notice.state.value.upper().replace(" ", "_"),
+        "failed_attempts": notice.attempts,
+        "error": notice.error,
+        "settled_at": None if notice.settled_at is None else _time(notice.settled_at),
     }
 
 

@@ -103,7 +103,7 @@ class EntryBody(BaseModel):
     )
     connector_id: Text = Field(alias="connectorId", description="The provider's participant id.")
     transfer_type: Text | None = Field(
-        default=None, alias="transferType", description="How it is transferred; a pull."
+        default=None, alias="transferType", description="How it is transferred: a pull, or a push to here."
     )
     counter_party_id: Text | None = Field(
         default=None, alias="counterPartyId", description="The provider's id, where it is another one."

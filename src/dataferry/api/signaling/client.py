@@ -19,6 +19,7 @@ import httpx
 
 from dataferry.api.signaling.dialects import callback_message
 from dataferry.api.signaling.offers import offered_authorization
+from dataferry.domain.address import EDC_NAMESPACE
 from dataferry.domain.errors import (
     AddressError,
     ConfigError,
@@ -35,11 +36,11 @@ from dataferry.domain.errors import (
 from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.messages import Callback
+from dataferry.net.answers import retry_after_s
 from dataferry.net.connections import Network
 from dataferry.net.httpx_transport import guarded_client
 
 MAX_ANSWER_BYTES = 64 * 1024
-MAX_RETRY_AFTER_S = 3600.0
 _MANAGEMENT_VERSION = re.compile(r"/v(\d)\w*$")
 
 
@@ -111,7 +112,9 @@ class HttpControlPlaneClient:
             "POST",
             f"{base.rstrip('/')}/transfers/{process}/dataflow/{callback.kind}",
             provenance=provenance,
-            body=callback_message(callback, data_plane_id=self._data_plane_id),
+            body=callback_message(
+                callback, data_plane_id=self._data_plane_id, style=control_plane.registration
+            ),
             proves_to=control_plane if is_its_own else None,
         )
 
@@ -171,9 +174,7 @@ class HttpControlPlaneClient:
         """
         base, is_v3 = _management(control_plane)
         context: Any = (
-            {"@vocab": "https://w3id.org/edc/v0.0.1/ns/"}
-            if is_v3
-            else ["https://w3id.org/edc/connector/management/v2"]
+            {"@vocab": EDC_NAMESPACE} if is_v3 else ["https://w3id.org/edc/connector/management/v2"]
         )
         self._call(
             f"termination at {control_plane.id}",
@@ -309,12 +310,4 @@ def _refusal(operation: str, answer: httpx.Response) -> DataFerryError:
     if answer.is_redirect:
         told += ", a redirect, which is not followed"
     kind = refusals.get(status, ServerError if answer.is_server_error else ProtocolError)
-    return kind(told, operation=operation, retry_after_s=_retry_after_s(answer))
-
-
-def _retry_after_s(answer: httpx.Response) -> float | None:
-    """Return what ``Retry-After`` says in seconds, bounded; dates are not read."""
-    text = answer.headers.get("retry-after", "").strip()
-    if not text.isdecimal() or not text.isascii():
-        return None
-    return min(float(text[:9]), MAX_RETRY_AFTER_S)
+    return kind(told, operation=operation, retry_after_s=retry_after_s(answer))

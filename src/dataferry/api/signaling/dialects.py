@@ -1,22 +1,25 @@
 """The two dialects of Data Plane Signaling that control planes speak, in one table.
 
 Until RC2 the field ``profile`` was called ``transferType``, messages had a ``callbackAddress`` and answers
-said which data plane gave them. Both are understood; an answer is in its caller's dialect.
+said which data plane gave them. Both are understood; an answer is in its caller's dialect. EDC speaks either,
+and has names of its own for the properties of data addresses.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 from dataferry.api.signaling.wire import DataFlowBaseMessage, DataFlowStartMessage
-from dataferry.domain.address import DataAddress
+from dataferry.domain.address import EDC_NAMESPACE, DataAddress
 from dataferry.domain.dataflow import DataFlow, Dialect
 from dataferry.domain.errors import InputError
+from dataferry.domain.location import RegistrationStyle
 from dataferry.flows.messages import Answer, Callback, FlowRequest
 
 
@@ -37,6 +40,11 @@ WORDS: dict[Dialect, Words] = {
     Dialect.HEAD: Words(profile_field="profile", names_data_plane=False),
     Dialect.RC2: Words(profile_field="transferType", names_data_plane=True),
 }
+
+# EDC makes names of JSON-LD of a data address's properties: one with a colon is no term but an IRI already,
+# and to these EDC gives a value of its own.
+_TERM = re.compile(r"[^@:/#][^:/#]*")
+_EDCS_OWN = frozenset({"type", "endpoint", "keyName", "responseChannel"})
 
 
 def dialect_of(message: DataFlowBaseMessage) -> Dialect:
@@ -106,7 +114,30 @@ def _without_credentials(url: str | None) -> str | None:
     return url
 
 
-def status_message(answer: Answer, *, dialect: Dialect, data_plane_id: str) -> dict[str, Any]:
+def address_message(address: DataAddress, style: RegistrationStyle) -> dict[str, Any]:
+    """Write the ``dataAddress`` of a message.
+
+    For EDC each property is there by its IRI too, and so is the type: the Management API compacts an address
+    as JSON-LD, which drops every name that no context defines, the token's among them. The plain names stay,
+    since they are the profile's.
+
+    Args:
+        address: Whatever it is of.
+        style: How its control plane is spoken to.
+    """
+    if style is not RegistrationStyle.EDC:
+        return address.to_wire()
+    named = [
+        (f"{EDC_NAMESPACE}{name}", value)
+        for name, value in (("endpointType", address.endpoint_type), *address.properties)
+        if _TERM.fullmatch(name) and name not in _EDCS_OWN
+    ]
+    return replace(address, properties=(*address.properties, *named)).to_wire()
+
+
+def status_message(
+    answer: Answer, *, dialect: Dialect, data_plane_id: str, style: RegistrationStyle
+) -> dict[str, Any]:
     """Write a ``DataFlowStatusMessage`` that answers a verb.
 
     Source: Data Plane Signaling, "DataFlowStatusMessage".
@@ -117,7 +148,7 @@ def status_message(answer: Answer, *, dialect: Dialect, data_plane_id: str) -> d
         "state": answer.flow.state.value,
     }
     if answer.data_address is not None:
-        message["dataAddress"] = answer.data_address.to_wire()
+        message["dataAddress"] = address_message(answer.data_address, style)
     return message | _data_plane(dialect, data_plane_id)
 
 
@@ -130,7 +161,7 @@ def status_response(flow: DataFlow, *, data_plane_id: str) -> dict[str, Any]:
     return response | _data_plane(flow.dialect, data_plane_id)
 
 
-def callback_message(callback: Callback, *, data_plane_id: str) -> dict[str, Any]:
+def callback_message(callback: Callback, *, data_plane_id: str, style: RegistrationStyle) -> dict[str, Any]:
     """Write the ``DataFlowStatusMessage`` of a callback.
 
     Source: Data Plane Signaling, "Control Plane Endpoint".
@@ -141,7 +172,7 @@ def callback_message(callback: Callback, *, data_plane_id: str) -> dict[str, Any
         "state": callback.state.value,
     }
     if callback.data_address is not None:
-        message["dataAddress"] = callback.data_address.to_wire()
+        message["dataAddress"] = address_message(callback.data_address, style)
     if callback.error is not None:
         message["error"] = callback.error
     return message | _data_plane(callback.dialect, data_plane_id)

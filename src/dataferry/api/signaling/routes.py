@@ -40,7 +40,8 @@ from dataferry.api.signaling.wire import (
     DataFlowStatusResponseMessage,
 )
 from dataferry.domain.dataflow import Dialect
-from dataferry.domain.location import ControlPlane, Provenance
+from dataferry.domain.errors import NotFoundError
+from dataferry.domain.location import ControlPlane, Provenance, RegistrationStyle
 from dataferry.flows.messages import Answer
 
 _STATUS: dict[int | str, dict[str, Any]] = {
@@ -225,10 +226,23 @@ def _answer(services: Services, answer: Answer, dialect: Dialect | None = None) 
     Source: Data Plane Signaling, "Prepare" and "Start".
     """
     content = status_message(
-        answer, dialect=dialect or answer.flow.dialect, data_plane_id=services.data_plane_id
+        answer,
+        dialect=dialect or answer.flow.dialect,
+        data_plane_id=services.data_plane_id,
+        style=_style_of(services, answer),
     )
     if not answer.later:
         return JSONResponse(content)
     base = services.public_path + services.signaling_path
     location = f"{base}/dataflows/{quote(answer.flow.data_flow_id, safe='')}/status"
     return JSONResponse(content, status_code=202, headers={"Location": location})
+
+
+def _style_of(services: Services, answer: Answer) -> RegistrationStyle:
+    """Return how an answer's address is written; for who is not known any more, as the specification says."""
+    if answer.data_address is None:
+        return RegistrationStyle.DPS
+    try:
+        return services.catalogue.control_plane(answer.flow.control_plane_id).registration
+    except NotFoundError:
+        return RegistrationStyle.DPS

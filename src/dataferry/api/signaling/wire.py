@@ -21,6 +21,9 @@ from pydantic import (
     field_validator,
 )
 
+from dataferry.api.keys import FITS
+from dataferry.domain.keys import MAX_KEY_BYTES
+
 MAX_ID_CHARS = 1024
 MAX_URL_CHARS = 4096
 MAX_REASON_CHARS = 4096
@@ -38,6 +41,12 @@ Id = Annotated[
         strip_whitespace=False,
     ),
 ]
+# By these ids rows are found.
+Key = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=MAX_KEY_BYTES, pattern=_NO_CONTROL_CHARACTERS),
+    FITS,
+]
 
 
 def _is_segment(text: str) -> str:
@@ -47,7 +56,7 @@ def _is_segment(text: str) -> str:
     return text
 
 
-ProcessId = Annotated[Id, AfterValidator(_is_segment)]
+ProcessId = Annotated[Key, AfterValidator(_is_segment)]
 Word = Annotated[str, StringConstraints(strict=True, max_length=MAX_ID_CHARS, pattern=_NO_CONTROL_CHARACTERS)]
 Url = Annotated[
     str,
@@ -172,7 +181,7 @@ class ControlPlaneRegistrationMessage(Message):
     Source: Data Plane Signaling, "The Control Plane Registration Type".
     """
 
-    controlplane_id: Id = Field(alias="controlplaneId")
+    controlplane_id: Key = Field(alias="controlplaneId")
     endpoint: Url
     authorization: Authorization | None = None
 

@@ -51,7 +51,7 @@ class Closing:
 
     def stored(self, work: Work, flow: DataFlow) -> Next:
         """The bytes are there and proved: write down which, and the file beside them."""
-        row = self._downloads.stored(work.entry)
+        row = self._downloads.only_object(work.entry.flow_id)
         totals = self._shared.store.ledger.totals(str(flow.id))
         facts = replace(
             work.entry,
@@ -59,7 +59,18 @@ class Closing:
             crc64nvme=None if row is None else row.crc64nvme,
             verification=totals.verification.word,
         )
-        note = self._write_sidecar(work, facts, flow, None if row is None else row.source)
+        return self.saved(work, flow, facts, None if row is None else row.source)
+
+    def saved(self, work: Work, flow: DataFlow, facts: Entry, source: ObjectInfo | None) -> Next:
+        """Write an entry down as stored.
+
+        Args:
+            work: The entry as it was read.
+            flow: That brought its data.
+            facts: The entry with what is known of the data.
+            source: The object; None if there are several.
+        """
+        note = self._write_sidecar(work, facts, flow, source) or facts.note
         work.save(self._shared.store, facts.to(Step.CLOSING, outcome=Step.SAVED, note=note))
         return Next()
 

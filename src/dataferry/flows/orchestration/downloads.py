@@ -6,21 +6,23 @@ turn and for bandwidth, and operators see it beside the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from uuid import UUID, uuid4
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import OWN_FLOWS, DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import ConfigError, NotFoundError
+from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow
-from dataferry.domain.location import Landing, LocationRef
+from dataferry.domain.location import Landing
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Entry, Standing, Step
 from dataferry.domain.profile import Direction
 from dataferry.flows.management import Management
-from dataferry.flows.orchestration.naming import base_name, file_name
+from dataferry.flows.orchestration.naming import base_name, below, file_name
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.tokens import is_same_place
 from dataferry.flows.resolution import Place
@@ -30,6 +32,8 @@ from dataferry.net.connections import Network
 from dataferry.store.store import Transaction
 
 ACTOR = "orchestrator"
+# Of what was pushed past this service: ten requests to a store, made within a step.
+MOST_LISTED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,18 @@ class Downloads:
         self._policy = policy
         self._probing = probing
 
+    def transfer_type(self, entry: Entry) -> str:
+        """Return what an entry is transferred by."""
+        return entry.ask.transfer_type or self._policy.transfer_type
+
+    def direction(self, entry: Entry) -> Direction:
+        """Return who moves an entry's bytes.
+
+        Raises:
+            ProfileError: Nobody here serves its transfer type any more.
+        """
+        return self._shared.resolver.profile(self.transfer_type(entry))[1].direction
+
     def begin(self, entry: Entry, address: DataAddress) -> Entry:
         """Have an entry's data downloaded from an address; returns once both rows are written.
 
@@ -81,7 +97,7 @@ class Downloads:
         Raises:
             DataFerryError: The address is none, or what it leads to can't be read.
         """
-        transfer_type = entry.ask.transfer_type or self._policy.transfer_type
+        transfer_type = self.transfer_type(entry)
         place = self._shared.resolver.at_address(transfer_type, address)
         target = self._target(entry, self._look_up(place))
         flow = self._flow(entry, address, target, transfer_type)
@@ -104,19 +120,41 @@ class Downloads:
         A landing zone of mode ``none`` keeps such flows: from EDC 0.19 on that is the only way in which a
         data address comes.
         """
+        mine = (
+            flow
+            for flow in self._prepared(entry, Direction.PULL)
+            if flow.landing is Landing.NONE and not flow.state.is_final
+        )
+        return next(mine, None)
+
+    def pushed(self, entry: Entry) -> DataFlow | None:
+        """Return the flow in which the connector has an entry's data pushed here; None if there is none."""
+        return next(self._prepared(entry, Direction.PUSH), None)
+
+    def _prepared(self, entry: Entry, direction: Direction) -> Iterator[DataFlow]:
+        """Find what the connector has prepared here for an entry: id and process must both agree."""
         with self._shared.store.snapshot() as tx:
             found, _ = tx.flows.list(correlation_id=entry.reference, limit=10)
-        mine = (
+        return (
             flow
             for flow in found
             if flow.process_id == entry.transfer_id
             and flow.participant_context_id == self._policy.participant
             and flow.role is Role.CONSUMER
-            and flow.direction is Direction.PULL
-            and flow.landing is Landing.NONE
-            and not flow.state.is_final
+            and flow.direction is direction
         )
-        return next(mine, None)
+
+    def take(self, entry: Entry, flow: DataFlow) -> Entry:
+        """Write down which flow brings an entry's data, and where that will be."""
+        ref = flow.sink_ref or ""
+        with self._shared.store.transaction() as tx:
+            return tx.orchestrations.save(
+                entry.to(
+                    Step.DOWNLOADING, flow_id=flow.id, sink_ref=ref, storage_path=self._shown(entry, ref)
+                ),
+                expected=entry,
+                standing=Standing.DATA_ADDRESS_RETRIEVED,
+            )
 
     def claim(self, entry: Entry, flow: DataFlow) -> Entry:
         """Say where a flow goes that the connector has opened: it is downloaded once, and completed with DPS.
@@ -161,14 +199,16 @@ class Downloads:
             kind = info.attributes.content_type if info.attributes else None
             name = file_name(transfer_id, now, tail, content_type=kind, source=info.name)
         asked = entry.ask.destination
-        ref = LocationRef.parse(asked or self._policy.destination)
-        path = ref.path + name if not ref.path or ref.path.endswith("/") else ref.path
-        if info is None and not path.endswith("/"):
-            path += "/"
-        full = str(LocationRef(location=ref.location, path=path))
+        full = below(asked or self._policy.destination, name)
+        if info is None and not full.endswith("/"):
+            full += "/"
         self._shared.resolver.at_ref(full, self._policy.participant)
-        shown_as = None if asked else self._policy.shown_as
-        return Target(ref=full, shown=full if shown_as is None else shown_as + name)
+        return Target(ref=full, shown=self._shown(entry, full))
+
+    def _shown(self, entry: Entry, ref: str) -> str:
+        """Return how clients are told a place."""
+        shown_as = None if entry.ask.destination else self._policy.shown_as
+        return ref if shown_as is None else shown_as + ref.removeprefix(self._policy.destination)
 
     def _flow(self, entry: Entry, address: DataAddress, target: Target, transfer_type: str) -> DataFlow:
         mechanism, _ = self._shared.resolver.profile(transfer_type)
@@ -232,16 +272,30 @@ class Downloads:
 
     def end(self, entry: Entry, reason: str) -> None:
         """End an entry's flow, if it has one that has not ended; what it left half is cleaned up."""
-        flow = self.flow(entry)
+        flow = self.flow(entry) or self.pushed(entry)
         if flow is not None and not flow.state.is_final:
             self._management.terminate(str(flow.id), reason, actor=ACTOR)
 
-    def stored(self, entry: Entry) -> ObjectRow | None:
-        """Return what the ledger knows of an entry's only object; None if there are several."""
-        if entry.flow_id is None:
+    def only_object(self, flow_id: UUID | None) -> ObjectRow | None:
+        """Return what the ledger knows of a flow's only object; None if there are several."""
+        if flow_id is None:
             return None
-        rows = self._shared.store.ledger.objects(str(entry.flow_id), limit=2)
+        rows = self._shared.store.ledger.objects(str(flow_id), limit=2)
         return rows[0] if len(rows) == 1 else None
+
+    def listed(self, flow: DataFlow) -> tuple[Sequence[ObjectInfo], bool]:
+        """Return the objects where a push went, and whether these are all; none if nothing is there.
+
+        Raises:
+            DataFerryError: The place can't be listed.
+        """
+        place = self._shared.resolver.at_ref(flow.sink_ref or "", flow.participant_context_id)
+        try:
+            with closing(place.mechanism.open_source(place.endpoint, self._probing)) as source:
+                found = list(islice(source.list(), MOST_LISTED + 1))
+        except ObjectNotFoundError:
+            found = []
+        return found[:MOST_LISTED], len(found) <= MOST_LISTED
 
 
 def _named(tx: Transaction, flow: DataFlow) -> DataFlow:

@@ -16,6 +16,7 @@ from dataferry.domain.errors import (
     UnsupportedError,
 )
 from dataferry.domain.orchestration import Fault
+from dataferry.flows.orchestration.ports import TransferProcess
 
 MAX_MESSAGE_CHARS = 2_000
 
@@ -58,6 +59,12 @@ class DownloadError(DataFerryError):
     def __init__(self, flow: DataFlow) -> None:
         super().__init__(flow.error or "the download failed")
         self.kind = flow.error_kind or DataFerryError.kind  # type: ignore[misc]  # the flow's, not the class's
+
+
+def ended(process: TransferProcess) -> TransferEndedError:
+    """Return what is to be said of a transfer process that has ended, in its connector's own words."""
+    detail = f": {process.error}" if process.error else ""
+    return TransferEndedError(f"the transfer process is {process.state}{detail}")
 
 
 def fault_of(error: DataFerryError) -> Fault:

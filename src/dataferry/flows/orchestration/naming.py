@@ -6,6 +6,8 @@ import mimetypes
 import re
 from datetime import UTC, datetime
 
+from dataferry.domain.location import LocationRef
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 MAX_ID_CHARS = 100
@@ -43,6 +45,18 @@ def base_name(transfer_id: str, now: datetime, tail: str) -> str:
     """Return the name without its extension: also that of a directory, where the data is several objects."""
     safe = _UNSAFE.sub("-", transfer_id)[:MAX_ID_CHARS]
     return f"file_{safe}_{now.astimezone(UTC):%Y%m%d%H%M%S}_{tail}"
+
+
+def below(destination: str, name: str) -> str:
+    """Return the ``location:path`` of something in a destination; one that names a file is that file.
+
+    Args:
+        destination: ``location:path``, a directory if it ends with ``/`` or is a whole location.
+        name: Of what is stored; ends with ``/`` where it may be several objects.
+    """
+    ref = LocationRef.parse(destination)
+    path = ref.path + name if not ref.path or ref.path.endswith("/") else ref.path
+    return str(LocationRef(location=ref.location, path=path))
 
 
 def extension(content_type: str | None, source: str) -> str:

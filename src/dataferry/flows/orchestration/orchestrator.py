@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Ask, Connector, Entry, Orchestration, Standing
+from dataferry.domain.orchestration import Ask, Connector, Entry, Notice, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
@@ -135,6 +135,7 @@ class Orchestrator:
             idempotency_key=request.idempotency_key,
             digest=request.digest if request.idempotency_key else "",
             entries=len(request.asks),
+            notice=Notice() if self._policy.notifies else None,
             created_at=now,
             updated_at=now,
         )
@@ -175,6 +176,11 @@ class Orchestrator:
             raise RequestError(wrong)
         found = {value: self._transfer_type(value) for value in {ask.transfer_type for ask in request.asks}}
         places = {value: self._destination(value) for value in {ask.destination for ask in request.asks}}
+        pushed = {
+            (type_, place): self._push(type_, place)
+            for type_, place in {(ask.transfer_type, ask.destination) for ask in request.asks}
+            if not found[type_] | places[place]
+        }
         entries = {
             str(position): faults
             for position, ask in enumerate(request.asks)
@@ -182,6 +188,7 @@ class Orchestrator:
                 faults := found[ask.transfer_type]
                 | places[ask.destination]
                 | (self._negotiable(ask, connector) if ask.negotiates else {})
+                | pushed.get((ask.transfer_type, ask.destination), {})
             )
         }
         if entries:
@@ -237,11 +244,21 @@ class Orchestrator:
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""
         try:
-            _, profile = self._resolver.profile(name or self._policy.transfer_type)
+            self._resolver.profile(name or self._policy.transfer_type)
         except DataFerryError as exc:
             return {"transferType": [exc.message]}
-        if profile.direction is Direction.PUSH:
-            return {"transferType": ["Pushes are received in landing zones, not by the orchestrator."]}
+        return {}
+
+    def _push(self, name: str | None, ref: str | None) -> dict[str, list[str]]:
+        """Say what keeps a push from being received where it is to go; nothing of a pull."""
+        transfer_type = name or self._policy.transfer_type
+        _, profile = self._resolver.profile(transfer_type)
+        if profile.direction is Direction.PULL:
+            return {}
+        try:
+            self._resolver.receives(transfer_type, ref or self._policy.destination, self._policy.participant)
+        except DataFerryError as exc:
+            return {"transferType": [exc.message]}
         return {}
 
     def _destination(self, ref: str | None) -> dict[str, list[str]]:

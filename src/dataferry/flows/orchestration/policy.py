@@ -36,6 +36,7 @@ class OrchestratorPolicy:
         most_renewals: How often in a row a new data address may be fetched with no byte arriving between.
         tick_s: How often finished downloads are looked for.
         retention_days: How long a request that ended is kept; 0 is for ever.
+        notifies: Whether a webhook is told of the end of what is taken in.
     """
 
     destination: str
@@ -60,6 +61,7 @@ class OrchestratorPolicy:
     most_renewals: int = 3
     tick_s: float = 0.1
     retention_days: int = 90
+    notifies: bool = False
 
     def look_delay_s(self, looks: int) -> float:
         """Return how long to wait after so many looks at something that is not there yet."""

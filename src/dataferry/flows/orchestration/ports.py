@@ -7,12 +7,15 @@ from typing import Protocol
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
+from dataferry.domain.profile import Direction
 from dataferry.domain.usage_policy import Agreed, Offer, Offered
 
 # States of a transfer process that mean something here.
 # Source: EDC, "TransferProcessStates".
 STARTED = "STARTED"
 TERMINATED = "TERMINATED"
+COMPLETED = "COMPLETED"
+FAILED = frozenset({"TERMINATED", "TERMINATING"})
 ENDED = frozenset({"COMPLETED", "COMPLETING", "TERMINATED", "TERMINATING", "DEPROVISIONED"})
 # And of a negotiation. Source: EDC, "ContractNegotiationStates".
 FINALIZED = "FINALIZED"
@@ -60,7 +63,15 @@ class EdcClient(Protocol):
         """Return which version it speaks, asked anew: it is there, and takes our credentials."""
         ...
 
-    def start(self, connector: Connector, ask: Ask, *, transfer_type: str, reference: str) -> str:
+    def start(
+        self,
+        connector: Connector,
+        ask: Ask,
+        *,
+        transfer_type: str,
+        reference: str,
+        direction: Direction = Direction.PULL,
+    ) -> str:
         """Start a transfer process and return its id.
 
         Args:
@@ -68,6 +79,7 @@ class EdcClient(Protocol):
             ask: What for.
             transfer_type: How.
             reference: Kept with the process, for ``find``.
+            direction: Who moves the bytes by that type.
         """
         ...
 

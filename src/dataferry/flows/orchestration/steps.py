@@ -23,13 +23,14 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.location import Landing
 from dataferry.domain.orchestration import Connector, Entry, Standing, Step
+from dataferry.domain.profile import Direction
 from dataferry.flows.orchestration.closing import MAX_NOTE_CHARS, Closing
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.downloads import Downloads
 from dataferry.flows.orchestration.faults import (
     DownloadError,
     LateError,
-    TransferEndedError,
+    ended,
     fault_of,
 )
 from dataferry.flows.orchestration.negotiating import Negotiating
@@ -43,6 +44,7 @@ from dataferry.flows.orchestration.ports import (
     Negotiator,
     TransferProcess,
 )
+from dataferry.flows.orchestration.pushes import Pushes
 from dataferry.flows.orchestration.work import Memory, Next, Work
 from dataferry.flows.shared import Shared
 from dataferry.telemetry.logs import get_logger
@@ -81,6 +83,7 @@ class Steps:
         self._policy = policy
         negotiating = Negotiating(shared, negotiator, policy)
         self._closing = Closing(shared, edc, negotiating, downloads, policy)
+        self._pushes = Pushes(shared, edc, downloads, self._closing, policy)
         self._verbs: dict[Step, Callable[[Work], Next]] = {
             Step.WAITING: self._begin,
             Step.CHOOSING: negotiating.choose,
@@ -148,8 +151,9 @@ class Steps:
             found = self._edc.start(
                 work.connector,
                 entry.ask,
-                transfer_type=entry.ask.transfer_type or self._policy.transfer_type,
+                transfer_type=self._downloads.transfer_type(entry),
                 reference=entry.reference,
+                direction=self._downloads.direction(entry),
             )
         memory.looks = memory.misses = 0
         work.save(self._shared.store, entry.to(Step.WATCHING, transfer_id=found), Standing.ASSET_REGISTERED)
@@ -172,12 +176,12 @@ class Steps:
         entry, memory = work.entry, work.memory
         transfer_id = _known(entry)
         process = self._edc.process(work.connector, transfer_id)
+        if self._pushes.takes(entry):
+            return self._pushes.watch(work, process) or self._not_yet(work, process)
         if process.state in ENDED:
-            raise _ended(process)
+            raise ended(process)
         if process.state != STARTED:
-            self._refuse_late(entry.updated_at, process.state)
-            memory.looks += 1
-            return Next(after_s=self._policy.look_delay_s(memory.looks))
+            return self._not_yet(work, process)
         memory.looked_at = self._shared.clock.monotonic()
         opened = self._downloads.opened(entry)
         if opened is not None and opened.incoming_address is not None:
@@ -200,6 +204,12 @@ class Steps:
                 raise
             return Next(after_s=self._policy.data_address_delay_s)
         return Next(after_s=self._policy.watch_interval_s, flow_id=after.flow_id)
+
+    def _not_yet(self, work: Work, process: TransferProcess) -> Next:
+        """Wait for a process that is not started, for so long."""
+        self._refuse_late(work.entry.updated_at, process.state)
+        work.memory.looks += 1
+        return Next(after_s=self._policy.look_delay_s(work.memory.looks))
 
     def _address(self, work: Work, transfer_id: str) -> DataAddress | None:
         """Ask for a data address; a connector that keeps none may yet tell its data plane, which we may be.
@@ -225,6 +235,8 @@ class Steps:
         flow = self._downloads.flow(entry)
         if flow is None:
             raise NotFoundError("the download's data flow is gone")
+        if flow.direction is Direction.PUSH:
+            return self._pushes.follow(work, flow)
         if flow.state is State.COMPLETED:
             return self._closing.stored(work, flow)
         if flow.state is State.TERMINATED:
@@ -251,7 +263,7 @@ class Steps:
             _log.debug("process not seen", entry=work.entry.reference, why=str(exc))
             return
         if process.state == TERMINATED:
-            raise _ended(process)
+            raise ended(process)
 
     def _failed(self, work: Work, flow: DataFlow) -> Next:
         """Fetch a new data address where the old one was refused; else the entry failed."""
@@ -264,7 +276,7 @@ class Steps:
         transfer_id = _known(entry)
         process = self._edc.process(work.connector, transfer_id)
         if process.state in ENDED:
-            raise _ended(process)
+            raise ended(process)
         if process.state != STARTED:
             self._refuse_late(flow.updated_at, process.state)
             return Next(after_s=self._policy.data_address_delay_s)
@@ -311,11 +323,6 @@ class Steps:
     def _refuse_unconfigured(self, work: Work) -> None:
         """Ask nobody for data that the configuration does not name any more."""
         self._connectors.of(work.order.connector_address)
-
-
-def _ended(process: TransferProcess) -> DataFerryError:
-    detail = f": {process.error}" if process.error else ""
-    return TransferEndedError(f"the transfer process is {process.state}{detail}")
 
 
 def _known(entry: Entry) -> str:

@@ -16,7 +16,7 @@ from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import AccessDeniedError, InputError, ThrottledError
 from dataferry.domain.orchestration import Connector
 from dataferry.flows.orchestration.connectors import Connectors
-from dataferry.flows.orchestration.faults import TransferEndedError
+from dataferry.flows.orchestration.faults import ended
 from dataferry.flows.orchestration.ports import ENDED, STARTED, DataAddressSource, EdcClient
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.writing import by_id, change
@@ -80,8 +80,7 @@ class FetchedTokens:
         """
         process = self._edc.process(connector, transfer_id)
         if process.state in ENDED:
-            detail = f": {process.error}" if process.error else ""
-            raise TransferEndedError(f"the transfer process is {process.state}{detail}")
+            raise ended(process)
         address = self._addresses.find(connector, transfer_id) if process.state == STARTED else None
         if address is None:
             raise ThrottledError(

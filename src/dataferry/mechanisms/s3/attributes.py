@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from dataferry.domain.objects import Attributes
@@ -82,9 +83,9 @@ def creation_headers(attributes: Attributes, storing: Storing) -> dict[str, str]
     return headers
 
 
-def tag_count(headers: Mapping[str, str]) -> int:
-    """Read how many tags a reply says that the object has."""
-    text = headers.get("x-amz-tagging-count") or ""
+def tag_count(fields: Mapping[str, str]) -> int:
+    """Read how many tags a reply says that the object has; names are in lower case."""
+    text = fields.get("x-amz-tagging-count") or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0  # noqa: PLR2004 - ten at most
 
 
@@ -103,12 +104,14 @@ def to_headers(attributes: Attributes) -> dict[str, str]:
     return headers
 
 
-def from_headers(headers: Mapping[str, str]) -> Attributes:
-    """Read attributes from a reply's headers; ``aws-chunked`` is of the request, not of the object."""
+def from_headers(fields: Mapping[str, str]) -> Attributes:
+    """Read attributes from a reply's fields, whose names are in lower case.
+
+    ``aws-chunked`` is of the request, not of the object.
+    """
     found: dict[str, str] = {}
     metadata: list[tuple[str, str]] = []
-    for given, value in headers.items():
-        name = given.lower()
+    for name, value in fields.items():
         if name in _FIELD_OF:
             found[_FIELD_OF[name]] = _text(value)
         elif name.startswith(META_PREFIX):
@@ -185,6 +188,7 @@ def strong_etag(text: str | None) -> str | None:
     return text.strip().strip('"') or None
 
 
+@lru_cache(maxsize=1024)  # replies of a second have one date, and what was written together another
 def http_date(text: str | None) -> datetime | None:
     """Read an HTTP date; None if it is none.
 

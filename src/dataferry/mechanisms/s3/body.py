@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataferry.domain.errors import (
@@ -84,8 +84,11 @@ class S3PartWrite:
             return
         if not self._begun:
             self._begin()
-        with self._without_crc():
+        try:
             self._client.send(self._operation, data, key=self._key)
+        except (ProtocolError, UnsupportedError) as exc:
+            self._give_crc_up(exc)
+            raise
 
     def finish(self) -> PartReceipt:
         """Read what the store accepted, and compare its checksum with that of the bytes sent."""
@@ -100,15 +103,18 @@ class S3PartWrite:
             self._client.send(self._operation, memoryview(body), key=self._key)
         elif not self._begun:
             self._begin()
-        with self._without_crc():
+        try:
             reply = self._client.answer(self._operation, key=self._key)
-        stored = decode_crc(reply.headers.get(CRC_HEADER))
+        except (ProtocolError, UnsupportedError) as exc:
+            self._give_crc_up(exc)
+            raise
+        stored = decode_crc(reply.headers.first.get(CRC_HEADER))
         if stored is not None and stored != self._crc:
-            self._withdraw(reply.headers.get("x-amz-version-id"))
+            self._withdraw(reply.headers.first.get("x-amz-version-id"))
             raise IntegrityError(
                 f"{where}: the store's CRC-64/NVME of the body differs", operation=self._operation
             )
-        etag = strong_etag(reply.headers.get("ETag")) or ""
+        etag = strong_etag(reply.headers.first.get("etag")) or ""
         if not etag and self._operation == "s3.UploadPart":
             raise ProtocolError(f"{where}: a part without an ETag", operation=self._operation)
         return PartReceipt(
@@ -119,22 +125,18 @@ class S3PartWrite:
             confirmed=stored is not None,
         )
 
-    @contextlib.contextmanager
-    def _without_crc(self) -> Iterator[None]:
+    def _give_crc_up(self, error: ProtocolError | UnsupportedError) -> None:
         """Have a body sent again without its CRC-64/NVME where the server may have refused it for that.
 
         Raises:
             ServerError: It was sent with one, and was refused: as a request that the server does not know.
         """
-        try:
-            yield
-        except (ProtocolError, UnsupportedError) as exc:
-            if self._habits is None or CRC_HEADER not in self._headers:
-                raise
-            self._habits.refuses_crc = True
-            raise ServerError(
-                f"{exc.message}; it is sent again without a CRC-64/NVME", operation=self._operation
-            ) from exc
+        if self._habits is None or CRC_HEADER not in self._headers:
+            return
+        self._habits.refuses_crc = True
+        raise ServerError(
+            f"{error.message}; it is sent again without a CRC-64/NVME", operation=self._operation
+        ) from error
 
     def cancel(self) -> None:
         """Drop the connection: a body shorter than announced makes no object."""

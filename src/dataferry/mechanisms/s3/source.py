@@ -75,16 +75,17 @@ def head(client: Client, info: ObjectInfo) -> ObjectInfo:
 
 def described(info: ObjectInfo, headers: Headers, *, size_bytes: int | None) -> ObjectInfo:
     """Return an object as a reply's headers describe it."""
+    fields = headers.first
     return ObjectInfo(
         name=info.name,
         key=info.key,
         size_bytes=size_bytes,
-        validator=strong_etag(headers.get("ETag")),
-        version_id=_version(headers.get("x-amz-version-id")),
-        crc64nvme=decode_crc(headers.get(CRC_HEADER)),
-        modified_at=http_date(headers.get("Last-Modified")),
-        attributes=from_headers(headers),
-        tag_count=tag_count(headers),
+        validator=strong_etag(fields.get("etag")),
+        version_id=_version(fields.get("x-amz-version-id")),
+        crc64nvme=decode_crc(fields.get(CRC_HEADER)),
+        modified_at=http_date(fields.get("last-modified")),
+        attributes=from_headers(fields),
+        tag_count=tag_count(fields),
     )
 
 
@@ -150,7 +151,7 @@ class S3Source:
             if not found.key.startswith(self._place.path):
                 raise ProtocolError("the listing has a key of another prefix", operation="s3.ListObjectsV2")
             if found.key not in {root, after}:
-                yield dataclasses.replace(found, name=found.key[len(root) :])
+                yield dataclasses.replace(found, name=found.key[len(root) :]) if root else found
 
     def reader(self) -> S3Reader:
         """Open a worker's reader, on a connection of its own."""
@@ -314,7 +315,7 @@ class _Asked(AskedRange):
         """
         operation = "s3.GetObject"
         length = replies.content_length(response.headers)
-        content_range = response.headers.get("Content-Range")
+        content_range = response.headers.first.get("content-range")
         if self.range_header is None:
             total = length
             if response.status != http.HTTPStatus.OK or content_range is not None:

@@ -57,7 +57,9 @@ class Versions:
         """
         if self._named is not None:
             return action(replace(info, version_id=self._named))
-        if info.version_id is None or (self._is_denied and info.validator is not None):
+        if info.version_id is None:
+            return self._current(info, action)
+        if self._is_denied and info.validator is not None:
             return self._current(replace(info, version_id=None), action)
         try:
             return action(info)
