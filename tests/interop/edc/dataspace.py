@@ -40,7 +40,11 @@ POLICIES: dict[str, dict[str, Any]] = {
         "prohibition": [{"action": "use"}],
     },
 }
-ACCEPTED = {"name": "until the end of the century", "providers": ["provider"], **POLICIES[NEGOTIATED]}
+ACCEPTED = {
+    "name": "until the end of the century",
+    "providers": ["did:web:localhost%3A*:*"],
+    **POLICIES[NEGOTIATED],
+}
 LARGE_BYTES = 1024 * MIB
 _LARGE_PART_BYTES = 64 * MIB
 OBJECTS = 24

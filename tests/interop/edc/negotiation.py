@@ -71,7 +71,7 @@ def _request(dataspace: Dataspace, asset: str) -> dict[str, Any]:
         "type": "edc-asset",
         "counterPartyAddress": f"{dataspace.provider.protocol_url}/2025-1",
         "assetId": asset,
-        "connectorId": dataspace.provider.name,
+        "connectorId": dataspace.provider.participant_id,
     }
     return {"data": [entry], "connectorAddress": address(dataspace)}
 
@@ -81,7 +81,7 @@ def _look_for(dataspace: Dataspace, view: dict[str, Any], version: ApiVersion) -
     connector = Connector(
         address=address(dataspace), management_path="", protocol=PROTOCOL, api_version=version
     )
-    ask = Ask(counter_party_address="", contract_id=None, connector_id=dataspace.provider.name)
+    ask = Ask(counter_party_address="", contract_id=None, connector_id=dataspace.provider.participant_id)
     with closing(HttpEdcClient(Network())) as edc:
         negotiator = HttpNegotiator(edc)
         found = [
