@@ -18,7 +18,10 @@ from tests.servers.orchestrator import KEY, Orchestrating, orchestrating
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrating]:
     """A service with two contracts that can be had."""
-    with orchestrating(tmp_path_factory.mktemp("command")) as running:
+    accepted = [{"name": "use", "providers": ["*"], "permission": [{"action": "use"}]}]
+    with orchestrating(
+        tmp_path_factory.mktemp("command"), orchestrator={"accepted_policies": accepted}
+    ) as running:
         running.put("c", "/c", b'{"a": 1}')
         running.put("d", "/d", b"1,2", "text/csv")
         yield running
@@ -89,6 +92,25 @@ def test_a_dry_run_says_what_is_wrong(rig: Orchestrating) -> None:
     done = _run(rig, "-", "--dry-run", document=wrong)
     assert done.returncode == 1
     assert "data.0.contractId: Missing data for required field." in done.stderr
+
+
+def test_a_dry_run_shows_what_is_offered(rig: Orchestrating) -> None:
+    """Where that may not be agreed to: in the form in which it can be; and the entry by its asset."""
+    rig.put("asset", "/asset", b"1")
+    rig.edc.contracts.assets["asset"] = [
+        {"permission": [{"action": "use"}], "obligation": [{"action": "pay"}]}
+    ]
+    wanted = rig.request("asset")
+    wanted["data"][0]["assetId"] = wanted["data"][0].pop("contractId")
+    for arguments, said in ((("--dry-run",), "dataferry: "), ((), "FAILED  entry 0 (asset)  502 ")):
+        done = _run(rig, "-", *arguments, document=wanted)
+        assert done.returncode == 1
+        told = done.stderr if arguments else done.stdout
+        assert told.startswith(said)
+        assert (
+            'is not among orchestrator.accepted_policies: {"obligation": [{"action": "pay"}], "permission": '
+            '[{"action": "odrl:use"}]}' in told
+        )
 
 
 @pytest.mark.parametrize(("file", "words"), [("/nowhere.json", "No such file"), ("-", "not JSON")])

@@ -26,6 +26,8 @@ MIB = 1024 * 1024
 PART = MIB
 SIZE = 24 * MIB
 
+USE = {"permission": [{"action": "use"}]}
+
 View = dict[str, Any]
 
 
@@ -47,6 +49,7 @@ class Rig:
             "data_storage_path": str(self.stored),
             "data_address_delay_s": 0.2,
             "connectors": [{"address": edc.address, "api_key": CONNECTOR_KEY, "api_version": "v3"}],
+            "accepted_policies": [{"name": "use", "providers": ["*"], **USE}],
         }
         settings = {
             "store": {"url": database_url},
@@ -63,6 +66,14 @@ class Rig:
     def begin(self, *contracts: str) -> str:
         """Ask for these contracts; return the orchestration's id."""
         body = {"data": [entry(one) for one in contracts], "connectorAddress": self.edc.address}
+        return str(self.client.post("/orchestrate", json=body).json()["orchestration_id"])
+
+    def negotiate(self, *assets: str) -> str:
+        """Ask for these assets, of which there is no contract; return the orchestration's id."""
+        entries = [entry("", assetId=asset) for asset in assets]
+        for one in entries:
+            del one["contractId"]
+        body = {"data": entries, "connectorAddress": self.edc.address}
         return str(self.client.post("/orchestrate", json=body).json()["orchestration_id"])
 
     def wait(self, id_: str, until: Callable[[View], bool], timeout_s: float = 60) -> View:
@@ -171,6 +182,65 @@ def test_a_process_whose_start_was_cut_off_is_not_started_twice(rig: Rig) -> Non
     rig.plane.start()
     assert rig.over(id_)["process_status"] == "COMPLETED"
     assert len(rig.edc.processes) == 1
+
+
+def test_a_negotiation_whose_request_was_cut_off_is_not_begun_twice(rig: Rig) -> None:
+    """Killed between the connector's yes and our row: the negotiation is found again by its reference."""
+    rig.data.objects["/a"] = Kept(b"bytes")
+    rig.edc.offer("a", f"{rig.data.url}/a", token=lambda: "token-1")
+    rig.edc.contracts.assets["a"] = [USE]
+    rig.edc.inject("negotiate", Fault.LOSE_ANSWER)
+    rig.edc.inject("negotiations", Fault.HANG, times=3)
+    id_ = rig.negotiate("a")
+    deadline = time.monotonic() + 20
+    while not rig.edc.contracts.negotiations and time.monotonic() < deadline:
+        time.sleep(0.02)
+    rig.plane.kill()
+    rig.edc.clear()
+    rig.plane.start()
+    view = rig.over(id_)
+    assert view["process_status"] == "COMPLETED"
+    (negotiation,) = rig.edc.contracts.negotiations.values()
+    assert view["storage_paths"][0]["contract_id"] == negotiation.agreement_id
+    assert (rig.edc.count("dataset"), rig.edc.count("negotiate")) == (1, 1)
+
+
+def test_a_cancelled_negotiation_that_nobody_knew_of_is_broken_off(rig: Rig) -> None:
+    """Called off while the answer was lost, and killed: the next process finds it and takes it back."""
+    rig.edc.contracts.assets["a"] = [USE]
+    rig.edc.contracts.looks = 10_000
+    rig.edc.offer("a", f"{rig.data.url}/a")
+    rig.edc.inject("negotiate", Fault.LOSE_ANSWER)
+    rig.edc.inject("negotiations", Fault.HANG, times=10)
+    id_ = rig.negotiate("a")
+    deadline = time.monotonic() + 20
+    while not rig.edc.contracts.negotiations and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert rig.client.delete(f"/orchestrate/{id_}").status_code == 200
+    rig.plane.kill()
+    rig.edc.clear()
+    rig.plane.start()
+    assert rig.over(id_)["process_status"] == "CANCELLED"
+    assert [one.state for one in rig.edc.contracts.negotiations.values()] == ["TERMINATED"]
+
+
+def test_it_is_killed_again_and_again_while_it_negotiates(rig: Rig) -> None:
+    """Whatever the moment: every asset has one negotiation, one process and one file."""
+    assets = [f"a{number}" for number in range(12)]
+    rig.edc.contracts.looks = 4
+    for asset in assets:
+        rig.data.objects[f"/{asset}"] = Kept(asset.encode())
+        rig.edc.offer(asset, f"{rig.data.url}/{asset}", token=lambda: "token-1")
+        rig.edc.contracts.assets[asset] = [USE]
+    id_ = rig.negotiate(*assets)
+    for number in range(5):
+        time.sleep(0.15 * number)
+        rig.restart()
+    view = rig.over(id_)
+    assert view["process_status"] == "COMPLETED", view
+    assert len(rig.edc.contracts.negotiations) == len(rig.edc.processes) == len(assets)
+    for asset, path in zip(assets, view["storage_paths"], strict=True):
+        assert Path(path["storage_path"]).read_bytes() == asset.encode()
 
 
 def test_a_cancellation_outlives_a_crash(rig: Rig) -> None:

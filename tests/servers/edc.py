@@ -6,8 +6,9 @@
         ...
         assert [call.operation for call in edc.calls] == ["query", "start", "state", "edr", "terminate"]
 
-It keeps transfer processes as EDC does: INITIAL, REQUESTED, then STARTED after ``looks`` looks at them, with
-a data address from then on and until they end. Version 3 is flat JSON-LD as EDC writes it, or ``expanded``;
+Catalogs and negotiations are in ``edc.contracts``. It keeps transfer processes as EDC does: INITIAL,
+REQUESTED, then STARTED after ``looks`` looks at them, with a data address from then on and until they end.
+Version 3 is flat JSON-LD as EDC writes it, or ``expanded``;
 version 4 has no data addresses.
 
 Source: Eclipse Dataspace Components, Management API v3 and v4 (0.18.0).
@@ -27,11 +28,14 @@ from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
 
+from tests.servers.edc_contracts import Contracts
 from tests.servers.loopback_http import LoopbackHttp
 
 EDC = "https://w3id.org/edc/v0.0.1/ns/"
 REFERENCE = f"{EDC}dataferryEntry"
-_PATH = re.compile(r"(?P<base>.*)/(?P<version>v[34])/(?P<rest>(?:transferprocesses|edrs)\b.*)")
+_PATH = re.compile(
+    r"(?P<base>.*)/(?P<version>v[34])/(?P<rest>(?:transferprocesses|edrs|catalog|contractnegotiations)\b.*)"
+)
 _OPERATIONS = [
     ("POST", re.compile(r"transferprocesses/request"), "query"),
     ("POST", re.compile(r"transferprocesses"), "start"),
@@ -39,6 +43,14 @@ _OPERATIONS = [
     ("GET", re.compile(r"transferprocesses/(?P<id>[^/]+)"), "process"),
     ("POST", re.compile(r"transferprocesses/(?P<id>[^/]+)/terminate"), "terminate"),
     ("GET", re.compile(r"edrs/(?P<id>[^/]+)/dataaddress"), "edr"),
+    ("POST", re.compile(r"catalog/dataset/request"), "dataset"),
+    ("POST", re.compile(r"catalog/request"), "catalog"),
+    ("POST", re.compile(r"contractnegotiations/request"), "negotiations"),
+    ("POST", re.compile(r"contractnegotiations"), "negotiate"),
+    ("GET", re.compile(r"contractnegotiations/(?P<id>[^/]+)/state"), "negotiation_state"),
+    ("GET", re.compile(r"contractnegotiations/(?P<id>[^/]+)/agreement"), "agreement"),
+    ("GET", re.compile(r"contractnegotiations/(?P<id>[^/]+)"), "negotiation"),
+    ("POST", re.compile(r"contractnegotiations/(?P<id>[^/]+)/terminate"), "break_off"),
 ]
 _ENDED = {"COMPLETED", "TERMINATED"}
 
@@ -120,6 +132,7 @@ class EdcConnector(LoopbackHttp):
         self.processes: dict[str, Process] = {}
         self.calls: list[Call] = []
         self.offers: dict[str, _Offer] = {}
+        self.contracts = Contracts(self.offers)
         self.fails: dict[str, str] = {}
         self.tokens: list[dict[str, str]] = []
         self.expanded = False
@@ -206,6 +219,9 @@ class EdcConnector(LoopbackHttp):
 
     def _perform(self, operation: str, version: str, id_: str | None, body: Any) -> tuple[int, Any]:
         with self._lock:
+            about_contracts = self.contracts.perform(operation, version, id_, body)
+            if about_contracts is not None:
+                return about_contracts
             if operation == "start":
                 return self._start(body)
             if operation == "query":

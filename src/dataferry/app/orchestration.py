@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataferry.api.client_key import ClientKey
 from dataferry.api.orchestration.edc import HttpEdcClient
+from dataferry.api.orchestration.edc_contracts import HttpNegotiator
 from dataferry.api.orchestration.webhook import HttpWebhook, key_of
 from dataferry.app.orchestrator_settings import ORCHESTRATED, ConnectorSettings
 from dataferry.app.resolving import resolved
@@ -17,6 +18,7 @@ from dataferry.domain.execution import Executor
 from dataferry.domain.location import Location
 from dataferry.domain.orchestration import Connector
 from dataferry.flows.management import Management
+from dataferry.flows.orchestration.acceptance import AcceptedPolicy
 from dataferry.flows.orchestration.awaited import AwaitedFlows
 from dataferry.flows.orchestration.connectors import Connectors, normalized
 from dataferry.flows.orchestration.downloads import Downloads
@@ -50,6 +52,7 @@ class Asking:
         self.connectors = connectors_of(settings, secrets)
         timeout_s = settings.orchestrator.request_timeout_s
         self.edc = HttpEdcClient(network, timeout_s=timeout_s, secrets=secrets)
+        self.negotiator = HttpNegotiator(self.edc)
         self.addresses = ConnectorAddresses(self.edc)
 
     def tokens(self, store: Store, resolver: Resolver) -> FetchedTokens:
@@ -83,6 +86,7 @@ def orchestration(
         shared,
         asking.connectors,
         asking.edc,
+        asking.negotiator,
         asking.addresses,
         Downloads(shared, executor, management, policy, probing=probing),
         policy,
@@ -96,6 +100,7 @@ def orchestration(
         shared.clock,
         wake=runner.wake,
         edc=asking.edc,
+        negotiator=asking.negotiator,
         network=probing,
     )
     awaited = AwaitedFlows(shared.store, shared.clock, policy)
@@ -180,6 +185,10 @@ def policy_of(settings: Settings) -> OrchestratorPolicy:
         shown_as=None if shown is None else f"{shown.rstrip('/')}/",
         transfer_type=ours.transfer_type,
         destinations=ours.destinations,
+        accepted=tuple(
+            AcceptedPolicy(name=one.name, providers=one.providers, policy=one.policy)
+            for one in ours.accepted_policies
+        ),
         sidecar=ours.sidecar,
         max_entries=ours.max_entries,
         concurrency=ours.concurrency,

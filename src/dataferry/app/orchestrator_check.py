@@ -29,6 +29,9 @@ def orchestrator_findings(settings: Settings, network: Network) -> Iterator[Find
     yield tried("orchestrator key", lambda: _key(settings, secrets))
     if settings.orchestrator.destination is None and settings.orchestrator.storage_api_url is None:
         yield tried("orchestrator storage", lambda: _storage(settings))
+    for policy in settings.orchestrator.accepted_policies:
+        shown = f"{policy.policy.shown} with {', '.join(policy.providers)}"
+        yield tried(f"accepted policy {policy.name}", partial(str, shown))
     if settings.orchestrator.webhook is not None:
         url = settings.orchestrator.webhook.url
         yield tried("orchestrator webhook", lambda: _webhook(settings, secrets, network, url))

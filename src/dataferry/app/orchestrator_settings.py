@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dataferry.app.section import Section, http_url
+from dataferry.app.section import Name, Section, http_url
 from dataferry.domain.errors import InputError
 from dataferry.domain.location import LocationRef
 from dataferry.domain.orchestration import ApiVersion, OnSaved
+from dataferry.domain.usage_policy import UsagePolicy
 
 # The location that stands for ``data_storage_path`` or ``storage_api_url``.
 ORCHESTRATED = "orchestrator-data"
@@ -84,6 +85,65 @@ class ConnectorSettings(Section):
         return self
 
 
+class AcceptedPolicySettings(Section):
+    """``[[orchestrator.accepted_policies]]``: a policy that may be agreed to without asking anybody."""
+
+    name: Name = Field(description="What the log calls it.")
+    providers: tuple[str, ...] = Field(
+        min_length=1,
+        description="Participant ids with whom it may be agreed, as entries name them; in patterns `*` stands"
+        " for any characters but `:` and `/`, alone for everybody.",
+    )
+    permission: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="What is permitted, under which constraints and duties: ODRL, as a connector shows it,"
+        ' such as `{ action = "use", constraint = [{ leftOperand = "region", operator = "eq", rightOperand ='
+        ' "eu" }] }`.',
+    )
+    prohibition: tuple[dict[str, Any], ...] = Field(
+        default=(), description="What is prohibited, written as `permission`."
+    )
+    obligation: tuple[dict[str, Any], ...] = Field(
+        default=(), description="What must be done, written as `permission`."
+    )
+    profile: tuple[str, ...] = Field(default=(), description="IRIs of ODRL profiles that the policy names.")
+    empty: bool = Field(
+        default=False,
+        description="Whether it is the policy that says nothing at all. Off: one without any rule is taken"
+        " for a mistake.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        try:
+            policy = self.policy
+        except InputError as error:
+            raise ValueError(f"can't be read: {error.message}") from error
+        if policy.is_empty != self.empty:
+            raise ValueError(
+                "has rules, so it is not `empty`"
+                if self.empty
+                else "has no rule: write `empty = true` if offers without any condition are accepted"
+            )
+        return self
+
+    @property
+    def policy(self) -> UsagePolicy:
+        """The policy.
+
+        Raises:
+            InputError: It has something that is not understood.
+        """
+        return UsagePolicy.read(
+            {
+                "permission": list(self.permission),
+                "prohibition": list(self.prohibition),
+                "obligation": list(self.obligation),
+                "profile": list(self.profile),
+            }
+        )
+
+
 class WebhookSettings(Section):
     """``[orchestrator.webhook]``: is told when a request has ended, as Standard Webhooks have it."""
 
@@ -146,6 +206,11 @@ class OrchestratorSettings(Section):
     )
     connectors: tuple[ConnectorSettings, ...] = Field(
         default=(), description="Connectors that requests may name. None: every request is refused."
+    )
+    accepted_policies: tuple[AcceptedPolicySettings, ...] = Field(
+        default=(),
+        description="Policies of which one must be what a provider offers, for a contract to be negotiated"
+        " where an entry has none. None: nothing is negotiated.",
     )
     allow_any_connector: bool = Field(
         default=False,
@@ -213,7 +278,7 @@ class OrchestratorSettings(Section):
         default=300.0,
         gt=0,
         description="How long a transfer process may take to be started, seconds, before its entry fails:"
-        " long enough for a provider that is being restarted.",
+        " long enough for a provider that is being restarted. A negotiation may take as long before.",
     )
     watch_interval_s: float = Field(
         default=5.0,

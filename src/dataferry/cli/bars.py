@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-from dataferry.cli.output import printable
+from dataferry.cli.output import entry_name, printable
 
 MOST_BARS = 8
 
@@ -52,7 +52,7 @@ class Bars:
         """Move the bars to where an orchestration is now."""
         ended = view["progress"]["entries_ended"]
         self._entries.update(
-            self._all, description=view["process_status"], completed=ended, total=view["entries_total"]
+            self._all, description=_standing(view), completed=ended, total=view["entries_total"]
         )
         running = {path["position"]: path for path in view["storage_paths"] if path.get("progress")}
         for position in list(self._tasks):
@@ -60,7 +60,7 @@ class Bars:
                 self._bytes.remove_task(self._tasks.pop(position))
         for position, path in running.items():
             if position not in self._tasks and len(self._tasks) < MOST_BARS:
-                self._tasks[position] = self._bytes.add_task(printable(path["contract_id"]), total=None)
+                self._tasks[position] = self._bytes.add_task(printable(entry_name(path)), total=None)
             if position in self._tasks:
                 progress = path["progress"]
                 self._bytes.update(
@@ -68,3 +68,11 @@ class Bars:
                     completed=progress["bytes_transferred"],
                     total=progress["bytes_total"],
                 )
+
+
+def _standing(view: dict[str, Any]) -> str:
+    """Say how far an orchestration is, and how many of its entries wait for a contract."""
+    negotiated = sum(
+        path["status"] == "PROCESSING" and path["contract_id"] is None for path in view["storage_paths"]
+    )
+    return f"{view['process_status']}, {negotiated} negotiated" if negotiated else str(view["process_status"])

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from dataferry.cli.options import DEFAULT_URL, AsJson, Url
-from dataferry.cli.output import print_json, printable
+from dataferry.cli.output import entry_name, print_json, printable
 from dataferry.domain.errors import ConnectionFailedError, InputError
 
 OVER = {"COMPLETED", "PARTIALLY_COMPLETED", "FAILED", "CANCELLED"}
@@ -85,7 +85,7 @@ def line(path: dict[str, Any]) -> str:
     if path.get("storage_path"):
         return f"{path['status']}  {path['storage_path']}"
     why = f"  {path['status_code']} {path['error']}" if path.get("error") else ""
-    return f"{path['status']}  entry {path['position']} ({path['contract_id']}){why}"
+    return f"{path['status']}  entry {path['position']} ({entry_name(path)}){why}"
 
 
 def _say(document: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -23,6 +23,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
+def entry_name(path: dict[str, Any]) -> str:
+    """What an entry of ``/status`` is about: the asset if its client named one, else the contract."""
+    return str(path.get("asset_id") or path["contract_id"])
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """Print a table; ``empty`` is said instead if there is no row."""
     from rich.console import Console

@@ -1,7 +1,8 @@
 """Orchestrations: what a client asked for as one list, and the entries of it, each a step further on its own.
 
 An entry goes through a transfer process of a connector, its data address and a download; the download itself
-is a data flow (``domain.dataflow``) that this service makes for itself.
+is a data flow (``domain.dataflow``) that this service makes for itself. One that names an asset and no
+contract has a contract negotiated first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from dataferry.domain.errors import TransitionError
+from dataferry.domain.usage_policy import Offer
 
 
 class Standing(StrEnum):
@@ -49,11 +51,15 @@ FINAL_STANDINGS = frozenset(
 class Step(StrEnum):
     """Where an entry is; a crash finds it there again.
 
-    ``starting`` is written before the connector is asked for a transfer process, so that one which it may
-    have begun is looked for; ``closing`` takes back what is open, whatever the outcome.
+    ``requesting`` is written before the connector is asked to negotiate, ``starting`` before it is asked for
+    a transfer process, so that one which it may have begun is looked for; ``closing`` takes back what is
+    open, whatever the outcome.
     """
 
     WAITING = "waiting"
+    CHOOSING = "choosing"
+    REQUESTING = "requesting"
+    NEGOTIATING = "negotiating"
     STARTING = "starting"
     WATCHING = "watching"
     DOWNLOADING = "downloading"
@@ -71,7 +77,10 @@ class Step(StrEnum):
 FINAL_STEPS = frozenset({Step.SAVED, Step.FAILED, Step.CANCELLED})
 
 STEPS: dict[Step, frozenset[Step]] = {
-    Step.WAITING: frozenset({Step.STARTING, Step.CANCELLED}),
+    Step.WAITING: frozenset({Step.CHOOSING, Step.STARTING, Step.CANCELLED}),
+    Step.CHOOSING: frozenset({Step.REQUESTING, Step.CLOSING}),
+    Step.REQUESTING: frozenset({Step.NEGOTIATING, Step.CLOSING}),
+    Step.NEGOTIATING: frozenset({Step.STARTING, Step.CLOSING}),
     Step.STARTING: frozenset({Step.WATCHING, Step.CLOSING}),
     Step.WATCHING: frozenset({Step.DOWNLOADING, Step.CLOSING}),
     Step.DOWNLOADING: frozenset({Step.DOWNLOADING, Step.CLOSING}),
@@ -87,19 +96,31 @@ class Ask(NamedTuple):
 
     Attributes:
         counter_party_address: The provider's protocol address.
-        contract_id: The agreement under which the data is had.
+        contract_id: The agreement under which the data is had; None until one is negotiated.
         connector_id: The provider's participant id.
         transfer_type: Profile or transfer type; None is the service's default.
         counter_party_id: As ``connector_id``, where the two differ.
         destination: ``location:path`` to store at; None is the service's default.
+        asset_id: What to negotiate about where there is no contract.
     """
 
     counter_party_address: str
-    contract_id: str
+    contract_id: str | None
     connector_id: str
     transfer_type: str | None = None
     counter_party_id: str | None = None
     destination: str | None = None
+    asset_id: str | None = None
+
+    @property
+    def provider_id(self) -> str:
+        """The participant with whom a contract is."""
+        return self.counter_party_id or self.connector_id
+
+    @property
+    def negotiates(self) -> bool:
+        """True if it has no contract yet."""
+        return self.contract_id is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +146,8 @@ class Entry:
     Attributes:
         position: Its place in the request, from 0.
         outcome: What ``closing`` leads to.
+        offer: What is, or was, negotiated about; None if nothing is.
+        negotiation_id: The negotiation's id at the connector.
         transfer_id: The transfer process's id at the connector.
         flow_id: The data flow that downloads it.
         sink_ref: ``location:path`` of what is stored.
@@ -140,6 +163,8 @@ class Entry:
     step: Step = Step.WAITING
     version: int = 0
     outcome: Step | None = None
+    offer: Offer | None = None
+    negotiation_id: str | None = None
     transfer_id: str | None = None
     flow_id: UUID | None = None
     sink_ref: str | None = None

@@ -25,6 +25,7 @@ from dataferry.domain.orchestration import (
     Standing,
     Step,
 )
+from dataferry.domain.usage_policy import Offer
 from dataferry.store import pages
 from dataferry.store.schema import NOTICE_IS_DUE, orchestrations
 from dataferry.store.schema import orchestration_entries as entries
@@ -42,9 +43,9 @@ _PLAIN = (
     "cancelled", "is_cancelled", "error", "created_at", "updated_at", "ended_at",
 )  # fmt: skip
 _ENTRY_PLAIN = (
-    "orchestration_id", "position", "version", "transfer_id", "flow_id", "sink_ref", "storage_path",
-    "size_bytes", "verification", "renewals", "renewed_at_bytes", "note", "started_at", "updated_at",
-    "ended_at",
+    "orchestration_id", "position", "version", "negotiation_id", "transfer_id", "flow_id", "sink_ref",
+    "storage_path", "size_bytes", "verification", "renewals", "renewed_at_bytes", "note", "started_at",
+    "updated_at", "ended_at",
 )  # fmt: skip
 _NOTICE_PLAIN = ("attempts", "next_at", "error", "settled_at")
 _COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
@@ -414,14 +415,14 @@ def _unpacked(pending: Any, entries: int) -> Sequence[Ask]:
     return Asks(entries, pending)
 
 
-def _asked(ask: Ask) -> dict[str, str]:
+def _asked(ask: Ask) -> dict[str, str | None]:
     """Write what is asked for; by hand, as requests have hundreds of them."""
     asked = {
         "counter_party_address": ask.counter_party_address,
         "contract_id": ask.contract_id,
         "connector_id": ask.connector_id,
     }
-    for name in ("transfer_type", "counter_party_id", "destination"):
+    for name in ("transfer_type", "counter_party_id", "destination", "asset_id"):
         value = getattr(ask, name)
         if value is not None:
             asked[name] = value
@@ -455,6 +456,7 @@ def _entry_row(entry: Entry) -> dict[str, Any]:
         "ask": _asked(entry.ask),
         "step": entry.step.value,
         "outcome": None if entry.outcome is None else entry.outcome.value,
+        "offer": None if entry.offer is None else entry.offer.to_text(),
         "crc64nvme": None if entry.crc64nvme is None else f"{entry.crc64nvme:016x}",
         "fault_code": None if fault is None else fault.code,
         "fault_kind": None if fault is None else fault.kind,
@@ -472,6 +474,7 @@ def _entry(row: Mapping[Any, Any]) -> Entry:
         ask=Ask(**row["ask"]),
         step=Step(row["step"]),
         outcome=None if row["outcome"] is None else Step(row["outcome"]),
+        offer=None if row["offer"] is None else Offer.from_text(row["offer"]),
         crc64nvme=None if row["crc64nvme"] is None else int(row["crc64nvme"], 16),
         fault=fault,
     )

@@ -312,6 +312,8 @@ orchestration_entries = Table(
     Column("step", String(16), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("outcome", String(16)),
+    Column("offer", Text),
+    Column("negotiation_id", Text),
     Column("transfer_id", Text),
     Column("flow_id", Uuid),  # no foreign key: the flow may be forgotten first
     Column("sink_ref", Text),

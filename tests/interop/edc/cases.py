@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from tests.interop.edc.connector import Connector, ConnectorError
 from tests.interop.edc.dataspace import DEFERRED, LIVE, MISSING, QUICK, SLOW, Dataspace
+from tests.interop.edc.negotiation import negotiated, negotiated_by_v3, not_negotiated
 from tests.interop.edc.orchestration import (
     orchestrated_beside_its_plane,
     orchestrated_by_its_own_plane,
@@ -181,6 +183,9 @@ CASES: tuple[Case, ...] = (
     orchestrated_by_its_own_plane,
     orchestrated_beside_its_plane,
     orchestrated_in_vain,
+    negotiated,
+    negotiated_by_v3,
+    not_negotiated,
     orchestrated_push,
     orchestrated_push_beside,
     failure_held,
@@ -219,7 +224,10 @@ def _failed(dataspace: Dataspace) -> tuple[str, str]:
     plane = dataspace.provider_plane
 
     def failed() -> dict[str, Any] | None:
-        view = plane.flow(counterpart)
+        try:
+            view = plane.flow(counterpart)
+        except httpx.HTTPStatusError:  # the connector has not told the plane yet
+            return None
         return view if view["lastError"] else None
 
     dataspace.wait_for(failed, "the run to fail")

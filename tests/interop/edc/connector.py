@@ -150,8 +150,10 @@ class Connector:
             raise ConnectorError(f"{method} {path}: {answer.status_code} {answer.text[:1000]}")
         return answer.json() if answer.content else None
 
-    def offer(self, asset_id: str, *, profiles: Sequence[str] = ()) -> None:
-        """Offer an asset to everybody: the asset, a policy that permits all, and a contract definition."""
+    def offer(
+        self, asset_id: str, *, policy: Mapping[str, Any] | None = None, profiles: Sequence[str] = ()
+    ) -> None:
+        """Offer an asset to everybody, under a policy, which permits all if none is given."""
         self.call(
             "POST",
             "/assets",
@@ -162,8 +164,8 @@ class Connector:
                 "dataplaneMetadata": {"@type": "DataplaneMetadata", "profiles": list(profiles)},
             },
         )
-        policy = {"@type": "PolicyDefinition", "@id": f"all-{asset_id}", "policy": {"@type": "Set"}}
-        self.call("POST", "/policydefinitions", policy)
+        definition = {"@type": "PolicyDefinition", "@id": f"all-{asset_id}"}
+        self.call("POST", "/policydefinitions", {**definition, "policy": {"@type": "Set", **(policy or {})}})
         self.call(
             "POST",
             "/contractdefinitions",

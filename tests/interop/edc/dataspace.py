@@ -25,7 +25,26 @@ SOURCE, LANDING = "provider-data", "consumer-data"
 QUICK, SLOW, DEFERRED, MISSING = "quick", "slow", "deferred", "missing"
 # Single objects; of the first two the consumer's plane copies nothing.
 LIVE, LASTING, LARGE = "live", "lasting", "large"
-ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LASTING, LARGE)
+# Their contracts are negotiated by the orchestrator; the first one's id is no segment of a path.
+NEGOTIATED, UNACCEPTABLE = "readings/2026 ä?#%", "unacceptable"
+ASSETS = (QUICK, SLOW, DEFERRED, MISSING, LIVE, LASTING, LARGE, NEGOTIATED, UNACCEPTABLE)
+UNTIL = {
+    "leftOperand": "https://w3id.org/edc/v0.0.1/ns/inForceDate",
+    "operator": "lteq",
+    "rightOperand": "2099-01-01T00:00:00Z",
+}
+POLICIES: dict[str, dict[str, Any]] = {
+    NEGOTIATED: {"permission": [{"action": "use", "constraint": [UNTIL]}]},
+    UNACCEPTABLE: {
+        "permission": [{"action": "use", "constraint": [UNTIL]}],
+        "prohibition": [{"action": "use"}],
+    },
+}
+ACCEPTED = {
+    "name": "until the end of the century",
+    "providers": ["did:web:localhost%3A*:*"],
+    **POLICIES[NEGOTIATED],
+}
 LARGE_BYTES = 1024 * MIB
 _LARGE_PART_BYTES = 64 * MIB
 OBJECTS = 24
@@ -83,7 +102,7 @@ class Dataspace:
             self._stack.callback(self._stop_provider_plane)
             self._stack.callback(self.consumer_plane.stop)
             for asset in ASSETS:
-                self.provider.offer(asset)
+                self.provider.offer(asset, policy=POLICIES.get(asset))
             self._wait_until_offered("AmazonS3-PUSH")
         except BaseException:
             self._stack.close()
@@ -158,6 +177,7 @@ class Dataspace:
                 {"id": QUICK, "source": source},
                 {"id": SLOW, "source": source, "bandwidth_bytes_per_s": BYTES_PER_S},
                 {"id": DEFERRED, "source": source, "prepare_wait_s": 0},
+                {"id": NEGOTIATED, "source": f"store:{SOURCE}/data/object 00"},
                 {"id": LIVE, "source": f"store:{SOURCE}/data/object 00"},
                 {**lasting, "bandwidth_bytes_per_s": LASTING_BYTES_PER_S},
                 {"id": LARGE, "source": f"store:{SOURCE}/{LARGE}"},
@@ -177,6 +197,7 @@ class Dataspace:
             "api_key": "the-key-of-the-orchestrators-clients",
             "data_storage_path": str(self._directory / "orchestrated"),
             "connectors": [connector],
+            "accepted_policies": [ACCEPTED],
         }
 
     def agreement(self, asset: str) -> str:

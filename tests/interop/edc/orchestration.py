@@ -11,7 +11,16 @@ from typing import Any
 
 import httpx
 from tests.interop.edc.connector import PROTOCOL, ConnectorError
-from tests.interop.edc.dataspace import LARGE, LARGE_BYTES, LASTING, LASTING_BYTES, LIVE, SLOW, Dataspace
+from tests.interop.edc.dataspace import (
+    ACCEPTED,
+    LARGE,
+    LARGE_BYTES,
+    LASTING,
+    LASTING_BYTES,
+    LIVE,
+    SLOW,
+    Dataspace,
+)
 from tests.servers.plane import MIB
 
 from dataferry.demo.planes import PlaneProcess
@@ -31,11 +40,11 @@ def orchestrated_by_its_own_plane(dataspace: Dataspace) -> None:
     """Two assets, one of 1 GiB, by Management API v4; killed in the middle; both processes complete."""
     plane = dataspace.consumer_plane
     id_ = _begin(dataspace, plane, LIVE, LARGE)
-    _wait(plane, id_, lambda view: view["progress"]["bytes_transferred"] > LARGE_BYTES // 8)
+    wait(plane, id_, lambda view: view["progress"]["bytes_transferred"] > LARGE_BYTES // 8)
     plane.kill()
     plane.start()
-    view = _wait(plane, id_, lambda view: view["process_status"] in OVER)
-    _check(dataspace, view)
+    view = wait(plane, id_, lambda view: view["process_status"] in OVER)
+    check(dataspace, view)
     for path in view["storage_paths"]:
         dataspace.consumer.wait(path["transfer_id"], "COMPLETED")
         dataspace.provider.wait(dataspace.provider.counterpart(path["transfer_id"]), "COMPLETED")
@@ -47,8 +56,8 @@ def orchestrated_push(dataspace: Dataspace) -> None:
     """HttpData-PUSH of two assets, one of 1 GiB, to where the orchestrator stores; both complete."""
     plane = dataspace.consumer_plane
     id_ = _begin(dataspace, plane, LIVE, LARGE, transferType=PUSH)
-    view = _wait(plane, id_, lambda view: view["process_status"] in OVER)
-    _check(dataspace, view)
+    view = wait(plane, id_, lambda view: view["process_status"] in OVER)
+    check(dataspace, view)
     for path in view["storage_paths"]:
         dataspace.consumer.wait(path["transfer_id"], "COMPLETED")
         dataspace.provider.wait(dataspace.provider.counterpart(path["transfer_id"]), "COMPLETED")
@@ -58,10 +67,10 @@ def orchestrated_push(dataspace: Dataspace) -> None:
 
 def orchestrated_push_beside(dataspace: Dataspace) -> None:
     """A push by an orchestrator beside the consumer's data plane fails, and its process is terminated."""
-    with _alone(dataspace) as plane:
+    with alone(dataspace) as plane:
         entry = _entry(dataspace, dataspace.agreement(SLOW), transferType=PUSH)
-        body = {"data": [entry], "connectorAddress": _address(dataspace)}
-        view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
+        body = {"data": [entry], "connectorAddress": address(dataspace)}
+        view = wait(plane, post(plane, body), lambda view: view["process_status"] in OVER)
         (path,) = view["storage_paths"]
         if path.get("error_kind") != "unsupported":
             raise ConnectorError(f"the entry does not say why it failed: {path}")
@@ -70,9 +79,9 @@ def orchestrated_push_beside(dataspace: Dataspace) -> None:
 
 def orchestrated_beside_its_plane(dataspace: Dataspace) -> None:
     """By v3, beside the consumer's plane: the address that the connector keeps has a token, later renewed."""
-    with _alone(dataspace) as plane:
+    with alone(dataspace) as plane:
         id_ = _begin(dataspace, plane, LASTING)
-        view = _wait(plane, id_, lambda view: view["progress"]["bytes_transferred"] > 0)
+        view = wait(plane, id_, lambda view: view["progress"]["bytes_transferred"] > 0)
         transfer_id = view["storage_paths"][0]["transfer_id"]
         kept = dataspace.consumer.data_address(transfer_id)
         missing = _KEPT - kept.keys()
@@ -83,16 +92,16 @@ def orchestrated_beside_its_plane(dataspace: Dataspace) -> None:
             lambda: _answered(kept["endpoint"], kept["authorization"]) == httpx.codes.UNAUTHORIZED,
             "the first token to end",
         )
-        _wait(plane, id_, lambda view: view["process_status"] not in OVER)
-        _check(dataspace, _wait(plane, id_, lambda view: view["process_status"] in OVER))
+        wait(plane, id_, lambda view: view["process_status"] not in OVER)
+        check(dataspace, wait(plane, id_, lambda view: view["process_status"] in OVER))
     dataspace.consumer.wait(transfer_id, "TERMINATED")
 
 
 def orchestrated_in_vain(dataspace: Dataspace) -> None:
     """By v3, found out: a contract that the connector does not know fails, in the connector's own words."""
-    with _alone(dataspace) as plane:
-        body = {"data": [_entry(dataspace, "no-such-agreement")], "connectorAddress": _address(dataspace)}
-        view = _wait(plane, _post(plane, body), lambda view: view["process_status"] in OVER)
+    with alone(dataspace) as plane:
+        body = {"data": [_entry(dataspace, "no-such-agreement")], "connectorAddress": address(dataspace)}
+        view = wait(plane, post(plane, body), lambda view: view["process_status"] in OVER)
         (path,) = view["storage_paths"]
         if path["status_code"] != httpx.codes.BAD_GATEWAY or "no-such-agreement" not in path["error"]:
             raise ConnectorError(f"the entry does not say why it failed: {path}")
@@ -100,10 +109,11 @@ def orchestrated_in_vain(dataspace: Dataspace) -> None:
 
 def _begin(dataspace: Dataspace, plane: PlaneProcess, *assets: str, **changes: Any) -> str:
     entries = [_entry(dataspace, dataspace.agreement(asset), **changes) for asset in assets]
-    return _post(plane, {"data": entries, "connectorAddress": _address(dataspace)})
+    return post(plane, {"data": entries, "connectorAddress": address(dataspace)})
 
 
-def _address(dataspace: Dataspace) -> str:
+def address(dataspace: Dataspace) -> str:
+    """What requests name the consumer's connector by."""
     return dataspace.consumer.management_url
 
 
@@ -123,14 +133,15 @@ def _answered(endpoint: str, token: str) -> int:
     return httpx.head(endpoint, headers=headers, timeout=10, trust_env=False).status_code
 
 
-def _post(plane: PlaneProcess, body: dict[str, Any]) -> str:
+def post(plane: PlaneProcess, body: dict[str, Any]) -> str:
+    """Ask for a list; return the orchestration's id."""
     headers = {"X-Api-Key": KEY}
     answer = httpx.post(f"{plane.url}/orchestrate", json=body, headers=headers, timeout=10, trust_env=False)
     answer.raise_for_status()
     return str(answer.json()["orchestration_id"])
 
 
-def _wait(plane: PlaneProcess, id_: str, until: Any) -> dict[str, Any]:
+def wait(plane: PlaneProcess, id_: str, until: Any) -> dict[str, Any]:
     """Return an orchestration once it is so."""
     deadline = time.monotonic() + TIMEOUT_S
     view: dict[str, Any] = {}
@@ -147,7 +158,7 @@ def _wait(plane: PlaneProcess, id_: str, until: Any) -> dict[str, Any]:
     raise ConnectorError(f"the orchestration is {view}\n{plane.process.log_tail()}")
 
 
-def _check(dataspace: Dataspace, view: dict[str, Any]) -> None:
+def check(dataspace: Dataspace, view: dict[str, Any]) -> None:
     """Compare what is stored with what the provider has."""
     for path in view["storage_paths"]:
         if path["status"] != "SAVED":
@@ -160,9 +171,9 @@ def _check(dataspace: Dataspace, view: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _alone(dataspace: Dataspace) -> Iterator[PlaneProcess]:
+def alone(dataspace: Dataspace) -> Iterator[PlaneProcess]:
     """An orchestrator beside the consumer's plane."""
-    connector = {"address": _address(dataspace), "management_path": "", "protocol": PROTOCOL}
+    connector = {"address": address(dataspace), "management_path": "", "protocol": PROTOCOL}
     directory = dataspace.directory / "orchestrator"
     plane = PlaneProcess(
         "orchestrator",
@@ -176,6 +187,7 @@ def _alone(dataspace: Dataspace) -> Iterator[PlaneProcess]:
                 "api_key": KEY,
                 "data_storage_path": str(directory / "stored"),
                 "connectors": [connector],
+                "accepted_policies": [ACCEPTED],
             },
         },
         environment=dataspace.consumer_key,

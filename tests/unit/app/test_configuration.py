@@ -22,6 +22,9 @@ def read(directory: Path, text: str, environ: Mapping[str, str] | None = None) -
     return load(str(path), environ or {})
 
 
+ACCEPTED = "[[orchestrator.accepted_policies]]\nname = 'p'\nproviders = ['*']\n"
+
+
 def refusal(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> str:
     """Return what is said about a wrong configuration."""
     with pytest.raises(ConfigError) as caught:
@@ -72,6 +75,15 @@ A_KEY = "[[auth.api_keys]]\nname = 'a'\nkey = 'env:KEY'\n"
         (
             "[[orchestrator.connectors]]\naddress = 'http://x'\ntoken_url = 'http://t'",
             "`token_url`, `client_id` and `client_secret` need each other",
+        ),
+        (ACCEPTED, "write `empty = true` if offers without any condition are accepted"),
+        (f"{ACCEPTED}empty = true\npermission = [{{action = 'use'}}]", "has rules, so it is not `empty`"),
+        (ACCEPTED.replace("'*'", "") + "empty = true", "orchestrator.accepted_policies[0].providers"),
+        (f"{ACCEPTED}permission = [{{action = 'use', more = 1}}]", "'more' of a rule is not understood"),
+        (f"{ACCEPTED}prohibitions = []\nempty = true", "did you mean 'prohibition'?"),
+        (
+            f"{ACCEPTED}permission = [{{action = 'use', constraint = {{rightOperand = 2027-01-01}}}}]",
+            "neither text, number, true, false nor an IRI",
         ),
         ("[orchestrator]\ndestination = 'lake:in/'", "there is no location 'lake'"),
         ("[orchestrator]\ndestination = 'lake:in'\n[locations.lake]\ntype = 'file'", "must end with `/`"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from dataferry.domain.asks import Asks
 from dataferry.domain.errors import (
     AccessDeniedError,
     ConfigError,
@@ -18,10 +20,19 @@ from dataferry.domain.errors import (
     ProtocolError,
     StallError,
 )
-from dataferry.domain.orchestration import Connector
+from dataferry.domain.orchestration import Ask, Connector
+from dataferry.domain.usage_policy import UsagePolicy
+from dataferry.flows.orchestration.acceptance import Acceptance, AcceptedPolicy
 from dataferry.flows.orchestration.connectors import Connectors, normalized
-from dataferry.flows.orchestration.faults import LateError, TransferEndedError, fault_of
+from dataferry.flows.orchestration.faults import (
+    LateError,
+    NegotiationEndedError,
+    NoAgreementError,
+    TransferEndedError,
+    fault_of,
+)
 from dataferry.flows.orchestration.naming import base_name, extension, file_name
+from dataferry.flows.orchestration.orchestrator import Request
 
 NOON = datetime(2026, 11, 30, 12, 0, 5, tzinfo=UTC)
 
@@ -117,6 +128,38 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "provider", "expected"),
+    [
+        ("*", "did:web:anybody:at/all", True),
+        ("did:web:p", "did:web:p", True),
+        ("did:web:p", "did:web:p2", False),
+        ("did:web:p", "xdid:web:p", False),
+        ("did:web:*.partners.example", "did:web:a.partners.example", True),
+        ("did:web:*.partners.example", "did:web:evil.example:a.partners.example", False),
+        ("did:web:*.partners.example", "did:web:evil.example/a.partners.example", False),
+        ("did:web:*.partners.example", "did:web:a.partners.example.evil", False),
+        ("did:web:*.partners.example", "did:web:a.partners-example", False),
+        ("BPNL*", "BPNL000000000001", True),
+        ("BPNL*", "bpnl000000000001", False),
+        ("", "", True),
+        ("", "p", False),
+    ],
+)
+def test_a_pattern_of_providers_has_no_way_around(pattern: str, provider: str, expected: bool) -> None:
+    """Whose name only ends like an accepted one's is somebody else."""
+    accepted = AcceptedPolicy(name="n", providers=("other", pattern), policy=UsagePolicy.read({}))
+    assert Acceptance([accepted]).may_agree_with(provider) is expected
+
+
+def test_requests_are_told_apart_as_before_there_were_asset_ids() -> None:
+    """An Idempotency-Key outlives an upgrade; an asset makes another request."""
+    ask = Ask("http://p", "c", "did:web:p", destination="lake:in/")
+    request = Request(connector_address="http://edc", asks=Asks.of([ask]), properties={"a": 1})
+    assert request.digest == "e3a441f6f98c415eadb2cc8b24e1b9b6facc0c0092afa0f6c35a933f23d63b7e"
+    assert replace(request, asks=Asks.of([ask._replace(asset_id="a")])).digest != request.digest
+
+
+@pytest.mark.parametrize(
     ("error", "code"),
     [
         (StallError("x"), 504),
@@ -127,6 +170,8 @@ def test_what_is_no_address_is_refused(wrong: str) -> None:
         (AccessDeniedError("x"), 502),
         (EgressDeniedError("x"), 502),
         (TransferEndedError("x"), 502),
+        (NegotiationEndedError("x"), 502),
+        (NoAgreementError("x"), 502),
         (NoSpaceError("x"), 500),
         (ConfigError("x"), 500),
         (DataFerryError("x"), 500),

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -28,6 +29,7 @@ from dataferry.domain.orchestration import (
     Standing,
     Step,
 )
+from dataferry.domain.usage_policy import Offer, UsagePolicy
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import migrations
 from dataferry.store.database import Database
@@ -65,6 +67,31 @@ def _end(store: Store, id_: UUID, position: int, outcome: Step, fault: Fault | N
             before = tx.orchestrations.entry((id_, position))
             changes = {"outcome": outcome, "fault": fault} if step is Step.CLOSING else {}
             tx.orchestrations.save(before.to(step, **changes), expected=before, standing=Standing.PROCESSING)
+
+
+def test_what_is_negotiated_about_is_kept(store: Store) -> None:
+    """Offer and negotiation, and the contract that comes of them; entries with a contract have none."""
+    order = _order(1)
+    policy = UsagePolicy.read({"permission": [{"action": "use"}], "obligation": [{"action": "a\u2028"}]})
+    asked = Ask(counter_party_address="http://p", contract_id=None, connector_id="p", asset_id="a/b c")
+    with store.transaction() as tx:
+        tx.orchestrations.insert([(order, Asks.of([asked]))])
+        tx.orchestrations.expand(order.id)
+        entry = tx.orchestrations.entry((order.id, 0))
+        assert (entry.ask, entry.offer, entry.negotiation_id) == (asked, None, None)
+        steps: list[tuple[Step, dict[str, Any]]] = [
+            (Step.CHOOSING, {}),
+            (Step.REQUESTING, {"offer": Offer(id="1:2:3", policy=policy)}),
+            (Step.NEGOTIATING, {"negotiation_id": "n"}),
+            (Step.STARTING, {"ask": asked._replace(contract_id="c")}),
+        ]
+        for step, changes in steps:
+            entry = tx.orchestrations.save(entry.to(step, **changes), expected=entry)
+    with store.snapshot() as tx:
+        found = tx.orchestrations.entry((order.id, 0))
+    assert found == entry
+    assert found.offer is not None
+    assert (found.offer.policy.rules, found.ask.contract_id, found.negotiation_id) == (policy.rules, "c", "n")
 
 
 def test_a_request_is_one_row_until_it_is_expanded(store: Store) -> None:

@@ -69,7 +69,7 @@ class HttpEdcClient:
         }
         self._timeout_s = timeout_s
         known = secrets or SecretValues()
-        self._redact = known.redact
+        self.redact = known.redact
         self._lock = threading.Lock()
         self._versions: dict[str, ApiVersion] = {}
         self._tokens = ClientCredentials(self._fetch, known.remember)
@@ -120,7 +120,7 @@ class HttpEdcClient:
     def _query(self, connector: Connector, version: ApiVersion) -> None:
         """Ask for a transfer process, whichever: that changes nothing, and wants our credentials."""
         query = wire.message(version, "QuerySpec", limit=1)
-        self._ask(connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None)
+        self.ask(connector, version, "POST", "/transferprocesses/request", query, read=lambda _: None)
 
     def start(
         self,
@@ -145,7 +145,7 @@ class HttpEdcClient:
             reference=reference,
             direction=direction,
         )
-        return self._ask(connector, version, "POST", "/transferprocesses", body, read=wire.id_of)
+        return self.ask(connector, version, "POST", "/transferprocesses", body, read=wire.id_of)
 
     def find(self, connector: Connector, reference: str) -> str | None:
         """POST ``/transferprocesses/request`` with the reference that ``start`` gave.
@@ -155,7 +155,7 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         query = wire.reference_query(version, reference)
-        found = self._ask(connector, version, "POST", "/transferprocesses/request", query, read=wire.list_of)
+        found = self.ask(connector, version, "POST", "/transferprocesses/request", query, read=wire.list_of)
         # A connector that does not know the property might return whatever it has.
         theirs = [entry for entry in found if reference in json.dumps(entry)]
         return wire.id_of(theirs[0]) if theirs else None
@@ -168,11 +168,11 @@ class HttpEdcClient:
         """
         version = self.version(connector)
         path = f"/transferprocesses/{quote(transfer_id, safe='')}"
-        found = self._ask(connector, version, "GET", f"{path}/state", read=wire.process_of)
+        found = self.ask(connector, version, "GET", f"{path}/state", read=wire.process_of)
         if found.state not in ENDED:
             return found
-        whole = self._ask(connector, version, "GET", path, read=wire.process_of)
-        return TransferProcess(state=whole.state, error=whole.error and self._redact(whole.error))
+        whole = self.ask(connector, version, "GET", path, read=wire.process_of)
+        return TransferProcess(state=whole.state, error=whole.error and self.redact(whole.error))
 
     def data_address(self, connector: Connector, transfer_id: str) -> DataAddress | None:
         """GET ``/edrs/{id}/dataaddress``, which only version 3 has; None while it answers 404.
@@ -188,7 +188,7 @@ class HttpEdcClient:
             )
         path = f"/edrs/{quote(transfer_id, safe='')}/dataaddress"
         try:
-            return self._ask(connector, version, "GET", path, read=wire.address_of)
+            return self.ask(connector, version, "GET", path, read=wire.address_of)
         except NotFoundError:
             return None
 
@@ -202,11 +202,11 @@ class HttpEdcClient:
         path = f"/transferprocesses/{quote(transfer_id, safe='')}/terminate"
         body = wire.message(version, "TerminateTransfer", reason=reason)
         try:
-            self._ask(connector, version, "POST", path, body, read=lambda _: None)
+            self.ask(connector, version, "POST", path, body, read=lambda _: None)
         except (ConflictError, NotFoundError):
             return
 
-    def _ask(
+    def ask(
         self,
         connector: Connector,
         version: ApiVersion,
@@ -217,6 +217,14 @@ class HttpEdcClient:
         read: Callable[[Any], T],
     ) -> T:
         """Send one request and return what ``read`` makes of its JSON, which is None where there is none.
+
+        Args:
+            connector: Whom to ask.
+            version: Of its Management API.
+            method: Of HTTP.
+            path: Behind the version.
+            body: JSON; None sends none.
+            read: Raises ``ProtocolError`` for what is no such answer.
 
         Raises:
             DataFerryError: As ``EdcClient`` says.
@@ -256,7 +264,7 @@ class HttpEdcClient:
         told = f"answered with {status} {httpx.codes.get_reason_phrase(status)}".rstrip()
         if connector.is_configured:
             try:
-                said = self._redact(wire.refusal_of(json.loads(content)))
+                said = self.redact(wire.refusal_of(json.loads(content)))
             except (ValueError, RecursionError):
                 said = ""
             told += f": {said}" if said else ""

@@ -23,7 +23,7 @@ CONTEXTS: dict[ApiVersion, Any] = {
 }
 # Which entry of ours a transfer process belongs to; private, so that no counterparty sees it.
 REFERENCE = f"{EDC_NAMESPACE}dataferryEntry"
-_PREFIXES = ("edc:", "tx-auth:", "dspace:", "dct:", "odrl:")
+_PREFIXES = ("edc:", "tx-auth:", "dspace:", "dcat:", "dct:", "odrl:")
 MAX_DETAIL_CHARS = 1_000
 
 
@@ -115,7 +115,7 @@ def process_of(answer: Any) -> TransferProcess:
     """
     if not isinstance(answer, dict):
         raise ProtocolError("the answer is no transfer process")
-    values = _flat(answer)
+    values = flat(answer)
     state = values.get("state")
     if not isinstance(state, str) or not state:
         raise ProtocolError("the answer has no state")
@@ -133,7 +133,7 @@ def address_of(answer: Any) -> DataAddress:
     """
     if not isinstance(answer, dict):
         raise ProtocolError("the answer is no data address")
-    values = _flat(answer)
+    values = flat(answer)
     nested = values.pop("endpointProperties", None)
     type_, endpoint = values.pop("endpointType", None), values.pop("endpoint", None)
     type_ = type_ or values.pop("type", None)
@@ -143,10 +143,10 @@ def address_of(answer: Any) -> DataAddress:
         for name, value in values.items()
         if not name.startswith("@") and isinstance(value, str | int | float | bool)
     ]
-    listed = [_flat(entry) for entry in _listed(nested) if isinstance(entry, dict)]
+    named = [flat(entry) for entry in listed(nested) if isinstance(entry, dict)]
     try:
         found = DataAddress.from_wire(
-            {"endpointType": type_, "endpoint": endpoint, "endpointProperties": [*listed, *properties]}
+            {"endpointType": type_, "endpoint": endpoint, "endpointProperties": [*named, *properties]}
         )
     except AddressError as exc:
         raise ProtocolError(f"the data address can't be used: {exc.message}") from exc
@@ -160,18 +160,24 @@ def refusal_of(answer: Any) -> str:
 
     Source: EDC, "ApiErrorDetail": a list of ``{message, type, path, invalidValue}``.
     """
-    first = next((entry for entry in _listed(answer) if isinstance(entry, dict)), {})
-    text = _flat(first).get("message")
+    first = next((entry for entry in listed(answer) if isinstance(entry, dict)), {})
+    text = flat(first).get("message")
     if not isinstance(text, str):
         return ""
     return "".join(char if char.isprintable() else " " for char in text)[:300]
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """Return what may be a list, one value, or nothing, as a list."""
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+def member(document: Mapping[str, Any], name: str) -> Any:
+    """Return an object's property by its short name, as it came; None if it has none."""
+    return next((value for key, value in document.items() if _plain(key) == name), None)
+
+
+def flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an object's properties by their short names, with values out of ``@value`` and lists of one."""
     return {_plain(name): _value(value) for name, value in document.items() if name != "@context"}
 

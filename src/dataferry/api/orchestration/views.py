@@ -110,6 +110,8 @@ def _entry(entry: Entry, progress: Progress | None) -> dict[str, Any]:
         "verification": entry.verification,
         "updated_at": _time(entry.updated_at),
     }
+    if entry.ask.asset_id is not None:
+        shown |= {"asset_id": entry.ask.asset_id, "negotiation_id": entry.negotiation_id}
     if entry.fault is not None:
         shown |= {
             "error": entry.fault.message,

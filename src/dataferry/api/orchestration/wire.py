@@ -10,8 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticKnownError
 
 from dataferry.domain.asks import Asks
 from dataferry.domain.errors import InputError
@@ -56,18 +65,47 @@ EXAMPLE: dict[str, Any] = {
     ],
     "connectorAddress": "http://consumer.example/consumer/cp",
 }
+NEGOTIATED: dict[str, Any] = {
+    "data": [
+        {
+            "type": "edc-asset",
+            "counterPartyAddress": "http://provider-qna-controlplane:8082/api/dsp",
+            "assetId": "measurements-2026",
+            "connectorId": "did:web:provider-identityhub:7083:provider",
+        }
+    ],
+    "connectorAddress": "http://consumer.example/consumer/cp",
+}
+
+
+def _either(schema: dict[str, Any]) -> None:
+    """Say in the schema that a contract or an asset is needed."""
+    schema["required"].remove("contractId")
+    schema["anyOf"] = [{"required": ["contractId"]}, {"required": ["assetId"]}]
 
 
 class EntryBody(BaseModel):
     """One asset."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore",
+        strict=True,
+        populate_by_name=True,
+        json_schema_extra=_either,
+    )
 
     type: Literal["edc-asset"] = Field(description="What it is.")
     counter_party_address: Url = Field(
         alias="counterPartyAddress", description="The provider's protocol address."
     )
-    contract_id: Text = Field(alias="contractId", description="The contract agreement.")
+    asset_id: Text | None = Field(
+        default=None,
+        alias="assetId",
+        description="The asset, for which a contract is negotiated if there is no `contractId`.",
+    )
+    contract_id: Text | None = Field(
+        alias="contractId", description="The contract agreement; goes before `assetId`."
+    )
     connector_id: Text = Field(alias="connectorId", description="The provider's participant id.")
     transfer_type: Text | None = Field(
         default=None, alias="transferType", description="How it is transferred: a pull, or a push to here."
@@ -79,11 +117,27 @@ class EntryBody(BaseModel):
         default=None, description="`LOCATION:PATH` to store at, in a location that requests may name."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_contract(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "assetId" in value and "contractId" not in value:
+            return {"contractId": None} | value
+        return value
+
+    @field_validator("contract_id")
+    @classmethod
+    def _contract_or_asset(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("asset_id") is None:
+            raise PydanticKnownError("missing")
+        return value
+
 
 class OrchestrateBody(BaseModel):
     """A list of assets, and the connector through which they are had."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(
+        extra="ignore", strict=True, json_schema_extra={"examples": [EXAMPLE, NEGOTIATED]}
+    )
 
     data: Data[EntryBody]
     connector_address: Url = Field(alias="connectorAddress", description="The consumer's own connector.")
@@ -125,6 +179,7 @@ def request_of(document: Any, idempotency_key: str | None) -> Request:
                     transfer_type=entry.transfer_type,
                     counter_party_id=entry.counter_party_id,
                     destination=entry.destination,
+                    asset_id=entry.asset_id,
                 )
                 for entry in body.data
             ]

@@ -10,6 +10,7 @@ from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Entry, OnSaved, Step
 from dataferry.flows.orchestration.downloads import Downloads
 from dataferry.flows.orchestration.faults import TransferEndedError
+from dataferry.flows.orchestration.negotiating import UNWANTED_REASON, Negotiating
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import EdcClient
 from dataferry.flows.orchestration.sidecar import sidecar_of, write_sidecar
@@ -20,7 +21,6 @@ from dataferry.telemetry.logs import get_logger
 _log = get_logger("flows.orchestration")
 
 SAVED_REASON = "the data was received completely"
-UNWANTED_REASON = "the data is not wanted any more"
 MAX_NOTE_CHARS = 1_000
 
 
@@ -30,15 +30,22 @@ class Closing:
     Args:
         shared: The parts of this data plane.
         edc: How connectors are asked.
+        negotiating: Takes back what did not lead to a contract.
         downloads: Ends the flows of entries that do not come to their end.
         policy: Bounds.
     """
 
     def __init__(
-        self, shared: Shared, edc: EdcClient, downloads: Downloads, policy: OrchestratorPolicy
+        self,
+        shared: Shared,
+        edc: EdcClient,
+        negotiating: Negotiating,
+        downloads: Downloads,
+        policy: OrchestratorPolicy,
     ) -> None:
         self._shared = shared
         self._edc = edc
+        self._negotiating = negotiating
         self._downloads = downloads
         self._policy = policy
 
@@ -90,14 +97,17 @@ class Closing:
         return None
 
     def close(self, work: Work) -> Next:
-        """Take back what is open: the download if it did not come to its end, and the transfer process."""
+        """Take back what is open: the download if it did not come to its end, and what the connector has."""
         entry = work.entry
         outcome = entry.outcome or Step.FAILED
         if outcome is not Step.SAVED:
             self._downloads.end(
                 entry, "the entry was cancelled" if entry.fault is None else "the entry failed"
             )
-        self._terminate(work, outcome, self._downloads.flow(entry))
+        if entry.ask.negotiates:
+            self._negotiating.take_back(work)
+        else:
+            self._terminate(work, outcome, self._downloads.flow(entry))
         self.end(work, outcome, entry.note)
         return Next(after_s=None)
 

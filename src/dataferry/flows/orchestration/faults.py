@@ -37,6 +37,18 @@ class TransferEndedError(DataFerryError):
     kind = "transfer_ended"
 
 
+class NegotiationEndedError(DataFerryError):
+    """The negotiation has ended without an agreement."""
+
+    kind = "negotiation_ended"
+
+
+class NoAgreementError(DataFerryError):
+    """Nothing is offered, or was agreed, that the operator accepts."""
+
+    kind = "no_agreement"
+
+
 class DownloadError(DataFerryError):
     """A download failed for good; it says of what, by the kind that its flow has.
 

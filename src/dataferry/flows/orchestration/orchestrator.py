@@ -15,17 +15,21 @@ from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
-from dataferry.domain.orchestration import Entry, Notice, Orchestration, Standing
+from dataferry.domain.orchestration import Ask, Connector, Entry, Notice, Orchestration, Standing
 from dataferry.domain.profile import Direction
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
+from dataferry.flows.orchestration.acceptance import SETTING, Acceptance
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
-from dataferry.flows.orchestration.ports import EdcClient
+from dataferry.flows.orchestration.ports import EdcClient, Negotiator
 from dataferry.flows.resolution import Resolver
 from dataferry.net.connections import Network
 from dataferry.store.store import Store
+
+# A rehearsal asks for the offers of so many assets: it is one request of a client that waits.
+REHEARSED_OFFERS = 8
 
 
 class RequestError(InputError):
@@ -56,8 +60,13 @@ class Request:
     @property
     def digest(self) -> str:
         """Tells one request from another."""
-        content = [self.connector_address, [list(ask) for ask in self.asks], dict(self.properties)]
+        content = [self.connector_address, [_content(ask) for ask in self.asks], dict(self.properties)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _content(ask: Ask) -> list[str | None]:
+    """Return what tells an entry; as it was before there were asset ids, so that keys outlive an upgrade."""
+    return list(ask[:-1] if ask.asset_id is None else ask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +89,7 @@ class Orchestrator:
         clock: Time.
         wake: Tells the runner that there is something to do, and which orchestration was called off.
         edc: Asks connectors, for a rehearsal; None asks none.
+        negotiator: As ``edc``, for offers.
         network: How a rehearsal reaches destinations.
     """
 
@@ -93,6 +103,7 @@ class Orchestrator:
         *,
         wake: Callable[[UUID | None], None] = lambda _: None,
         edc: EdcClient | None = None,
+        negotiator: Negotiator | None = None,
         network: Network | None = None,
     ) -> None:
         self._store = store
@@ -103,6 +114,8 @@ class Orchestrator:
         self._clock = clock
         self._wake = wake
         self._edc = edc
+        self._negotiator = negotiator
+        self._acceptance = Acceptance(policy.accepted)
         self._network = network or Network()
 
     def accept(self, request: Request) -> Future[Orchestration]:
@@ -143,8 +156,9 @@ class Orchestrator:
             RequestError: Names each field that is wrong.
         """
         wrong: dict[str, Any] = {}
+        connector = None
         try:
-            self._connectors.of(request.connector_address)
+            connector = self._connectors.of(request.connector_address)
         except InputError as exc:
             wrong["connectorAddress"] = [exc.message]
         if len(request.asks) > self._policy.max_entries:
@@ -156,12 +170,16 @@ class Orchestrator:
         refused = {
             (type_, place): found[type_] | places[place] or self._push(type_, place) for type_, place in pairs
         }
-        if any(refused.values()):
-            wrong["data"] = {
+        if None in request.asks.distinct("contract_id") or any(refused.values()):
+            entries = {
                 str(position): faults
                 for position, ask in enumerate(request.asks)
-                if (faults := refused[ask.transfer_type, ask.destination])
+                if (
+                    faults := refused[ask.transfer_type, ask.destination]
+                    | (self._negotiable(ask, connector) if ask.negotiates else {})
+                )
             }
+            wrong |= {"data": entries} if entries else {}
         if wrong:
             raise RequestError(wrong)
 
@@ -177,8 +195,17 @@ class Orchestrator:
         connector = self._connectors.of(request.connector_address)
         if connector.is_configured and self._edc is not None:
             self._edc.probe(connector)
+        self._try_offers(connector, request)
         for ref in {ask.destination or self._policy.destination for ask in request.asks}:
             self._try_destination(ref)
+
+    def _try_offers(self, connector: Connector, request: Request) -> None:
+        """Look if the first assets that have no contract are offered under what may be agreed to."""
+        if self._negotiator is None:
+            return
+        asks = list(dict.fromkeys(ask for ask in request.asks if ask.negotiates))
+        for ask in asks[:REHEARSED_OFFERS]:
+            self._acceptance.choose(ask.provider_id, self._negotiator.offered(connector, ask))
 
     def _try_destination(self, ref: str) -> None:
         """Look if a destination can be written to; that it can is our side's business, whatever it is.
@@ -192,6 +219,14 @@ class Orchestrator:
                 sink.probe()
         except DataFerryError as exc:
             raise ConfigError(f"the destination {ref}: {exc}") from exc
+
+    def _negotiable(self, ask: Ask, connector: Connector | None) -> dict[str, list[str]]:
+        """Say why nothing may be negotiated for an entry that has no contract."""
+        if connector is not None and not connector.is_configured:
+            return {"assetId": ["Only a configured connector is asked to negotiate: give a contractId."]}
+        if not self._acceptance.may_agree_with(ask.provider_id):
+            return {"assetId": [f"Nothing may be agreed with this provider ({SETTING}): give a contractId."]}
+        return {}
 
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dataferry.flows.orchestration.acceptance import AcceptedPolicy
 from dataferry.flows.policy import Backoff
 
 
@@ -17,6 +18,7 @@ class OrchestratorPolicy:
         transfer_type: What entries that name none are transferred by.
         participant: Our own participant context, whose locations are written to and whose key renews tokens.
         destinations: Locations, patterns with ``*``, in which an entry may name where it goes.
+        accepted: What may be agreed to without asking anybody; nothing is negotiated beyond.
         sidecar: Whether a JSON file is written beside each stored one.
         max_entries: Of one request.
         concurrency: Entries at work at once; each waits for its connector without a thread.
@@ -25,8 +27,8 @@ class OrchestratorPolicy:
         data_address_retries: How often a data address that should be there is asked for.
         data_address_delay_s: Between those, and at most between looks at a process that is not started.
         first_delay_s: Before the first of those looks; each next one waits half as long again.
-        start_timeout_s: How long a process may take to be STARTED; a negotiation of keys or an approval by
-            hand may stand behind it.
+        start_timeout_s: How long a process may take to be STARTED, and a negotiation to be FINALIZED; an
+            approval by hand may stand behind it.
         watch_interval_s: How often a process is looked at while its data is downloaded.
         retries: How often a step that failed for a passing reason is tried again; 6 make half a minute.
         backoff: Between those.
@@ -42,6 +44,7 @@ class OrchestratorPolicy:
     shown_as: str | None = None
     transfer_type: str = "HttpData-PULL"
     destinations: tuple[str, ...] = ()
+    accepted: tuple[AcceptedPolicy, ...] = ()
     sidecar: bool = True
     max_entries: int = 1000
     concurrency: int = 32
@@ -59,3 +62,8 @@ class OrchestratorPolicy:
     tick_s: float = 0.1
     retention_days: int = 90
     notifies: bool = False
+
+    def look_delay_s(self, looks: int) -> float:
+        """Return how long to wait after so many looks at something that is not there yet."""
+        most_s = max(self.data_address_delay_s, self.first_delay_s)
+        return float(min(most_s, self.first_delay_s * 1.5 ** min(looks, 30)))

@@ -8,6 +8,7 @@ from typing import Protocol
 from dataferry.domain.address import DataAddress
 from dataferry.domain.orchestration import ApiVersion, Ask, Connector
 from dataferry.domain.profile import Direction
+from dataferry.domain.usage_policy import Agreed, Offer, Offered
 
 # States of a transfer process that mean something here.
 # Source: EDC, "TransferProcessStates".
@@ -16,6 +17,9 @@ TERMINATED = "TERMINATED"
 COMPLETED = "COMPLETED"
 FAILED = frozenset({"TERMINATED", "TERMINATING"})
 ENDED = frozenset({"COMPLETED", "COMPLETING", "TERMINATED", "TERMINATING", "DEPROVISIONED"})
+# And of a negotiation. Source: EDC, "ContractNegotiationStates".
+FINALIZED = "FINALIZED"
+BROKEN_OFF = frozenset({"TERMINATED", "TERMINATING"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,19 @@ class TransferProcess:
     Attributes:
         state: As the connector calls it, e.g. ``STARTED``.
         error: Its ``errorDetail``, where it has ended; no secret.
+    """
+
+    state: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negotiation:
+    """A negotiation as its connector shows it.
+
+    Attributes:
+        state: As the connector calls it, e.g. ``FINALIZED``.
+        error: Its ``errorDetail``, where it was broken off; no secret.
     """
 
     state: str
@@ -84,6 +101,41 @@ class EdcClient(Protocol):
 
     def terminate(self, connector: Connector, transfer_id: str, reason: str) -> None:
         """Terminate a transfer process; one that has ended is no error."""
+        ...
+
+
+class Negotiator(Protocol):
+    """The part of a connector's Management API by which contracts are negotiated; raises as ``EdcClient``."""
+
+    def offered(self, connector: Connector, ask: Ask) -> Offered:
+        """Return what the provider offers an asset under; asks for that one asset."""
+        ...
+
+    def request(self, connector: Connector, ask: Ask, offer: Offer, *, reference: str) -> str:
+        """Begin to negotiate exactly this offer, and return the negotiation's id.
+
+        Args:
+            connector: Whom to ask.
+            ask: About what, and with whom.
+            offer: Its policy is sent as it was understood, not as the provider spelt it.
+            reference: Kept with the negotiation, for ``find``.
+        """
+        ...
+
+    def find(self, connector: Connector, ask: Ask, reference: str) -> str | None:
+        """Return the id of the negotiation that was begun with this reference; None if there is none."""
+        ...
+
+    def negotiation(self, connector: Connector, negotiation_id: str) -> Negotiation:
+        """Return how a negotiation stands."""
+        ...
+
+    def agreement(self, connector: Connector, ask: Ask, negotiation_id: str) -> Agreed:
+        """Return what a negotiation that is FINALIZED has led to."""
+        ...
+
+    def break_off(self, connector: Connector, negotiation_id: str, reason: str) -> None:
+        """Terminate a negotiation; one that has ended is no error."""
         ...
 
 

@@ -32,6 +32,7 @@ def sidecar_of(entry: Entry, flow: DataFlow, *, source: ObjectInfo | None, conne
         "position": entry.position,
         "transfer_id": entry.transfer_id,
         "contract_id": ask.contract_id,
+        **({} if ask.asset_id is None else {"asset_id": ask.asset_id}),
         "counter_party_address": ask.counter_party_address,
         "connector_id": ask.connector_id,
         "connector_address": connector,

@@ -33,6 +33,7 @@ from dataferry.flows.orchestration.faults import (
     ended,
     fault_of,
 )
+from dataferry.flows.orchestration.negotiating import Negotiating
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import (
     ENDED,
@@ -40,6 +41,7 @@ from dataferry.flows.orchestration.ports import (
     TERMINATED,
     DataAddressSource,
     EdcClient,
+    Negotiator,
     TransferProcess,
 )
 from dataferry.flows.orchestration.pushes import Pushes
@@ -57,6 +59,7 @@ class Steps:
         shared: The parts of this data plane.
         connectors: Which may be asked.
         edc: How they are asked.
+        negotiator: How they are asked for contracts.
         addresses: Where data addresses come from.
         downloads: Moves the bytes.
         policy: Bounds.
@@ -67,6 +70,7 @@ class Steps:
         shared: Shared,
         connectors: Connectors,
         edc: EdcClient,
+        negotiator: Negotiator,
         addresses: DataAddressSource,
         downloads: Downloads,
         policy: OrchestratorPolicy,
@@ -77,10 +81,14 @@ class Steps:
         self._addresses = addresses
         self._downloads = downloads
         self._policy = policy
-        self._closing = Closing(shared, edc, downloads, policy)
+        negotiating = Negotiating(shared, negotiator, policy)
+        self._closing = Closing(shared, edc, negotiating, downloads, policy)
         self._pushes = Pushes(shared, edc, downloads, self._closing, policy)
         self._verbs: dict[Step, Callable[[Work], Next]] = {
             Step.WAITING: self._begin,
+            Step.CHOOSING: negotiating.choose,
+            Step.REQUESTING: negotiating.request,
+            Step.NEGOTIATING: negotiating.watch,
             Step.STARTING: self._start,
             Step.WATCHING: self._watch,
             Step.DOWNLOADING: self._follow,
@@ -131,9 +139,10 @@ class Steps:
 
     def _begin(self, work: Work) -> Next:
         """Write that the connector is about to be asked, before it is."""
+        following = Step.CHOOSING if work.entry.ask.negotiates else Step.STARTING
         work.save(
             self._shared.store,
-            work.entry.to(Step.STARTING, started_at=self._shared.clock.now()),
+            work.entry.to(following, started_at=self._shared.clock.now()),
             Standing.PROCESSING,
         )
         work.memory.is_new = True
@@ -207,10 +216,10 @@ class Steps:
 
     def _not_yet(self, work: Work, process: TransferProcess) -> Next:
         """Wait for a process that is not started, for so long."""
-        self._refuse_late(work.entry.started_at or work.entry.updated_at, process.state)
+        self._refuse_late(work.entry.updated_at, process.state)
         work.memory.looks += 1
         work.memory.work = work
-        return Next(after_s=self._pause_s(work.memory.looks))
+        return Next(after_s=self._policy.look_delay_s(work.memory.looks))
 
     def _address(self, work: Work, transfer_id: str) -> DataAddress | None:
         """Ask for a data address; a connector that keeps none may yet tell its data plane, which we may be.
@@ -224,10 +233,6 @@ class Steps:
             if work.memory.misses + 1 >= self._policy.data_address_retries:
                 raise
             return None
-
-    def _pause_s(self, looks: int) -> float:
-        most_s = max(self._policy.data_address_delay_s, self._policy.first_delay_s)
-        return float(min(most_s, self._policy.first_delay_s * 1.5 ** min(looks, 30)))
 
     def _refuse_late(self, since: datetime, state: str) -> None:
         if (self._shared.clock.now() - since).total_seconds() > self._policy.start_timeout_s:
@@ -310,7 +315,8 @@ class Steps:
         memory.failures = 0
         if closes:
             # The outcome does not depend on it; what may be open still is said.
-            note = f"the transfer process may still be open: {error}"[:MAX_NOTE_CHARS]
+            what = "negotiation" if entry.ask.negotiates else "transfer process"
+            note = f"the {what} may still be open: {error}"[:MAX_NOTE_CHARS]
             self._closing.end(work, entry.outcome or Step.FAILED, note)
             return Next(after_s=None)
         begun = entry if entry.step is not Step.WAITING else entry.to(Step.STARTING)
