@@ -452,7 +452,7 @@ def test_limits_are_kept(tmp_path: Path) -> None:
         stop = threading.Event()
 
         def look() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.001):
                 keys = list(rig.service._runner._places)
                 most["all"] = max(most["all"], len(keys))
                 for owner, _ in keys:
