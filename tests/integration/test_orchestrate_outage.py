@@ -17,7 +17,8 @@ from dataferry.domain.location import Location
 from dataferry.flows.orchestration import runner
 from dataferry.store.database import Database
 
-MANY = 10  # more than a step has tries
+# More than a step has tries; odd, so that of step and failure, by turns, the failure would be written first.
+MANY = 11
 
 
 @pytest.fixture
