@@ -34,7 +34,8 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Orchestrati
 
 
 def _database(rig: Orchestrating) -> Database:
-    return rig.service.application.state.services.store._database
+    database: Database = rig.service.application.state.services.store._database
+    return database
 
 
 @pytest.mark.parametrize("kind", [DatabaseUnavailableError, NoSpaceError])
