@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import ConflictError, DataFerryError, NoSpaceError, NotFoundError
+from dataferry.domain.errors import DatabaseUnavailableError, DataFerryError, NoSpaceError, NotFoundError
 from dataferry.domain.ledger import Attempt, Ledger
 from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
@@ -173,13 +173,13 @@ def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_a_ledger_that_another_process_holds_is_a_conflict(tmp_path: Path) -> None:
+def test_a_ledger_that_another_process_holds_is_unavailable(tmp_path: Path) -> None:
     """Who can't write because somebody else holds the file is told so, and can try again."""
     ledger = open_local_ledger(tmp_path / "ledger.db")
     ledger._database._writing.execute("PRAGMA busy_timeout = 10")  # type: ignore[attr-defined]
     other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ConflictError, match="another process"):
+    with pytest.raises(DatabaseUnavailableError, match="another process"):
         ledger.begin(T1)
     other.close()
     assert ledger.begin(T1).epoch == 1

@@ -17,7 +17,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dataferry.domain.errors import (
     ConfigError,
-    ConflictError,
     DatabaseUnavailableError,
     DataFerryError,
     InputError,
@@ -29,6 +28,8 @@ BUSY_TIMEOUT_S = 10.0
 # How long a transaction waits for another thread's: longer than any of ours lasts, so that waiting means a
 # fault.
 LOCK_TIMEOUT_S = 30.0
+# Of errors that are the database's own, whatever was to be read or written.
+OPERATION = "store"
 POOLED_CONNECTIONS = 16
 MORE_CONNECTIONS = 48
 
@@ -65,17 +66,18 @@ class Database:
 
         Raises:
             RuntimeError: This thread is in a transaction already.
-            ConflictError: Another writer does not end.
-            DatabaseUnavailableError: The database does not answer, or writing is suspended.
+            DatabaseUnavailableError: The database does not answer, another writer does not end, or writing
+                is suspended.
         """
         self.refuse_nested()
         self.refuse_suspended()
         if not self._writers.acquire(timeout=LOCK_TIMEOUT_S):
-            raise self._too_late()
+            # On PostgreSQL its server has fallen silent.
+            raise _unavailable(f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s")
         self._inside.transaction = True
         try:
             self.refuse_suspended()
-            with translating("store"), self.engine.begin() as connection:
+            with translating(OPERATION), self.engine.begin() as connection:
                 yield connection
                 self.refuse_suspended()
         finally:
@@ -85,7 +87,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot to read from; never waits for writers."""
-        with translating("store"), self.engine.connect() as connection:
+        with translating(OPERATION), self.engine.connect() as connection:
             yield connection.execution_options(**self._reading)
 
     def suspend(self, reason: str) -> None:
@@ -103,18 +105,7 @@ class Database:
             DatabaseUnavailableError: It is; says why.
         """
         if self._suspended is not None:
-            raise DatabaseUnavailableError(
-                self._suspended, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
-            )
-
-    def _too_late(self) -> DataFerryError:
-        """The error of who waited too long for another thread: on PostgreSQL its server has fallen silent."""
-        what = f"another transaction has not ended within {LOCK_TIMEOUT_S:.0f} s"
-        if self.is_sqlite:
-            return ConflictError(what)
-        return DatabaseUnavailableError(
-            what, operation="store", retry_after_s=faults_postgresql.RETRY_AFTER_S
-        )
+            raise _unavailable(self._suspended)
 
     def refuse_nested(self) -> None:
         """Raise if this thread is within ``write``: it would wait for itself."""
@@ -124,6 +115,10 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _unavailable(why: str, *, operation: str = OPERATION) -> DataFerryError:
+    return faults.refusal(DatabaseUnavailableError, why, operation=operation)
 
 
 @contextmanager
@@ -138,11 +133,7 @@ def translating(operation: str) -> Iterator[None]:
     except sqlite3.Error as exc:
         raise faults.translated(exc, operation=operation) from exc
     except PoolTimeoutError as exc:
-        raise DatabaseUnavailableError(
-            "all connections to the database are in use",
-            operation=operation,
-            retry_after_s=faults_postgresql.RETRY_AFTER_S,
-        ) from exc
+        raise _unavailable("all connections to the database are in use", operation=operation) from exc
     except UnicodeEncodeError as exc:
         raise InputError(
             "a text has half of a surrogate pair: it cannot be stored", operation=operation

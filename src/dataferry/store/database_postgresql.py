@@ -18,7 +18,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import NullPool
 
 from dataferry.domain.errors import ConfigError, DatabaseUnavailableError
-from dataferry.store.faults_postgresql import RETRY_AFTER_S
+from dataferry.store.faults import RETRY_AFTER_S
 
 READ_ONLY = "dataferry_read_only"
 # Advisory locks are of a database; the numbers are ours ("dfry" in ASCII, and which of them).

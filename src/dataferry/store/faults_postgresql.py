@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataferry.domain.errors import (
     ConfigError,
-    ConflictError,
     DatabaseUnavailableError,
     DataFerryError,
     InputError,
@@ -12,8 +11,7 @@ from dataferry.domain.errors import (
     StaleVersionError,
     StorageError,
 )
-
-RETRY_AFTER_S = 5.0
+from dataferry.store.faults import HELD, refusal
 
 _GONE = "the database does not answer: is PostgreSQL running, and reached by this machine?"
 _CROWDED = "PostgreSQL has no connection left for us: see its max_connections"
@@ -35,7 +33,7 @@ _SENTENCES: dict[str, tuple[type[DataFerryError], str]] = {
     "53300": (DatabaseUnavailableError, _CROWDED),
     "53": (DatabaseUnavailableError, "the database has run out of memory or another resource"),
     "54": (InputError, _UNFIT),  # too long for an index
-    "55P03": (ConflictError, "another process holds the database; is one still running on it?"),
+    "55P03": (DatabaseUnavailableError, HELD),
     "57014": (DatabaseUnavailableError, "the database ended a statement: see its statement_timeout"),
     "57": (DatabaseUnavailableError, _GONE),
     "58": (StorageError, "the disk under the database failed to read or write"),
@@ -69,9 +67,7 @@ def translated(error: BaseException, *, operation: str) -> DataFerryError:
     known = _by_state(state) if isinstance(state, str) else _without_state(error)
     if known is None:
         return StorageError(f"the database failed: {state or type(error).__name__}", operation=operation)
-    kind, sentence = known
-    wait_s = RETRY_AFTER_S if kind is DatabaseUnavailableError else None
-    return kind(sentence, operation=operation, retry_after_s=wait_s)
+    return refusal(*known, operation=operation)
 
 
 def _by_state(state: str) -> tuple[type[DataFerryError], str] | None:

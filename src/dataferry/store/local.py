@@ -63,7 +63,7 @@ def open_local_ledger(path: str | Path, *, clock: Clock | None = None) -> LocalL
 
     Raises:
         ConfigError: It can't be opened, or is another program's, or a newer version's.
-        ConflictError: Another process does not let go of it.
+        DatabaseUnavailableError: Another process does not let go of it.
     """
     return LocalLedger(_LocalDatabase(Path(path)), SystemClock() if clock is None else clock)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dataferry.domain.errors import ConfigError, ConflictError
-from dataferry.store.database import LOCK_TIMEOUT_S, parsed, translating
+from dataferry.store.database import LOCK_TIMEOUT_S, OPERATION, parsed, translating
 from dataferry.store.database_postgresql import TENURE_LOCK, postgresql_engine
 
 # A process that was killed a moment ago: PostgreSQL notices when the statement that it was at has ended.
@@ -66,7 +66,7 @@ class Tenure:
             ConfigError: The database can't be used.
         """
         deadline = time.monotonic() + patience_s
-        with translating("store"):
+        with translating(OPERATION):
             connection = self._engine.connect()
             try:
                 while not self._tried(connection):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import wait
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -87,3 +89,18 @@ def test_what_waits_is_written_before_it_ends(store: Store) -> None:
     futures = [intake.submit(_made(), ASKS) for _ in range(100)]
     intake.close()
     assert all(future.done() and not future.exception() for future in futures)
+
+
+def test_a_database_that_another_process_holds_is_no_conflict_of_a_key(store: Store, tmp_path: Path) -> None:
+    """Each caller may repeat the request, and has an error of its own to raise."""
+    intake = Intake(store)
+    event.listen(store._database.engine, "connect", lambda made, _: made.execute("PRAGMA busy_timeout = 10"))
+    store._database.engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        futures = [intake.submit(_made(f"k{number}"), ASKS) for number in range(3)]
+        errors = [future.exception(30) for future in futures]
+    assert {type(error) for error in errors} == {DatabaseUnavailableError}
+    assert len(set(map(id, errors))) == 3
+    assert intake.submit(_made("k0"), ASKS).result(30)
+    intake.close()

@@ -22,7 +22,6 @@ from tests.unit.store.sample_rows import PLANTED, flow
 from dataferry.domain.dataflow import State
 from dataferry.domain.errors import (
     ConfigError,
-    ConflictError,
     DatabaseUnavailableError,
     DataFerryError,
     InputError,
@@ -190,7 +189,7 @@ def test_nothing_in_plain_is_in_the_tables(url: str, postgresql: PostgresServer)
     [
         ("40001", StaleVersionError),
         ("40P01", StaleVersionError),
-        ("55P03", ConflictError),
+        ("55P03", DatabaseUnavailableError),
         ("53300", DatabaseUnavailableError),
         ("57P01", DatabaseUnavailableError),
         ("25006", DatabaseUnavailableError),
@@ -232,12 +231,12 @@ def test_a_deadlock_is_tried_again(url: str) -> None:
     assert len(tries) == 2
 
 
-def test_another_writer_that_does_not_end_is_a_conflict(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_writer_that_does_not_end_is_an_outage(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits too long for somebody else's transaction is told so."""
     holder, waiter = Database(url), None
     monkeypatch.setattr(database_module, "LOCK_TIMEOUT_S", 1.0)
     waiter = Database(url)
-    with holder.write(), pytest.raises(ConflictError, match="another process"), waiter.write():
+    with holder.write(), pytest.raises(DatabaseUnavailableError, match="another process"), waiter.write():
         pass
     with waiter.write():
         pass

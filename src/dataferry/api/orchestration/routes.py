@@ -16,7 +16,7 @@ from dataferry.api.orchestration.wire import OrchestrateBody, request_of
 from dataferry.api.seed_errors import seed_error
 from dataferry.api.services import services_of
 from dataferry.domain.errors import DataFerryError, NotFoundError
-from dataferry.flows.orchestration.faults import fault_of
+from dataferry.flows.orchestration.faults import fault_of, is_outage
 from dataferry.flows.orchestration.orchestrator import RequestError
 
 MAX_LIMIT = 1000
@@ -64,8 +64,8 @@ async def orchestrate(
 ) -> JSONResponse:
     """Take the request in, and answer at once; ``/status/{orchestration_id}`` tells how it goes.
 
-    In the server's own thread up to the commit: of many requests at once, each would wait for a thread, and
-    all threads for each other.
+    In the server's own thread up to the commit, unless it has to be looked up: of many requests at once, each
+    would wait for a thread, and all threads for each other.
     """
     orchestrator = services_of(request).orchestrator
     try:
@@ -75,11 +75,15 @@ async def orchestrate(
             return JSONResponse(
                 views.success({"orchestration_id": None, "status": "VALID", "message": views.VALID_MESSAGE})
             )
-        return JSONResponse(views.accepted(await _handover(request).result(orchestrator.accept(wanted))))
+        if orchestrator.needs_look_up(wanted):
+            accepted = await run_in_threadpool(orchestrator.accept, wanted)
+        else:
+            accepted = orchestrator.accept(wanted)
+        return JSONResponse(views.accepted(await _handover(request).result(accepted)))
     except RequestError as wrong:
         return seed_error(400, wrong.message, wrong.details)
     except DataFerryError as error:
-        if not dry_run:
+        if not dry_run or is_outage(error):
             raise
         fault = fault_of(error)
         return seed_error(fault.code, fault.message)

@@ -8,6 +8,7 @@ from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import (
     ConfigError,
     ConflictError,
+    DatabaseUnavailableError,
     DataFerryError,
     DestinationExistsError,
     FencedError,
@@ -17,6 +18,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.orchestration import Fault
 from dataferry.flows.orchestration.ports import TransferProcess
+from dataferry.store.database import OPERATION
 
 MAX_MESSAGE_CHARS = 2_000
 
@@ -65,6 +67,15 @@ def ended(process: TransferProcess) -> TransferEndedError:
     """Return what is to be said of a transfer process that has ended, in its connector's own words."""
     detail = f": {process.error}" if process.error else ""
     return TransferEndedError(f"the transfer process is {process.state}{detail}")
+
+
+def is_outage(error: DataFerryError) -> bool:
+    """Return whether our own database failed, of which nobody's request or data is the cause.
+
+    Its disk may be full, or its file not ours to write, for a while; a value that it can't keep is no outage.
+    """
+    is_shut = error.operation == OPERATION and isinstance(error, (ConfigError, NoSpaceError))
+    return is_shut or isinstance(error, DatabaseUnavailableError)
 
 
 def fault_of(error: DataFerryError) -> Fault:

@@ -14,8 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from dataferry.domain.asks import Asks
-from dataferry.domain.errors import ConflictError
+from dataferry.domain.errors import ConflictError, DatabaseUnavailableError, DataFerryError
 from dataferry.domain.orchestration import Orchestration
+from dataferry.flows.orchestration.faults import is_outage
 from dataferry.store.store import Store, Transaction
 
 # In one transaction: bounds how long the first of them waits for the last.
@@ -52,8 +53,8 @@ class Intake:
 
         Returns:
             Once it is committed, itself, or the one that was made of the same request before. It fails with
-            ``ConflictError`` if its idempotency key belongs to another request, and with a ``DataFerryError``
-            if it could not be written.
+            ``ConflictError`` if its idempotency key belongs to another request, and with another
+            ``DataFerryError`` if it could not be written.
         """
         mine = _Waiting(made, asks)
         with self._lock:
@@ -101,7 +102,7 @@ class Intake:
                 outcomes = [_written(tx, one) for one in batch]
         except Exception as exc:  # noqa: BLE001 - each of them is told; nobody else would
             for one in batch:
-                one.future.set_exception(exc)
+                one.future.set_exception(_own(exc))
             return
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ConflictError):
@@ -122,3 +123,14 @@ def _written(tx: Transaction, one: _Waiting) -> Orchestration | ConflictError:
     if present.digest != one.made.digest:
         return ConflictError("this Idempotency-Key belongs to another request")
     return present
+
+
+def _own(error: Exception) -> Exception:
+    """Return why nothing was written, for one caller: who raises an object of its own.
+
+    Whatever the store says of a conflict, it is with none of these requests: they can be repeated.
+    """
+    if not isinstance(error, DataFerryError):
+        return error
+    kind = DatabaseUnavailableError if isinstance(error, ConflictError) or is_outage(error) else type(error)
+    return kind(error.message, operation=error.operation, retry_after_s=error.retry_after_s)

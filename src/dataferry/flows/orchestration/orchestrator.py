@@ -16,11 +16,12 @@ from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConfigError, ConflictError, DataFerryError, InputError
 from dataferry.domain.location import LocationRef
 from dataferry.domain.orchestration import Ask, Connector, Entry, Notice, Orchestration, Standing
-from dataferry.domain.profile import Direction
+from dataferry.domain.profile import Direction, Profile
 from dataferry.domain.progress import Progress
 from dataferry.flows.matching import matches
 from dataferry.flows.orchestration.acceptance import SETTING, Acceptance
 from dataferry.flows.orchestration.connectors import Connectors
+from dataferry.flows.orchestration.faults import is_outage
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import EdcClient, Negotiator
@@ -119,7 +120,7 @@ class Orchestrator:
         self._network = network or Network()
 
     def accept(self, request: Request) -> Future[Orchestration]:
-        """Take a request in; everything else happens later. Never blocks.
+        """Take a request in; everything else happens later. Blocks only if the request ``needs_look_up``.
 
         Returns:
             What was made of it, or of the same request before, once that is written for good. It fails with
@@ -127,6 +128,7 @@ class Orchestrator:
 
         Raises:
             RequestError: It can't be carried out.
+            DataFerryError: The database fails.
         """
         self.check(request)
         now = self._clock.now()
@@ -149,11 +151,19 @@ class Orchestrator:
         """Write what was taken in, and end."""
         self._intake.close()
 
+    def needs_look_up(self, request: Request) -> bool:
+        """Return whether a request is checked in the database: it names a destination, or wants a push."""
+        return request.asks.distinct("destination") != {None} or any(
+            not self._transfer_type(name) and self._profile(name).direction is Direction.PUSH
+            for name in request.asks.distinct("transfer_type")
+        )
+
     def check(self, request: Request) -> None:
         """Refuse a request that can't be carried out, before anything is kept of it.
 
         Raises:
             RequestError: Names each field that is wrong.
+            DataFerryError: The database fails: nobody can say.
         """
         wrong: dict[str, Any] = {}
         connector = None
@@ -218,6 +228,8 @@ class Orchestrator:
             with closing(place.mechanism.open_sink(place.endpoint, self._network)) as sink:
                 sink.probe()
         except DataFerryError as exc:
+            if is_outage(exc):
+                raise
             raise ConfigError(f"the destination {ref}: {exc}") from exc
 
     def _negotiable(self, ask: Ask, connector: Connector | None) -> dict[str, list[str]]:
@@ -230,36 +242,32 @@ class Orchestrator:
 
     def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a transfer type."""
-        try:
-            self._resolver.profile(name or self._policy.transfer_type)
-        except DataFerryError as exc:
-            return {"transferType": [exc.message]}
-        return {}
+        return _faults("transferType", lambda: self._profile(name))
 
     def _push(self, name: str | None, ref: str | None) -> dict[str, list[str]]:
         """Say what keeps a push from being received where it is to go; nothing of a pull."""
-        transfer_type = name or self._policy.transfer_type
-        _, profile = self._resolver.profile(transfer_type)
-        if profile.direction is Direction.PULL:
+        if self._profile(name).direction is Direction.PULL:
             return {}
-        try:
-            self._resolver.receives(transfer_type, ref or self._policy.destination, self._policy.participant)
-        except DataFerryError as exc:
-            return {"transferType": [exc.message]}
-        return {}
+        transfer_type, place = name or self._policy.transfer_type, ref or self._policy.destination
+        return _faults(
+            "transferType", lambda: self._resolver.receives(transfer_type, place, self._policy.participant)
+        )
+
+    def _profile(self, name: str | None) -> Profile:
+        return self._resolver.profile(name or self._policy.transfer_type)[1]
 
     def _destination(self, ref: str | None) -> dict[str, list[str]]:
         """Say what is wrong with a destination."""
         if ref is None:
             return {}
-        try:
-            location = LocationRef.parse(ref).location
-            if not any(matches(pattern, location) for pattern in self._policy.destinations):
-                return {"destination": ["Not a destination that requests may name."]}
-            self._resolver.at_ref(ref, self._policy.participant)
-        except DataFerryError as exc:
-            return {"destination": [exc.message]}
-        return {}
+        return _faults("destination", lambda: self._nameable(ref))
+
+    def _nameable(self, ref: str) -> None:
+        """Return if requests may name a destination, and it is there."""
+        location = LocationRef.parse(ref).location
+        if not any(matches(pattern, location) for pattern in self._policy.destinations):
+            raise InputError("Not a destination that requests may name.")
+        self._resolver.at_ref(ref, self._policy.participant)
 
     def list(
         self, *, after: str | None = None, limit: int | None = None, is_active: bool | None = None
@@ -296,3 +304,14 @@ class Orchestrator:
             after = before if before.is_cancelled else tx.orchestrations.cancel(id)
         self._wake(id)
         return after
+
+
+def _faults(field: str, look: Callable[[], object]) -> dict[str, list[str]]:
+    """Say what is wrong with a field: why a look at it fails, unless the database is the cause."""
+    try:
+        look()
+    except DataFerryError as exc:
+        if is_outage(exc):
+            raise
+        return {field: [exc.message]}
+    return {}

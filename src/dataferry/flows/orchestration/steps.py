@@ -32,6 +32,7 @@ from dataferry.flows.orchestration.faults import (
     LateError,
     ended,
     fault_of,
+    is_outage,
 )
 from dataferry.flows.orchestration.negotiating import Negotiating
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
@@ -96,7 +97,12 @@ class Steps:
         }
 
     def make(self, key: tuple[UUID, int], memory: Memory) -> Next:
-        """Make an entry's next step, and say when the one after it is due."""
+        """Make an entry's next step, and say when the one after it is due.
+
+        Raises:
+            DataFerryError: Our own database fails: the step is to be made again, from the row, and counts
+                for nothing.
+        """
         try:
             work = self._work(key, memory)
         except NotFoundError:
@@ -109,6 +115,8 @@ class Steps:
                 return self._cancel(work)
             done = self._verbs[entry.step](work)
         except DataFerryError as exc:
+            if is_outage(exc):
+                raise
             return self._went_wrong(work, exc)
         except Exception as exc:  # noqa: BLE001 - a boundary: the fault is recorded, the entry fails visibly
             _log.exception("step failed", entry=entry.reference, step=entry.step.value)
