@@ -195,27 +195,28 @@ def test_one_that_is_forgotten_while_it_is_told_holds_up_no_other(
     assert not sender(rig)._delivered
 
 
-def test_none_is_told_twice_at_once(rig: Orchestrating, receiver: Receiver) -> None:
+def test_none_is_told_twice_at_once(tmp_path: Path, receiver: Receiver) -> None:
     """The database is away for one while the receiver works on another: the next look is after its answer."""
     answer = Event()
-    sender(rig)._periodic.close()
 
     def work(_: Notice) -> None:
         answer.wait(30)
 
     receiver.on_notice = work
-    ids = [begin_one(rig), begin_one(rig)]
-    for id_ in ids:
-        rig.wait(id_)
-    view = sender(rig)._view
+    with orchestrating(tmp_path, **hooked(receiver, timeout_s=30)) as rig, ThreadPoolExecutor(1) as pool:
+        sender(rig)._periodic.close()
+        ids = [begin_one(rig), begin_one(rig)]
+        for id_ in ids:
+            rig.wait(id_)
+        view = sender(rig)._view
 
-    def away_for_the_first(id_: UUID) -> OrchestrationView:
-        if str(id_) == ids[0]:
-            raise DatabaseUnavailableError("it is away")
-        return view(id_)
+        def away_for_the_first(id_: UUID) -> OrchestrationView:
+            if str(id_) == ids[0]:
+                receiver.wait(1)
+                raise DatabaseUnavailableError("it is away")
+            return view(id_)
 
-    sender(rig)._view = away_for_the_first
-    with ThreadPoolExecutor(1) as pool:
+        sender(rig)._view = away_for_the_first
         tick = pool.submit(sender(rig).tick)
         receiver.wait(1)
         with pytest.raises(TimeoutError):
@@ -223,9 +224,9 @@ def test_none_is_told_twice_at_once(rig: Orchestrating, receiver: Receiver) -> N
         answer.set()
         with pytest.raises(DatabaseUnavailableError):
             tick.result(30)
-    sender(rig)._view = view
-    sender(rig).tick()
-    assert sorted(notice.id for notice in receiver.notices) == sorted(ids)
+        sender(rig)._view = view
+        sender(rig).tick()
+        assert sorted(notice.id for notice in receiver.notices) == sorted(ids)
 
 
 def test_one_is_told_however_late(rig: Orchestrating, receiver: Receiver) -> None:
