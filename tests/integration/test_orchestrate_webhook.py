@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import ValidationError
 from tests.servers.edc import EdcConnector
 from tests.servers.orchestrator import CONNECTOR_KEY, KEY, Orchestrating, orchestrating, settings
-from tests.servers.webhook import HANG, HANG_UP, Receiver
+from tests.servers.webhook import HANG, HANG_UP, Notice, Receiver
 
 from dataferry.api.orchestration.webhook import HttpWebhook, key_of, signature
 from dataferry.app.composition import build
 from dataferry.app.settings import Settings
 from dataferry.domain.clock import SystemClock
-from dataferry.domain.errors import ConfigError, GoneError, ProtocolError
+from dataferry.domain.errors import ConfigError, DatabaseUnavailableError, GoneError, ProtocolError
 from dataferry.domain.orchestration import Orchestration, Standing
 from dataferry.flows.orchestration import notices
 from dataferry.flows.orchestration.orchestrator import OrchestrationView
@@ -174,6 +176,68 @@ def test_one_that_was_taken_while_the_database_was_away_is_not_sent_again(
     assert settled(rig, id_)["status"] == "DELIVERED"
     time.sleep(0.3)
     assert len(receiver.notices) == 1
+
+
+def test_one_that_is_forgotten_while_it_is_told_holds_up_no_other(
+    rig: Orchestrating, receiver: Receiver
+) -> None:
+    """Its row is deleted before the receiver has answered: nothing is written, and the next is told."""
+
+    def forget(notice: Notice) -> None:
+        receiver.on_notice = lambda _: None
+        with sender(rig)._store.transaction() as tx:
+            assert tx.orchestrations.forget(UUID(notice.id))
+
+    receiver.on_notice = forget
+    begin_one(rig)
+    receiver.wait(1)
+    assert settled(rig, begin_one(rig))["status"] == "DELIVERED"
+    assert not sender(rig)._delivered
+
+
+def test_none_is_told_twice_at_once(tmp_path: Path, receiver: Receiver) -> None:
+    """The database is away for one while the receiver works on another: the next look is after its answer."""
+    answer = Event()
+
+    def work(_: Notice) -> None:
+        answer.wait(30)
+
+    receiver.on_notice = work
+    with orchestrating(tmp_path, **hooked(receiver, timeout_s=30)) as rig, ThreadPoolExecutor(1) as pool:
+        sender(rig)._periodic.close()
+        ids = [begin_one(rig), begin_one(rig)]
+        for id_ in ids:
+            rig.wait(id_)
+        view = sender(rig)._view
+
+        def away_for_the_first(id_: UUID) -> OrchestrationView:
+            if str(id_) == ids[0]:
+                receiver.wait(1)
+                raise DatabaseUnavailableError("it is away")
+            return view(id_)
+
+        sender(rig)._view = away_for_the_first
+        tick = pool.submit(sender(rig).tick)
+        receiver.wait(1)
+        with pytest.raises(TimeoutError):
+            tick.result(0.3)
+        answer.set()
+        with pytest.raises(DatabaseUnavailableError):
+            tick.result(30)
+        sender(rig)._view = view
+        sender(rig).tick()
+        assert sorted(notice.id for notice in receiver.notices) == sorted(ids)
+
+
+def test_one_is_told_however_late(rig: Orchestrating, receiver: Receiver) -> None:
+    """Who was down for longer than is tried was this service: the receiver has a right to one try."""
+    sender(rig)._periodic.close()
+    id_ = begin_one(rig)
+    rig.wait(id_)
+    hasty(rig, give_up_after_s=0.0)
+    sender(rig).tick()
+    assert [notice.id for notice in receiver.notices] == [id_]
+    assert settled(rig, id_)["status"] == "DELIVERED"
 
 
 def test_retry_after_is_heeded(rig: Orchestrating, receiver: Receiver) -> None:

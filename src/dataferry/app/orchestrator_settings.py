@@ -177,7 +177,7 @@ class WebhookSettings(Section):
         gt=0,
         le=30 * 86_400,
         description="How long after the end it is tried to tell, seconds, less and less often; then"
-        " `/status` shows that it was given up. A day outlasts most outages.",
+        " `/status` shows that it was given up. A day outlasts most outages. However late, it is tried once.",
     )
 
     @field_validator("url")

@@ -9,7 +9,8 @@ Source: Standard Webhooks, "Deliverability and reliability".
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from threading import Lock
@@ -51,7 +52,8 @@ class NoticePolicy:
 
     Attributes:
         backoff: Between tries: a restart of the receiver takes seconds, its repair hours.
-        give_up_after_s: Since the end; what nobody took by then is not sent any more.
+        give_up_after_s: Since the end; what nobody took by then is not sent again. Each is sent once, however
+            late: who was down longer than that was this service.
     """
 
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=2.0, most_s=900.0))
@@ -111,8 +113,13 @@ class NoticeSender:
             return 0
         with self._store.snapshot() as tx:
             due = tx.orchestrations.notices(1 if self._failures else BATCH)
-        for _ in self._pool.map(self._send, due):
-            pass
+        sent = [self._pool.submit(self._send, id_) for id_ in due]
+        try:
+            for one in sent:
+                one.result()
+        finally:
+            # After a fault the rest is left for the next tick, which must find none that is still being told.
+            wait([one for one in sent if not one.cancel()])
         return len(due)
 
     def _send(self, id_: UUID) -> None:
@@ -138,7 +145,8 @@ class NoticeSender:
             self._settle(id_)
 
     def _settle(self, id_: UUID) -> None:
-        with self._store.transaction() as tx:
+        """Write that one was taken, unless it was forgotten meanwhile."""
+        with suppress(NotFoundError), self._store.transaction() as tx:
             notice = tx.orchestrations.get(id_).notice or Notice()
             done = replace(
                 notice, state=NoticeState.DELIVERED, next_at=None, error=None, settled_at=self._clock.now()

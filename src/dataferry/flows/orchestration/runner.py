@@ -31,7 +31,8 @@ RETENTION_INTERVAL_S = 600.0
 # After a step whose outcome could not be written, e.g. because the disk is full.
 AFTER_FAULT_S = 2.0
 # Requests that come in a crowd are taken up when the last one has been answered: until then they would
-# compete with those that are still to be read. A crowd that does not end is waited for no longer than that.
+# compete with those that are still to be read. A crowd that does not end is waited for no longer than that,
+# and nothing else waits for it.
 SETTLE_S = 0.05
 MOST_SETTLING_S = 1.0
 # Entries that are put to work with one look; fewer wait so long for others.
@@ -90,8 +91,9 @@ class Runner:
         self._forgetting = Periodic("orchestrations-retention", self.forget, RETENTION_INTERVAL_S)
         # Whether something may wait that nobody has taken up; asked again from time to time in any case.
         self._may_wait = False
+        # A crowd that nobody has taken up, and when that is to be.
         self._crowd_began_at: float | None = None
-        self._take_up_at = self._taken_up_at = 0.0
+        self._crowd_ends_at = self._taken_up_at = 0.0
         self._look_at = self._notice_at = 0.0
 
     def start(self) -> None:
@@ -111,21 +113,26 @@ class Runner:
                 that no client can have connectors asked more often.
         """
         with self._lock:
-            self._may_wait = True
             if cancelled is None:
                 # No wake-up: the next look is soon, and should find all of a crowd.
                 self._settle(self._shared.clock.monotonic())
                 return
+            self._may_wait = True
             for (owner, _), place in self._places.items():
                 if owner == cancelled:
                     place.is_called = place.is_stale = True
         self._periodic.wake()
 
     def _settle(self, now: float) -> None:
-        """Put off what a request asks for until no other one has come for a moment."""
+        """Put off what a request asks for until no other one has come for a moment.
+
+        Behind others that wait it has its turn with them, and is no crowd's beginning.
+        """
         if self._crowd_began_at is None:
+            if self._may_wait or self._begun:
+                return
             self._crowd_began_at = now
-        self._take_up_at = min(now + SETTLE_S, self._crowd_began_at + MOST_SETTLING_S)
+        self._crowd_ends_at = min(now + SETTLE_S, self._crowd_began_at + MOST_SETTLING_S)
 
     def flow_ended(self, flow_id: UUID) -> None:
         """Make a step due whose download has come to an end. Any thread."""
@@ -187,23 +194,25 @@ class Runner:
     def _take_up(self, now: float) -> None:
         """Put as many entries to work as there is room for: those begun before a restart first.
 
-        Where there is room for a few only, there soon is for more: one look finds them all.
+        Where there is room for a few only, there soon is for more: one look finds them all. Requests of a
+        crowd that has not ended have no rows of entries yet, and get none: only what came before is found.
         """
         with self._lock:
+            if self._crowd_began_at is not None and now >= self._crowd_ends_at:
+                self._crowd_began_at, self._may_wait = None, True
             room = self._policy.concurrency - len(self._places)
             is_little = room < min(TOGETHER, self._policy.concurrency)
-            if room <= 0 or not (self._begun or self._may_wait) or now < self._take_up_at:
+            if room <= 0 or not (self._begun or self._may_wait):
                 return
             if is_little and now < self._taken_up_at + TOGETHER_S:
                 return
-            self._crowd_began_at, self._taken_up_at, self._may_wait = None, now, False
-            crowded = Counter(owner for owner, _ in self._places)
-            chosen, self._begun = self._begun[:room], self._begun[room:]
-        crowded.update(owner for owner, _ in chosen)
+            self._taken_up_at, self._may_wait = now, False
+            may_expand = self._crowd_began_at is None
+            chosen = self._begun[:room]
         while len(chosen) < room:
-            found = self._waiting(room - len(chosen), crowded)
+            found = self._waiting(room - len(chosen), chosen)
             chosen += found
-            if not found and not self._expand():
+            if not found and not (may_expand and self._expand()):
                 break
         self._put_to_work(chosen, is_full=len(chosen) == room)
 
@@ -215,6 +224,7 @@ class Runner:
             for key in chosen:
                 memory = Memory(connector=connectors.get(key[0], ""))
                 self._places.setdefault(key, _Place(memory=memory))
+            self._begun = [key for key in self._begun if key not in self._places]
 
     def _expand(self) -> bool:
         """Give rows to the entries of the oldest request that is but one row; False if none is."""
@@ -225,12 +235,18 @@ class Runner:
                 tx.orchestrations.expand(id_)
         return bool(ids)
 
-    def _waiting(self, room: int, crowded: Counter[UUID]) -> list[Key]:
-        """Choose entries that nobody has begun: the oldest requests first, each with so many at most."""
-        most = self._policy.concurrency_per_request
-        full = [owner for owner, count in crowded.items() if count >= most]
+    def _waiting(self, room: int, before: Sequence[Key]) -> list[Key]:
+        """Choose entries that nobody has begun: the oldest requests first, each with so many at most.
+
+        Args:
+            room: Of how many.
+            before: What was chosen already and is not at work yet.
+        """
         with self._lock:
-            present = set(self._places)
+            present = {*self._places, *before}
+        most = self._policy.concurrency_per_request
+        crowded = Counter(owner for owner, _ in present)
+        full = [owner for owner, count in crowded.items() if count >= most]
         with self._shared.store.snapshot() as tx:
             # Of those that it finds, some may be here and have not made their first step yet.
             waiting = tx.orchestrations.waiting(room + len(present), of_one=2 * most, without=full)
