@@ -44,11 +44,17 @@ class Asks(Sequence[Ask]):
     def distinct(self, *names: str) -> set[Any]:
         """Return the values of a field; of several, what there is of them together, as tuples."""
         columns = [self._columns.get(name) for name in names]
-        if not any(isinstance(values, list) for values in columns):
-            found = {tuple(columns)}
-        else:
-            found = set(zip(*map(self._each, names), strict=True))
-        return found if len(names) > 1 else {value for (value,) in found}
+        if len(columns) == 1:
+            (values,) = columns
+            return set(values) if isinstance(values, list) else {values}
+        if any(isinstance(values, list) for values in columns):
+            return set(zip(*map(self._each, names), strict=True))
+        return {tuple(columns)}
+
+    def lack(self, name: str) -> bool:
+        """Return whether an entry has no value for a field."""
+        values = self._columns.get(name)
+        return None in values if isinstance(values, list) else values is None
 
     def __len__(self) -> int:
         return self._length

@@ -40,3 +40,15 @@ def test_distinct_values_of_a_field() -> None:
         {None},
     ]
     assert list(Asks.of([])) == []
+
+
+def test_what_some_entry_lacks() -> None:
+    """Whether one of them has no value, or none of them has."""
+    asks = Asks.of(ASKS)
+    assert [name for name in Ask._fields if asks.lack(name)] == [
+        "transfer_type",
+        "counter_party_id",
+        "destination",
+        "asset_id",
+    ]
+    assert asks.distinct("transfer_type", "connector_id") == {(None, "did:web:p")}

@@ -180,7 +180,7 @@ class Orchestrator:
         refused = {
             (type_, place): found[type_] | places[place] or self._push(type_, place) for type_, place in pairs
         }
-        if None in request.asks.distinct("contract_id") or any(refused.values()):
+        if request.asks.lack("contract_id") or any(refused.values()):
             entries = {
                 str(position): faults
                 for position, ask in enumerate(request.asks)
