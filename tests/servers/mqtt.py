@@ -25,8 +25,38 @@ READY_TIMEOUT_S = 30.0
 USER, PASSWORD = "ferry", "password-of-the-broker-0123"
 
 
-class MqttBroker:
-    """amqtt, which speaks MQTT 3.1.1, in a process of its own; a context manager.
+class Broker:
+    """A broker on loopback, in a process of its own; a context manager.
+
+    Attributes:
+        port: Where it listens.
+        process: Runs it.
+    """
+
+    port: int
+    process: ChildProcess
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self.process.start()
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not _listens(self.port):
+            assert self.process.is_running, self.process.log_tail()
+            assert time.monotonic() < deadline, self.process.log_tail()
+            time.sleep(0.05)
+
+
+class MqttBroker(Broker):
+    """amqtt, which speaks MQTT 3.1.1.
 
     Args:
         directory: For its configuration and log.
@@ -58,24 +88,6 @@ class MqttBroker:
             log=directory / "broker.log",
             environment={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory)},
         )
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.process.stop()
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        self.process.start()
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        while not _listens(self.port):
-            assert self.process.is_running, self.process.log_tail()
-            assert time.monotonic() < deadline, self.process.log_tail()
-            time.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.servers.mqtt import PASSWORD, USER
+from tests.servers.mqtt import PASSWORD, USER, Broker
 
 from dataferry.demo.processes import ChildProcess, free_port
 
@@ -34,8 +31,8 @@ def built(directory: Path) -> Path:
     return directory / "docker"
 
 
-class Mochi:
-    """A broker on loopback; a context manager.
+class Mochi(Broker):
+    """The broker, which speaks MQTT 5.
 
     Args:
         program: As ``built``.
@@ -54,29 +51,6 @@ class Mochi:
             log=directory / "broker.log",
             environment={"PATH": os.defpath, "HOME": str(directory)},
         )
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.process.stop()
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        self.process.start()
-        deadline = time.monotonic() + 30
-        while True:
-            assert self.process.is_running, self.process.log_tail()
-            assert time.monotonic() < deadline, self.process.log_tail()
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
 
     def rule(self, rules: Mapping[str, int]) -> None:
         """Write its configuration, for its next start."""
