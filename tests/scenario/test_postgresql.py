@@ -223,6 +223,8 @@ def test_the_database_goes_away_and_comes_back(stage: Stage) -> None:
     assert _get(rig, "/healthz").status_code == 200
     assert _get(rig, "/readyz").status_code == 503
     rig.wait_for(lambda: stage.logged("waiting for the database"), what="noticed")
+    # An outage that falls between two parts interrupts nothing.
+    rig.wait_for(lambda: stage.logged("attempt ended: no database"), what="interrupted")
 
     stage.server.start()
     rig.wait_for(lambda: _get(rig, "/readyz").is_success, what="ready again")
