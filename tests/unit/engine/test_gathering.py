@@ -38,6 +38,7 @@ WAITING = Load(is_small=True, ran=0.1, waited=0.01)
 LARGE = Load(is_small=False)
 TOGETHER = Standing(together=True)
 SOON_S = 20.0
+CROWDED_OUT_REASON = "threads use all processors: the one that they shared is in use by others"
 
 several = pytest.mark.skipif(len(usable()) == 1, reason="there is one processor")
 
@@ -80,7 +81,7 @@ def test_who_is_crowded_out_leaves_and_rests() -> None:
     """Only if it is so several times in a row, and then for a while that doubles."""
     assert after(TOGETHER, *[CROWDED] * (CROWDED_OFTEN - 1), BUSY) == TOGETHER
     left, reason = decided(after(TOGETHER, *[CROWDED] * (CROWDED_OFTEN - 1)), CROWDED)
-    assert reason == "threads use all processors: the one that they shared is in use by others"
+    assert reason == CROWDED_OUT_REASON
     assert left == Standing(rest=FIRST_PATIENCE, patience=2 * FIRST_PATIENCE)
     rested = after(left, *[BUSY] * FIRST_PATIENCE)
     assert not rested.together
@@ -279,7 +280,9 @@ def test_an_attempt_of_small_objects_gathers_and_tells(monkeypatch: pytest.Monke
     rig.source.fault = look
     rig.go()
     assert rig.arrived
-    kinds = {kind for kind, _ in rig.witness.notes}
-    assert "gathered" in kinds
-    assert {1} == {len(place) for place in places}
+    reasons = [reason for kind, reason in rig.witness.notes if kind == "gathered"]
+    # Whoever else uses this machine may have the processor, and only then are they let loose.
+    assert reasons[1:2] in ([], [CROWDED_OUT_REASON])
+    assert min(len(place) for place in places) == 1
+    assert len(reasons) > 1 or len(places) == 1
     assert len(os.sched_getaffinity(0)) == len(usable())
