@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import wait
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -80,6 +81,19 @@ def test_each_is_told_why_nothing_was_written(store: Store) -> None:
             future.result(30)
     store.resume()
     assert intake.submit(_made(), ASKS).result(30)
+    intake.close()
+
+
+def test_a_request_that_can_not_be_kept_fails_alone(store: Store) -> None:
+    """Those that came with it are written all the same."""
+    intake = Intake(store)
+    wanted = [_made() for _ in range(5)]
+    wanted[2] = replace(wanted[2], connector_address="http://\ud800")
+    futures = [intake.submit(made, ASKS) for made in wanted]
+    wait(futures, 30)
+    assert [future.exception() is None for future in futures] == [True, True, False, True, True]
+    with store.snapshot() as tx:
+        assert [tx.orchestrations.get(one.id) for one in (wanted[0], wanted[4])] == [wanted[0], wanted[4]]
     intake.close()
 
 

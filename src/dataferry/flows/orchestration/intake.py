@@ -93,22 +93,29 @@ class Intake:
         return batch
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
-        """Write some in one transaction, and tell each."""
-        outcomes: list[Orchestration | ConflictError] = []
+        """Write some in one transaction, each in its own if one of them is at fault, and tell each."""
         try:
-            with self._store.transaction() as tx:
-                unnamed = [(one.made, one.asks) for one in batch if one.made.idempotency_key is None]
-                tx.orchestrations.insert(unnamed)
-                outcomes = [_written(tx, one) for one in batch]
+            outcomes = self._outcomes(batch)
         except Exception as exc:  # noqa: BLE001 - each of them is told; nobody else would
+            are_apart = len(batch) > 1 and not _is_of_all(exc)
             for one in batch:
-                one.future.set_exception(_own(exc))
+                if are_apart:
+                    self._write([one])
+                else:
+                    one.future.set_exception(_own(exc))
             return
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ConflictError):
                 one.future.set_exception(outcome)
             else:
                 one.future.set_result(outcome)
+
+    def _outcomes(self, batch: Sequence[_Waiting]) -> list[Orchestration | ConflictError]:
+        """Write some in one transaction; return what each stands for, or why it can't be taken."""
+        with self._store.transaction() as tx:
+            unnamed = [(one.made, one.asks) for one in batch if one.made.idempotency_key is None]
+            tx.orchestrations.insert(unnamed)
+            return [_written(tx, one) for one in batch]
 
 
 def _written(tx: Transaction, one: _Waiting) -> Orchestration | ConflictError:
@@ -125,6 +132,11 @@ def _written(tx: Transaction, one: _Waiting) -> Orchestration | ConflictError:
     return present
 
 
+def _is_of_all(error: Exception) -> bool:
+    """Return whether it is with no request: written alone, each would fail of the same."""
+    return isinstance(error, ConflictError) or (isinstance(error, DataFerryError) and is_outage(error))
+
+
 def _own(error: Exception) -> Exception:
     """Return why nothing was written, for one caller: who raises an object of its own.
 
@@ -132,5 +144,5 @@ def _own(error: Exception) -> Exception:
     """
     if not isinstance(error, DataFerryError):
         return error
-    kind = DatabaseUnavailableError if isinstance(error, ConflictError) or is_outage(error) else type(error)
+    kind = DatabaseUnavailableError if _is_of_all(error) else type(error)
     return kind(error.message, operation=error.operation, retry_after_s=error.retry_after_s)
