@@ -88,6 +88,21 @@ def test_an_object_is_fetched_into_a_file_in_ranges(store: HttpStore, tmp_path: 
     assert store.methods().count("GET") == seen
 
 
+def test_etags_of_web_servers_are_no_md5s(store: HttpStore, tmp_path: Path) -> None:
+    """Some make them of time and size, in the same form: equal ones skip nothing."""
+    version = hashlib.md5(b"1000000000-16", usedforsecurity=False).hexdigest()
+    with HttpStore() as there:
+        for server, body in ((store, b"the first version"), (there, b"THE OTHER VERSION")):
+            server.token = None
+            server.objects["/x.bin"] = Kept(body)
+            server.objects["/x.bin"].etag = version
+
+        result = result_of(tmp_path, f"{store.url}/x.bin", f"{there.url}/x.bin")
+
+        assert there.objects["/x.bin"].body == b"the first version"
+        assert result["verification"] != "none"
+
+
 def test_a_url_without_a_strong_etag_is_fetched_in_one_stream(store: HttpStore, tmp_path: Path) -> None:
     """Nothing is read in ranges of a version that can't be named."""
     store.token, store.etags = None, "weak"

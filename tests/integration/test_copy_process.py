@@ -146,11 +146,11 @@ def test_what_has_not_changed_is_not_copied_again(desk: Desk) -> None:
     (desk.path / "out" / "deep" / "2.txt").write_text("Z")
     code, out, _ = desk.run("copy", "in/", "out/")
     assert code == 0
-    assert out.startswith("completed: 6 objects, 8 B (3 unchanged); 5 B moved in ")
+    assert out.startswith("completed: 6 objects, 8 B (3 already there); 5 B moved in ")
     assert (desk.path / "out" / "deep" / "1.txt").read_text() == "I"
     assert (desk.path / "out" / "deep" / "2.txt").read_text() == "2"
     code, out, _ = desk.run("copy", "in/", "out/")
-    assert out.startswith("completed: 6 objects, 8 B (6 unchanged); 0 B moved in ")
+    assert out.startswith("completed: 6 objects, 8 B (6 already there); 0 B moved in ")
     assert out.endswith("verified: transport\n")
     assert len(desk.finished) == 1
 

@@ -24,9 +24,9 @@ class EngineSettings(Section):
         default=16 * 1024 * 1024,
         ge=MIN_PART_BYTES,
         le=MAX_PART_BYTES,
-        description="Least size of a part, bytes, 1 MiB to 5 GiB; grows so that no object has more than"
-        " 9,000. What a kill may cost is `workers` times this; smaller parts cost a request each. An upload"
-        " under way keeps the size that it began with.",
+        description="Least size of a part, bytes, 1 MiB to 5 GiB (S3 takes none below 5 MiB: there that is"
+        " the least); grows so that no object has more than 9,000. What a kill may cost is `workers` times"
+        " this; smaller parts cost a request each. An upload under way keeps the size that it began with.",
     )
     multipart_threshold_bytes: int = Field(
         default=16 * 1024 * 1024,
@@ -133,7 +133,7 @@ class EngineSettings(Section):
     overwrite: Overwrite = Field(
         default=Overwrite.IF_DIFFERENT,
         description="Where the destination has an object of that name: `if-different` skips an equal one (the"
-        " default: repeating a flow is cheap), `never` fails it, `always` writes again.",
+        " default: repeating a flow is cheap), `never` leaves any as it is, `always` writes again.",
     )
     prepare_wait_s: float = Field(
         default=5.0,

@@ -10,7 +10,7 @@ from typing import Any, Self
 from dataferry.app.interrupts import EXIT_CODE as INTERRUPTED
 from dataferry.app.sizes import parse_size
 from dataferry.domain.errors import InputError
-from dataferry.domain.limits import MAX_PART_BYTES
+from dataferry.domain.limits import MAX_PART_BYTES, MIN_PART_BYTES
 from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import EngineLimits, Overwrite, Verify
 
@@ -103,6 +103,8 @@ def _part_size(option: str, text: str | None) -> int | None:
     size = parse_size(text) if text else None
     if size is not None and size > MAX_PART_BYTES:
         raise InputError(f"{option} {text}: at most 5G, which is the most that stores take in one request")
+    if size is not None and size < MIN_PART_BYTES:
+        raise InputError(f"{option} {text}: at least 1M, since each takes a request")
     return size
 
 

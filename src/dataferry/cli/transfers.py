@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,7 +156,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.state == "interrupted":
         return f"interrupted after {outcome.seconds:.1f} s: {as_size(outcome.bytes)} arrived\n"
     objects = "1 object" if outcome.objects == 1 else f"{outcome.objects:,} objects"
-    there = f" ({outcome.objects_skipped:,} unchanged)" if outcome.objects_skipped else ""
+    there = f" ({outcome.objects_skipped:,} already there)" if outcome.objects_skipped else ""
     sent = outcome.bytes_moved + outcome.bytes_copied
     rate = f" ({as_size(sent / outcome.seconds)}/s)" if sent else ""
     by_store = f"{as_size(outcome.bytes_copied)} copied by the store" if outcome.bytes_copied else ""
@@ -209,9 +210,15 @@ def estimated(found: Preview) -> list[str]:
         there, here = (
             1000 * seconds for seconds in (duration.source_latency_s, duration.destination_latency_s)
         )
+        said_from = (
+            f"a request took {there:.1f} ms at the source and "
+            f"{here:.1f} ms at the destination, {duration.workers} at once{limit}"
+        )
+        lines += [f"bandwidth: {sentence}" for sentence in duration.windows]
         lines.append(
-            f"time: {duration.least_s:,.1f} s at least (a request took {there:.1f} ms at the source and "
-            f"{here:.1f} ms at the destination, {duration.workers} at once{limit}); "
+            f"time: {duration.least_s:,.1f} s at least ({said_from}); "
             f"{duration.at_reference_s:,.1f} s at 100 MiB/s"
+            if math.isfinite(duration.least_s)
+            else f"time: it would not end, since nothing may flow ({said_from})"
         )
     return lines

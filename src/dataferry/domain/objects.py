@@ -15,6 +15,7 @@ class Capability(StrEnum):
     VALIDATORS = "validators"  # source: names the version it reads, and notices another
     ATTRIBUTES = "attributes"  # either: keeps content type, cache headers and user metadata
     TAGS = "tags"  # either: keeps tags, which a source tells when it is asked for them apart
+    CONTENT_ETAGS = "content_etags"  # either: an ETag in the form of an MD5 depends on the contents alone
     PARTS = "parts"  # sink: parts in any order, resumable
     LIST_PARTS = "list_parts"  # sink: tells which parts it holds
     LIST_UPLOADS = "list_uploads"  # sink: tells which uploads are open

@@ -87,6 +87,22 @@ class Bandwidth:
             self._bucket.fill()
             return self._bucket.rate, self._bucket.change_text
 
+    def told(self) -> tuple[int, str] | None:
+        """Return the bound now and a sentence about it; None if there is none now."""
+        rate, change = self.state()
+        if rate is None:
+            return None
+        if not rate:
+            return rate, closed(self.name, change, None).message
+        until = f" until {change}" if change else ""
+        return rate, f"at most {rate:,} bytes a second by {self.name}{until}"
+
+    def opens_in_s(self) -> float | None:
+        """Return in how many seconds something may flow: 0 if now, None if never."""
+        with self._lock:
+            self._bucket.fill()
+            return self._bucket.opens_in_s()
+
     def shut(self) -> WindowClosedError | None:
         """Return what a transfer has to wait for, if nothing may flow now, nor soon."""
         with self._lock:
@@ -270,17 +286,11 @@ class Share:
 
     def state(self) -> tuple[bool, str] | None:
         """Tell what holds the transfer now: whether nothing may flow, and a sentence; None: nothing does."""
-        told: list[tuple[int, bool, str]] = []
-        for bound in self._bounds:
-            rate, change = bound.state()
-            if rate is None:
-                continue
-            until = f" until {change}" if change else ""
-            text = f"at most {rate:,} bytes a second by {bound.name}{until}"
-            if not rate:
-                text = closed(bound.name, change, None).message
-            told.append((rate, not rate, text))
-        return min(told)[1:] if told else None
+        told = [sentence for bound in self._bounds if (sentence := bound.told()) is not None]
+        if not told:
+            return None
+        rate, text = min(told)
+        return not rate, text
 
     def close(self) -> None:
         """The attempt has ended."""

@@ -7,6 +7,7 @@ tuner finds out are not foreseen.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +137,8 @@ class Duration:
         source_latency_s, destination_latency_s: Of one request, measured now, without a byte of an object.
         workers: How many may wait for replies at once.
         bandwidth_bytes_per_s: The bound that is set; None is none.
+        windows: Bounds that hold for a while only, or let nothing through, as they are now.
+        opens_in_s: Until a byte may flow; infinite if never.
     """
 
     requests: Requests
@@ -144,34 +147,45 @@ class Duration:
     destination_latency_s: float
     workers: int
     bandwidth_bytes_per_s: int | None
+    windows: tuple[str, ...] = ()
+    opens_in_s: float = 0.0
 
     @property
     def least_s(self) -> float:
-        """By the latency of the requests and by the bound on bandwidth; the link may be slower."""
+        """By the latency of the requests, the bound on bandwidth and what is shut; the link may be slower."""
         waiting = (
             sum(self.requests.source.values()) * self.source_latency_s
             + sum(self.requests.destination.values()) * self.destination_latency_s
         )
         bound = self.bandwidth_bytes_per_s
-        return max(waiting / self.workers, self.bytes_to_move / bound if bound else 0.0)
+        return max(waiting / self.workers, self._flowing_s(bound or math.inf))
 
     @property
     def at_reference_s(self) -> float:
         """The same at 100 MiB/s."""
-        return max(self.least_s, self.bytes_to_move / REFERENCE_BYTES_PER_S)
+        return max(self.least_s, self._flowing_s(REFERENCE_BYTES_PER_S))
+
+    def _flowing_s(self, bytes_per_s: float) -> float:
+        """Until the last byte has passed, at a rate."""
+        return self.opens_in_s + self.bytes_to_move / bytes_per_s if self.bytes_to_move else 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Return what programs are shown."""
         return {
-            "least_s": round(self.least_s, 3),
-            "at_100_mib_per_s_s": round(self.at_reference_s, 3),
+            "least_s": _finite(self.least_s),
+            "at_100_mib_per_s_s": _finite(self.at_reference_s),
             "latency_s": {
                 "source": round(self.source_latency_s, 6),
                 "destination": round(self.destination_latency_s, 6),
             },
             "workers": self.workers,
             "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            "windows": list(self.windows),
         }
+
+
+def _finite(seconds: float) -> float | None:
+    return round(seconds, 3) if math.isfinite(seconds) else None
 
 
 def _add(counts: dict[str, int], what: str, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.objects import ObjectInfo, Verification
@@ -20,7 +20,12 @@ class Skip:
 
 
 def skip(
-    policy: Overwrite, source: ObjectInfo, found: ObjectInfo | None, arrived: ObjectRow | None = None
+    policy: Overwrite,
+    source: ObjectInfo,
+    found: ObjectInfo | None,
+    arrived: ObjectRow | None = None,
+    *,
+    content_etags: bool = False,
 ) -> Skip | None:
     """Return why an object need not be moved, None if it must.
 
@@ -32,11 +37,21 @@ def skip(
         source: The object as listed.
         found: What the destination has under its key.
         arrived: What an earlier transfer between the same two places wrote under that key.
+        content_etags: Whether one of the two stores makes ETags in the form of an MD5 of contents alone.
     """
     if found is None or policy is Overwrite.ALWAYS:
         return None
+    equal = _equal(source, found, arrived, content_etags=content_etags)
     if policy is Overwrite.NEVER:
-        return Skip(reason="it is there, and overwrite is never")
+        reason = "it is there, and overwrite is never"
+        return Skip(reason=reason) if equal is None else replace(equal, reason=reason)
+    return equal
+
+
+def _equal(
+    source: ObjectInfo, found: ObjectInfo, arrived: ObjectRow | None, *, content_etags: bool
+) -> Skip | None:
+    """Return how it is known that the destination has these contents, None if it is not."""
     is_sized = source.size_bytes is not None
     if is_sized and source.size_bytes != found.size_bytes:
         return None
@@ -45,7 +60,7 @@ def skip(
     if is_sized and None not in {source.crc64nvme, found.crc64nvme}:
         reason = "same size and CRC-64/NVME" if source.crc64nvme == found.crc64nvme else None
         level = Verification.DESTINATION
-    elif is_sized and is_md5_etag(source.validator) and source.validator == found.validator:
+    elif is_sized and content_etags and is_md5_etag(source.validator) and source.validator == found.validator:
         reason, level = "same size and MD5", Verification.DESTINATION
     elif unchanged is not None:
         reason, level = "unchanged at both ends since it was copied", unchanged.verification

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, TooLargeError
 from dataferry.domain.ledger import ObjectRow, PlannedObject
-from dataferry.domain.objects import ObjectInfo, Verification
+from dataferry.domain.objects import Capability, ObjectInfo, Verification
 from dataferry.engine.course import Course
 from dataferry.engine.manifest import manifest_key, taken
 from dataferry.engine.overwriting import Skip, skip
@@ -123,8 +123,15 @@ class Planner:
             wanted = [key for key in keys if not key.startswith(UNPLACEABLE)]
             found = self._course.retrier.run("looking at the destination", lambda: self._sink.find(wanted))
         arrived = self._arrived(found)
+        # Where the one is an MD5 of contents, so is an equal one.
+        content_etags = Capability.CONTENT_ETAGS in self._source.capabilities | self._sink.capabilities
         return [
-            self._planned(info, key, found.get(key), skip(policy, info, found.get(key), arrived.get(key)))
+            self._planned(
+                info,
+                key,
+                found.get(key),
+                skip(policy, info, found.get(key), arrived.get(key), content_etags=content_etags),
+            )
             for info, key in zip(infos, keys, strict=True)
         ]
 

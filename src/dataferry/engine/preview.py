@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,6 +138,8 @@ def preview(transfer: Transfer, ledger: Ledger, observer: Observer, clock: Clock
         destination_latency_s=_latency_s(transfer.sink.probe, course.clock),
         workers=transfer.limits.workers,
         bandwidth_bytes_per_s=_bound(transfer),
+        windows=_windows(transfer),
+        opens_in_s=_opens_in_s(transfer),
     )
     return found
 
@@ -145,7 +148,23 @@ def _bound(transfer: Transfer) -> int | None:
     """Return the least bound on bandwidth that holds all the while; those with windows do not."""
     states = [bandwidth.state() for bandwidth in transfer.bandwidths]
     rates = [transfer.limits.bandwidth_bytes_per_s, *(rate for rate, changes in states if changes is None)]
-    return min((rate for rate in rates if rate is not None), default=None)
+    return min((rate for rate in rates if rate), default=None)
+
+
+def _windows(transfer: Transfer) -> tuple[str, ...]:
+    """Say what holds for a while only, and what lets nothing through."""
+    told = []
+    for bandwidth in transfer.bandwidths:
+        rate, changes = bandwidth.state()
+        if changes is not None or rate == 0:
+            told.append(bandwidth.told())
+    return tuple(sentence for _, sentence in filter(None, told))
+
+
+def _opens_in_s(transfer: Transfer) -> float:
+    """Return in how many seconds a byte may flow; infinite if never."""
+    waits = [bandwidth.opens_in_s() for bandwidth in transfer.bandwidths]
+    return max((math.inf if wait is None else wait for wait in waits), default=0.0)
 
 
 def _latency_s(probe: Callable[[], None], clock: Clock) -> float:

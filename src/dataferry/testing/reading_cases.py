@@ -176,6 +176,16 @@ class ReadingCases(MechanismCases):
         with pytest.raises(SourceChangedError):
             read(self.reader(source), info, offset_bytes=10, length_bytes=10)
 
+    def test_etags_of_other_contents_are_others(self, rig: MechanismRig) -> None:
+        """Same name, same size, same time, another place: only the contents can tell two objects apart."""
+        needs(rig, Capability.CONTENT_ETAGS)
+        validators = [
+            find_one(self.source(rig, rig.fresh_source({"x": pattern(1000, seed=seed)})), "x").validator
+            for seed in range(2)
+        ]
+        assert None not in validators
+        assert validators[0] != validators[1]
+
     def test_a_version_replaced_in_the_middle_is_never_mixed(self, rig: MechanismRig) -> None:
         """An object replaced while it is read yields the old bytes or an error, never a mixture."""
         needs(rig, Capability.VALIDATORS)

@@ -55,6 +55,9 @@ def test_a_file_called_debug_can_be_named(capsys: pytest.CaptureFixture[str]) ->
     [
         (["--overwrite", "sometimes"], 2, "write if-different, never, always"),
         (["--part-size", "big"], 2, "'big' is not a size"),
+        (["--part-size", "1K"], 2, "at least 1M"),
+        (["--multipart-threshold", "1"], 2, "at least 1M"),
+        (["--multipart-threshold", "6G"], 2, "at most 5G"),
         (["--bandwidth", "0"], 2, "at least one byte"),
         (["--config", "/nowhere.toml"], 1, "there is no configuration file /nowhere.toml"),
     ],

@@ -35,7 +35,15 @@ from dataferry.domain.objects import (
 )
 from dataferry.domain.progress import Progress
 
-SOURCE_ALL = frozenset({Capability.LIST, Capability.RANGES, Capability.VALIDATORS, Capability.ATTRIBUTES})
+SOURCE_ALL = frozenset(
+    {
+        Capability.LIST,
+        Capability.RANGES,
+        Capability.VALIDATORS,
+        Capability.ATTRIBUTES,
+        Capability.CONTENT_ETAGS,
+    }
+)
 SINK_ALL = frozenset(
     {
         Capability.PARTS,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
+
+import pytest
 from tests.unit.engine.attempts import LIMITS, PART, Rig, content
 from tests.unit.engine.memory import SOURCE_ALL
 
@@ -79,3 +83,50 @@ def test_only_bounds_that_never_change_count() -> None:
 
     assert found.duration is not None
     assert found.duration.bandwidth_bytes_per_s == 3000
+    assert found.duration.opens_in_s == 0
+    assert [" bytes a second by by night until " in told for told in found.duration.windows] == [True]
+
+
+class Noon(SystemClock):
+    """A Monday's."""
+
+    def now(self) -> datetime:
+        """Always the same."""
+        return datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("end_minute", "least_s", "told"),
+    [
+        (13 * 60, 3600 + 3.0, "waiting for the bandwidth window of plant-a until Mon 13:00 UTC"),
+        (1440, math.inf, "waiting for the bandwidth window of plant-a until its windows are changed"),
+    ],
+)
+def test_what_is_shut_is_waited_for(end_minute: int, least_s: float, told: str) -> None:
+    """Nothing ends before it opens, or nothing at all; what else bounds it still does."""
+    rig = Rig({"a": content(300)})
+    shut = Window(begin_minute=0, end_minute=end_minute, bytes_per_s=0)
+    days = Bandwidth("plant-a", Schedule(windows=(shut,)), Noon())
+    plane = Bandwidth("this plane", Schedule(bytes_per_s=100), Noon())
+
+    duration = previewed(rig, bandwidths=(days, plane)).duration
+
+    assert duration is not None
+    assert (duration.bandwidth_bytes_per_s, duration.windows) == (100, (told,))
+    assert duration.least_s == least_s
+    assert duration.as_json()["least_s"] == (None if math.isinf(least_s) else least_s)
+
+
+def test_who_moves_nothing_waits_for_no_window() -> None:
+    """All of it is there."""
+    requests = Requests()
+    nothing = Duration(
+        requests=requests,
+        bytes_to_move=0,
+        source_latency_s=0,
+        destination_latency_s=0,
+        workers=1,
+        bandwidth_bytes_per_s=None,
+        opens_in_s=math.inf,
+    )
+    assert nothing.least_s == nothing.at_reference_s == 0

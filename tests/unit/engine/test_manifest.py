@@ -96,6 +96,17 @@ def test_what_was_unchanged_keeps_its_checksum_from_run_to_run() -> None:
         assert lines(rig)[0] == first
 
 
+def test_what_a_copy_brought_is_no_stranger_to_the_next_one() -> None:
+    """``never`` looks at nothing again, and yet knows what it found: the manifest stays what it was."""
+    rig = Rig({"a": b"a", "b": content(PART * 3)})
+    rig.go(manifest=True)
+    first, summary = lines(rig)
+
+    rig.go(manifest=True, earlier="t", transfer_id="t2", overwrite=Overwrite.NEVER)
+
+    assert lines(rig) == (first, summary)
+
+
 @pytest.mark.parametrize("limits", [LIMITS, ONE])
 def test_a_manifest_that_can_not_be_written_leaves_the_transfer_open(limits: Any) -> None:
     """Its error ends the attempt; the next one moves nothing, and writes it."""

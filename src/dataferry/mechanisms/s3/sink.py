@@ -29,6 +29,7 @@ SINK_CAPABILITIES = frozenset(
     {
         Capability.ATTRIBUTES,
         Capability.TAGS,
+        Capability.CONTENT_ETAGS,
         Capability.PARTS,
         Capability.LIST_PARTS,
         Capability.LIST_UPLOADS,

@@ -45,6 +45,7 @@ SOURCE_CAPABILITIES = frozenset(
         Capability.VALIDATORS,
         Capability.ATTRIBUTES,
         Capability.TAGS,
+        Capability.CONTENT_ETAGS,
         Capability.PORTABLE,
         Capability.GRANT,
     }
