@@ -444,6 +444,15 @@ def test_listing_goes_by_pages_and_from_a_name(server: FaultyS3) -> None:
     assert [info.name for info in it.list(start_after="01497")] == ["01498", "01499"]
 
 
+def test_a_server_that_begins_every_listing_at_the_beginning(server: FaultyS3) -> None:
+    """What comes again is not taken for more, over pages too."""
+    server.starts_after = False
+    for number in range(1500):
+        server.put("data", f"many/{number:05}", b"")
+    it = source(server, "data/many/")
+    assert [info.name for info in it.list(start_after="01200")] == [f"{n:05}" for n in range(1201, 1500)]
+
+
 def test_finding_many_keys_takes_few_requests(server: FaultyS3) -> None:
     """A thousand keys are looked up by a listing, not by a thousand HEADs."""
     keys = [f"out/{number:05}" for number in range(1000)]

@@ -161,6 +161,7 @@ class FaultyS3:
         self.keeps_checksums = keeps_checksums
         self.keeps_versions = keeps_versions
         self.etag_form = '"{}"'
+        self.starts_after = True
         self.clock_skew = timedelta()  # how far its clock is ahead of ours
         self.former: dict[str, Stored | None] = {}
         self.watch: Callable[[str, str], None] = lambda _call, _moment: None
@@ -385,7 +386,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list_objects(self) -> None:
         objects = self._objects()
         prefix, after = self.query.get("prefix", ""), self.query.get("start-after", "")
-        after = self.query.get("continuation-token", after)
+        after = self.query.get("continuation-token", after if self.s3.starts_after else "")
         limit = int(self.query.get("max-keys", "1000"))
         with self.s3.lock:
             names = sorted((it for it in objects if it.startswith(prefix) and it > after), key=str.encode)

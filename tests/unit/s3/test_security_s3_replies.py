@@ -160,6 +160,14 @@ def test_a_listing_that_goes_in_circles_ends(server: HostileS3, length: int) -> 
     assert server.requests <= 2 * length
 
 
+@pytest.mark.parametrize("names", [["p/b", "p/a"], ["p/a", "p/a"], ["p/a", "p/c", "p/b", "p/d"]])
+def test_a_listing_out_of_order_is_refused(server: HostileS3, names: list[str]) -> None:
+    """What is planned is told by the last name: others would be left out, and nobody would know."""
+    error = failure(server, lambda sock, _head: sock.sendall(page(names, None)))
+    assert isinstance(error, ProtocolError)
+    assert "order" in error.message
+
+
 def test_a_listing_of_empty_pages_ends(server: HostileS3, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh token on each is no progress."""
     monkeypatch.setattr(source, "MAX_EMPTY_PAGES", 20)

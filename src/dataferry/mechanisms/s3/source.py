@@ -187,11 +187,12 @@ class S3Source:
 def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
     """List all objects of a prefix after a key, asking for the next page when it is needed.
 
-    Each page must lead further, so that a server that repeats itself, in circles of whatever length, is not
-    followed for ever.
+    Each key must lead further: what is planned, and where a crash goes on, is told by the last one, so that
+    others would be lost; and a server that repeats itself, in circles of whatever length, would be followed
+    for ever.
 
     Raises:
-        ProtocolError: A page leads back, or nowhere for too long.
+        ProtocolError: A key leads back, or pages nowhere for too long.
     """
     token: str | None = None
     furthest = ""
@@ -205,11 +206,15 @@ def pages(client: Client, prefix: str, *, after: str | None = None) -> Iterator[
         reply = client.call("s3.ListObjectsV2", "GET", query=query)
         page = replies.listing(reply.xml("s3.ListObjectsV2"))
         empty = 0 if page.objects else empty + 1
-        reached = max((found.key for found in page.objects), default=None)
-        if reached is not None and reached <= furthest:
-            raise ProtocolError("the listing goes in circles", operation="s3.ListObjectsV2")
-        furthest = reached or furthest
-        yield from page.objects
+        for found in page.objects:
+            if found.key <= furthest:
+                raise ProtocolError(
+                    "the listing goes in circles, or not in the order of its keys",
+                    operation="s3.ListObjectsV2",
+                )
+            furthest = found.key
+            if after is None or found.key > after:  # some servers begin at the beginning all the same
+                yield found
         if page.next_token is None:
             return
         if page.next_token == token or empty > MAX_EMPTY_PAGES:
