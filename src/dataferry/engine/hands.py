@@ -19,7 +19,8 @@ from dataferry.domain.objects import ObjectInfo, PartReceipt
 from dataferry.engine.bandwidth import WindowClosedError
 from dataferry.engine.connections import Connections
 from dataferry.engine.course import Course
-from dataferry.engine.pump import BUFFER_BYTES, Meter, paced, pump
+from dataferry.engine.progress import Meter
+from dataferry.engine.pump import BUFFER_BYTES, paced, pump
 from dataferry.engine.spool import Spool
 from dataferry.mechanisms.base import ByteStream, PartWrite
 from dataferry.mechanisms.checksum import crc64nvme

@@ -5,49 +5,12 @@ The sink computes the checksum of what it sends, so the loop touches no byte its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dataferry.domain.errors import ShortBodyError
 from dataferry.engine.bandwidth import Share
+from dataferry.engine.progress import Meter
 from dataferry.mechanisms.base import ByteStream, PartWrite
 
 BUFFER_BYTES = 1024 * 1024
-
-
-@dataclass(slots=True)
-class Meter:
-    """One worker's counters. Only its thread writes, so nobody waits; readers add them up.
-
-    Attributes:
-        bytes: Sent by this attempt, in flight included; taken back when a part fails.
-        copied: Bytes that the store copied by itself.
-        retransferred: Of bytes that had been sent before.
-        lost: Committed bytes that count no more: missing at the destination, or of an object that failed.
-        unresumed: Those of them that an earlier attempt had committed.
-        verified: Read back from the destination and compared.
-        done, skipped, failed: Objects ended.
-        done_by_copy: Those of ``done`` that the store copied by itself.
-        sized, sized_bytes: Objects whose length turned out on the way, and the sum of those lengths.
-        beat: Grows with every sign of life.
-        busy: True inside a call that must show life.
-        waiting: True while it waits for bandwidth: then it need not.
-    """
-
-    bytes: int = 0
-    copied: int = 0
-    retransferred: int = 0
-    lost: int = 0
-    unresumed: int = 0
-    verified: int = 0
-    done: int = 0
-    done_by_copy: int = 0
-    skipped: int = 0
-    failed: int = 0
-    sized: int = 0
-    sized_bytes: int = 0
-    beat: int = 0
-    busy: bool = False
-    waiting: bool = False
 
 
 def pump(
