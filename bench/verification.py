@@ -22,7 +22,7 @@ from botocore.config import Config
 
 from dataferry.domain.location import Location
 from dataferry.domain.progress import Progress
-from dataferry.engine import etags
+from dataferry.engine.proofs import etags
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Overwrite, Transfer, Verify

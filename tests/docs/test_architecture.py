@@ -53,3 +53,16 @@ def test_links_between_pages_lead_somewhere() -> None:
         if "://" not in target and not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_the_map_of_the_engine_is_that_of_its_import_contract() -> None:
+    """The engine's map tells of its folders, all of them, in the order of import-linter's layers."""
+    engine = ROOT / "src/dataferry/engine"
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(
+        contract["layers"] for contract in contracts if contract.get("containers") == ["dataferry.engine"]
+    )
+    names = (name.strip() for layer in layers for name in layer.split("|"))
+    rooms = [name for name in names if (engine / name).is_dir()]
+    assert rooms == re.findall(r"^- ``(\w+)``: ", (engine / "__init__.py").read_text(), flags=re.MULTILINE)
+    assert set(rooms) == {path.parent.name for path in engine.glob("*/__init__.py")}

@@ -24,11 +24,11 @@ from tests.unit.engine.memory import Witness
 from dataferry.domain.errors import FencedError, StoppedError
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.location import Location
-from dataferry.engine import lanes
-from dataferry.engine.lane import Lane, Report, receive_message, send_message, slips
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Result, Transfer, Verify
+from dataferry.engine.workers import lanes
+from dataferry.engine.workers.lane import Lane, Report, receive_message, send_message, slips
 from dataferry.mechanisms.base import Sink, Source
 from dataferry.mechanisms.s3 import MECHANISM
 from dataferry.net.connections import Network
@@ -301,7 +301,7 @@ def copying(bench: Bench, *options: str) -> list[str]:
     )
     config.write_text("".join(lines))
     program = (
-        "from dataferry.engine import lanes; lanes.processors = lambda: 3; lanes.MANY_OBJECTS = 150\n"
+        "from dataferry.engine.workers import lanes; lanes.processors = lambda: 3; lanes.MANY_OBJECTS = 150\n"
         "from dataferry.cli.main import run; run()"
     )
     command = [sys.executable, "-c", program, "copy", "it:source/", "to:target/"]

@@ -20,8 +20,8 @@ from tests.servers.s3_client import digests, keys, open_uploads, s3_client
 
 from dataferry.demo.control_plane import message
 from dataferry.demo.servers import JuiceFs
-from dataferry.engine.course import Course
-from dataferry.engine.parts import parts_of
+from dataferry.engine.attempt.course import Course
+from dataferry.engine.objects.parts import parts_of
 from dataferry.engine.transfer import EngineLimits
 
 AMBIENT = {

@@ -52,7 +52,7 @@ from dataferry.app.wiring import (
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.participant import Participant
-from dataferry.engine.bandwidth import Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts

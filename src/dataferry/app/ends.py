@@ -19,7 +19,7 @@ from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, InputError
 from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import Location
-from dataferry.engine.bandwidth import Bandwidth, Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidth, Bandwidths
 from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import EngineLimits, Verify
 from dataferry.mechanisms.base import Endpoint, Mechanism, Sink, Source

@@ -10,10 +10,10 @@ from typing import Any
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.ledger import Ledger, ObjectState, rows_of
 from dataferry.domain.objects import Capability
-from dataferry.engine.estimate import Duration, Requests
-from dataferry.engine.manifest import refuse_collision
-from dataferry.engine.planning import UNPLACEABLE, Planner
-from dataferry.engine.route import STREAMING
+from dataferry.engine.attempt.route import STREAMING
+from dataferry.engine.plan.estimate import Duration, Requests
+from dataferry.engine.plan.manifest import refuse_collision
+from dataferry.engine.plan.planning import UNPLACEABLE, Planner
 from dataferry.engine.run import course_of, refuse_collisions
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Observer, Overwrite, Transfer

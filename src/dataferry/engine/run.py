@@ -11,24 +11,24 @@ from dataferry.domain.errors import StoppedError
 from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, OwnWriter, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule
-from dataferry.engine.bandwidth import Bandwidth, Share
+from dataferry.engine.attempt.course import Course
+from dataferry.engine.attempt.progress import Monitor, Tally
+from dataferry.engine.attempt.retry import Retrier
+from dataferry.engine.attempt.route import Route
+from dataferry.engine.attempt.tags import Tags
 from dataferry.engine.cleanup import abort_one
-from dataferry.engine.course import Course
-from dataferry.engine.crew import START_WORKERS, Crew
-from dataferry.engine.feed import Feed
-from dataferry.engine.gathering import Gathering
-from dataferry.engine.lanes import Lanes
-from dataferry.engine.manifest import manifest_key, refuse_collision, write_manifest
-from dataferry.engine.pause import Pause
-from dataferry.engine.planning import UNPLACEABLE, Planner
-from dataferry.engine.progress import Monitor, Tally
-from dataferry.engine.readback import refuse_unreadable
-from dataferry.engine.retargeting import retarget
-from dataferry.engine.retry import Retrier
-from dataferry.engine.route import Route
+from dataferry.engine.objects.readback import refuse_unreadable
+from dataferry.engine.plan.manifest import manifest_key, refuse_collision, write_manifest
+from dataferry.engine.plan.planning import UNPLACEABLE, Planner
+from dataferry.engine.plan.retargeting import retarget
+from dataferry.engine.rates.bandwidth import Bandwidth, Share
+from dataferry.engine.rates.pause import Pause
 from dataferry.engine.stop import Stop
-from dataferry.engine.tags import Tags
 from dataferry.engine.transfer import Observer, Result, Transfer
+from dataferry.engine.workers.crew import START_WORKERS, Crew
+from dataferry.engine.workers.feed import Feed
+from dataferry.engine.workers.gathering import Gathering
+from dataferry.engine.workers.lanes import Lanes
 from dataferry.mechanisms.abilities import Abortable, KeyCheck
 
 # How long the feeder waits for room or for the planner, before it looks whether it is to end.

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
-from dataferry.engine.bandwidth import Bandwidth
+from dataferry.engine.rates.bandwidth import Bandwidth
 from dataferry.engine.selection import Selection
 from dataferry.mechanisms.base import Sink, Source
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dataferry.domain.errors import DataFerryError, ShortBodyError, TooLargeError
 from dataferry.domain.objects import Attributes, PartReceipt
-from dataferry.engine.spool import Bounds, Spool, bounds
+from dataferry.engine.attempt.spool import Bounds, Spool, bounds
 from dataferry.flows.receiving_upload import OpenUpload, finished_of
 from dataferry.flows.recipient import MAX_PARTS, Arrived, Recipient
 from dataferry.mechanisms.base import PartWrite

@@ -22,7 +22,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import Finished, ObjectRow, ObjectState
 from dataferry.domain.objects import Attributes, ObjectInfo, PartReceipt, Upload, Verification
-from dataferry.engine.verification import combined_crc64nvme, composite_etag
+from dataferry.engine.proofs.verification import combined_crc64nvme, composite_etag
 from dataferry.flows.receiving_upload import OpenUpload, completed, write_down
 from dataferry.flows.recipient import MAX_PARTS, Arrived, Recipient
 from dataferry.mechanisms.base import PartWrite

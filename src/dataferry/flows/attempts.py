@@ -28,7 +28,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.location import ControlPlane
 from dataferry.domain.progress import Progress
-from dataferry.engine.bandwidth import WindowClosedError, refuse_closed
+from dataferry.engine.rates.bandwidth import WindowClosedError, refuse_closed
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import Result, Transfer

@@ -9,7 +9,7 @@ from itertools import chain
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import NotFoundError
 from dataferry.domain.limits import LocationLimits
-from dataferry.engine.bandwidth import Bandwidth, Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidth, Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.resolution import Ends, Place, Resolver

@@ -31,7 +31,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Capability
 from dataferry.domain.participant import Participant
 from dataferry.domain.profile import Direction
-from dataferry.engine.bandwidth import Bandwidth
+from dataferry.engine.rates.bandwidth import Bandwidth
 from dataferry.engine.selection import Selection
 from dataferry.flows import gateway_tokens
 from dataferry.flows.bounds import Bounds

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from dataferry.domain.clock import Clock
 from dataferry.domain.schedule import Schedule
-from dataferry.engine.bandwidth import Bandwidth, Share
+from dataferry.engine.rates.bandwidth import Bandwidth, Share
 from dataferry.engine.stop import Stop
 
 

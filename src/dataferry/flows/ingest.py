@@ -20,7 +20,7 @@ from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.ledger import Attempt
 from dataferry.domain.profile import Direction
-from dataferry.engine.bandwidth import Bandwidth
+from dataferry.engine.rates.bandwidth import Bandwidth
 from dataferry.flows.gateway import GatewayAccess
 from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, safe_segment

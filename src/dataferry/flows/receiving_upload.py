@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dataferry.domain.ledger import Finished, ObjectRow
 from dataferry.domain.objects import Attributes, PartReceipt, Upload, Verification
-from dataferry.engine.verification import combined_crc64nvme
+from dataferry.engine.proofs.verification import combined_crc64nvme
 from dataferry.flows.recipient import Arrived, Recipient
 from dataferry.mechanisms.base import PartWrite
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dataferry.domain.clock import Clock
 from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import NotFoundError
-from dataferry.engine.bandwidth import Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidths
 from dataferry.flows.catalogue import Catalogue
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import MOMENT, Preparations

@@ -22,7 +22,7 @@ from dataferry.domain.clock import SystemClock
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.domain.participant import Participant
 from dataferry.domain.purview import Scope
-from dataferry.engine.bandwidth import Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.agreements import Agreements
 from dataferry.flows.attempts import Attempts

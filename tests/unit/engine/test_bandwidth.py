@@ -18,14 +18,14 @@ from tests.unit.engine.memory import MemoryWriter
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.errors import DataFerryError, StoppedError
 from dataferry.domain.schedule import Schedule, Window
-from dataferry.engine.bandwidth import (
+from dataferry.engine.rates.bandwidth import (
     Bandwidth,
     Bandwidths,
     Share,
     WindowClosedError,
     refuse_closed,
 )
-from dataferry.engine.bucket import Bucket, most_of
+from dataferry.engine.rates.bucket import Bucket, most_of
 from dataferry.engine.run import run
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Result, Transfer

@@ -11,9 +11,10 @@ from tests.unit.engine.attempts import LIMITS, Rig, content
 from tests.unit.engine.memory import MemoryReader, MemorySource
 
 from dataferry.domain.errors import StoppedError, ThrottledError
-from dataferry.engine import crew, progress
+from dataferry.engine.attempt import progress
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits
+from dataferry.engine.workers import crew
 
 MANY = EngineLimits(workers=32, attempts=20, backoff_s=0.001, max_backoff_s=0.001)
 DISTANCE_S = 0.01

@@ -12,9 +12,9 @@ from tests.unit.engine.memory import SOURCE_ALL
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule, Window
-from dataferry.engine.bandwidth import Bandwidth
-from dataferry.engine.estimate import Duration, Requests
+from dataferry.engine.plan.estimate import Duration, Requests
 from dataferry.engine.preview import Preview, preview
+from dataferry.engine.rates.bandwidth import Bandwidth
 from dataferry.engine.transfer import Transfer
 
 

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Verification
-from dataferry.engine.etags import EACH_BYTES, SAMPLE_BYTES, Etags
+from dataferry.engine.proofs.etags import EACH_BYTES, SAMPLE_BYTES, Etags
 
 BODY = b"some bytes"
 MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()

@@ -26,11 +26,11 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectRow, ObjectState
 from dataferry.domain.objects import ObjectInfo
-from dataferry.engine.feed import Feed
-from dataferry.engine.pause import Pause
-from dataferry.engine.retry import Retrier
+from dataferry.engine.attempt.retry import Retrier
+from dataferry.engine.objects.work import BigObject, WholeObject
+from dataferry.engine.rates.pause import Pause
 from dataferry.engine.stop import Stop
-from dataferry.engine.work import BigObject, WholeObject
+from dataferry.engine.workers.feed import Feed
 
 OPERATIONS = ("list", "find", "stat", "open", "read", "create", "send", "finish", "complete")
 

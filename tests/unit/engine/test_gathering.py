@@ -15,9 +15,10 @@ from tests.unit.engine.attempts import KIB, Rig, content
 
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.objects import Totals
-from dataferry.engine import gathering as gathering_module
-from dataferry.engine import progress
-from dataferry.engine.gathering import (
+from dataferry.engine.attempt import progress
+from dataferry.engine.attempt.progress import Tally
+from dataferry.engine.workers import gathering as gathering_module
+from dataferry.engine.workers.gathering import (
     CROWDED_OFTEN,
     FIRST_PATIENCE,
     MANY,
@@ -30,7 +31,6 @@ from dataferry.engine.gathering import (
     decided,
     usable,
 )
-from dataferry.engine.progress import Tally
 
 BUSY = Load(is_small=True, ran=0.98, waited=5.0)
 CROWDED = Load(is_small=True, ran=0.5, waited=4.0)

@@ -7,8 +7,8 @@ from tests.unit.engine.test_bandwidth import NIGHTS, HeldClock
 
 from dataferry.domain.errors import StoppedError
 from dataferry.domain.schedule import Schedule
-from dataferry.engine.bandwidth import Bandwidth, Share, WindowClosedError
-from dataferry.engine.passage import Passage
+from dataferry.engine.rates.bandwidth import Bandwidth, Share, WindowClosedError
+from dataferry.engine.rates.passage import Passage
 from dataferry.engine.stop import Stop
 
 RATE = 1_000_000

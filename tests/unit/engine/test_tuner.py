@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataferry.engine.tuner import OBJECT_WORTH_BYTES, Observation, Tuning, tuned
+from dataferry.engine.workers.tuner import OBJECT_WORTH_BYTES, Observation, Tuning, tuned
 
 KIB, MIB = 1024, 1024 * 1024
 MOST = 32

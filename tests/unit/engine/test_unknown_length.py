@@ -24,9 +24,9 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.ledger import ObjectState
 from dataferry.domain.objects import Capability, ObjectInfo, Verification
+from dataferry.engine.attempt.spool import MEMORY_BYTES, Spool, bounds
 from dataferry.engine.preview import preview
 from dataferry.engine.run import run
-from dataferry.engine.spool import MEMORY_BYTES, Spool, bounds
 from dataferry.engine.stop import Stop
 from dataferry.engine.transfer import EngineLimits, Overwrite, Result, Transfer, Verify
 

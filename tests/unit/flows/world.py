@@ -22,7 +22,7 @@ from dataferry.domain.dataflow import DataFlow, Dialect
 from dataferry.domain.errors import DataFerryError
 from dataferry.domain.limits import LocationLimits
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
-from dataferry.engine.bandwidth import Bandwidths
+from dataferry.engine.rates.bandwidth import Bandwidths
 from dataferry.execution.embedded import EmbeddedExecutor
 from dataferry.flows.attempts import Attempts
 from dataferry.flows.catalogue import Catalogue, Configured

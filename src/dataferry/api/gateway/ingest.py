@@ -46,7 +46,7 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 from dataferry.domain.objects import Attributes
-from dataferry.engine.bandwidth import refuse_closed
+from dataferry.engine.rates.bandwidth import refuse_closed
 from dataferry.flows import arriving_parts
 from dataferry.flows.arrivals import Arriving, receive
 from dataferry.flows.arriving_parts import PartArrival, PartSpan

@@ -20,7 +20,7 @@ from dataferry.domain.errors import (
 from dataferry.domain.manifest import listing_line, listing_summary
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.profile import Direction
-from dataferry.engine.bandwidth import WindowClosedError
+from dataferry.engine.rates.bandwidth import WindowClosedError
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
 from dataferry.mechanisms.abilities import Abortable, NamedObjects
 from dataferry.mechanisms.base import ByteStream, Reader, Source

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from dataferry.engine.bandwidth import Share
-from dataferry.engine.passage import Passage
+from dataferry.engine.rates.bandwidth import Share
+from dataferry.engine.rates.passage import Passage
 
 
 async def take(share: Share, count_bytes: int) -> int:

@@ -33,7 +33,7 @@ from dataferry.domain.errors import (
     UploadGoneError,
 )
 from dataferry.domain.profile import Direction
-from dataferry.engine.bandwidth import Share, WindowClosedError
+from dataferry.engine.rates.bandwidth import Share, WindowClosedError
 from dataferry.flows.arrivals import Arriving
 from dataferry.flows.gateway import LOOK_INTERVAL_S
 from dataferry.flows.ingest import Receiving

@@ -29,7 +29,7 @@ from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError, UnsupportedError
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.profile import Direction
-from dataferry.engine.bandwidth import Share, refuse_closed
+from dataferry.engine.rates.bandwidth import Share, refuse_closed
 from dataferry.flows.gateway import DATA_PATH, Served, Watch
 from dataferry.telemetry.logs import get_logger
 
