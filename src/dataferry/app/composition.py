@@ -174,13 +174,13 @@ class Service:
         settings, clock = self._settings, self._clock
         catalogue = Catalogue(store, registry, self._configured, secrets=self.secrets)
         for zone in self._configured.landing_zones:
-            catalogue.refuse_mixing(zone)
+            catalogue.landing_zones.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         self._participants = {participant.id: participant for participant in participants(settings)}
         self._proving = Proving(
             settings,
             store=store,
-            catalogue=catalogue,
+            control_planes=catalogue.control_planes,
             network=network,
             participants=self._participants,
             clock=clock,
@@ -218,7 +218,7 @@ class Service:
             concurrency=settings.engine.flow_concurrency,
             owner_of=attempts.owner,
             most_of_one=lambda: most_of_one(
-                settings, len(shared.catalogue.control_planes()) + is_used(settings)
+                settings, len(shared.catalogue.control_planes.all()) + is_used(settings)
             ),
             ended=self._flow_ended,
         )

@@ -239,7 +239,9 @@ def plane(
             shares=GatewayShares(clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             callers=Callers(store, key_sets, signers, data_plane_id="plane-1", clock=clock),
-            issuer=TokenIssuer(catalogue, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock),
+            issuer=TokenIssuer(
+                catalogue.control_planes, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock
+            ),
             signers=signers,
             may_ask_plain_http=True,
             catalogue=catalogue,

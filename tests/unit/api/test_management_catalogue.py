@@ -23,7 +23,7 @@ def test_secrets_of_locations_are_write_only(api: Plane) -> None:
     ) == (200, "***", False)
     again = api.manage("PUT", "/locations/made", json=made.json() | {"region": "eu-central-1"})
     assert (again.status_code, again.json()["region"]) == (200, "eu-central-1")
-    assert api.services.catalogue.location("made").settings["secret_access_key"] == "an-operators-secret"
+    assert api.services.catalogue.locations.get("made").settings["secret_access_key"] == "an-operators-secret"
     listed = api.manage("GET", "/locations")
     assert {"disk", "made", "store"} == {item["name"] for item in listed.json()["items"]}
     assert not [secret for secret in (*SECRETS, "an-operators-secret") if secret in listed.text]
@@ -33,11 +33,11 @@ def test_secrets_of_locations_are_write_only(api: Plane) -> None:
 
 def test_limits_of_locations_can_be_set(api: Plane) -> None:
     """They are shown and kept beside the mechanism's settings, and checked."""
-    root = api.services.catalogue.location("disk").settings["root"]
+    root = api.services.catalogue.locations.get("disk").settings["root"]
     body = {"type": "file", "root": root, "workers": 3, "bandwidth_bytes_per_s": 1_000_000}
     made = api.manage("PUT", "/locations/slow", json=body)
     assert (made.status_code, made.json()) == (200, {"name": "slow", "configured": False, **body})
-    kept = api.services.catalogue.location("slow")
+    kept = api.services.catalogue.locations.get("slow")
     assert (dict(kept.settings), kept.limits.workers) == ({"root": root}, 3)
     wrong = api.manage("PUT", "/locations/slow", json=body | {"workers": 1000})
     assert (wrong.status_code, "workers must be a whole number" in wrong.json()["detail"]) == (400, True)
@@ -45,7 +45,7 @@ def test_limits_of_locations_can_be_set(api: Plane) -> None:
 
 def test_a_location_is_tried_without_writing(api: Plane) -> None:
     """One that can be read is ok; one that can't says why, without its credentials."""
-    (Path(api.services.catalogue.location("disk").settings["root"]) / "there").write_bytes(b"x")
+    (Path(api.services.catalogue.locations.get("disk").settings["root"]) / "there").write_bytes(b"x")
     there = api.manage("POST", "/locations/disk/test", json={"path": "there"}).json()
     assert there == {"location": "disk:there", "ok": True, "kind": None, "error": None}
     missing = api.manage("POST", "/locations/disk/test", json={"path": "missing"}).json()

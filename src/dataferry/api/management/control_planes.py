@@ -17,7 +17,7 @@ from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import InputError
 from dataferry.domain.keys import MAX_CONTEXT_CHARS
 from dataferry.domain.location import ControlPlane, OnFailure, Provenance, RegistrationStyle, Retries
-from dataferry.flows.catalogue import HIDDEN, Entry
+from dataferry.flows.entries import HIDDEN, Entry
 
 router = APIRouter(tags=["catalogue"])
 
@@ -68,7 +68,7 @@ def _control_plane(services: Services, entry: Entry[ControlPlane]) -> dict[str, 
                 key: HIDDEN if key.startswith("client_secret") and value else value
                 for key, value in profile.items()
             }
-    registration = services.catalogue.registration(entry.value.id)
+    registration = services.catalogue.control_planes.registration(entry.value.id)
     return shown | {
         "configured": entry.configured,
         "registeredAt": registration.registered_at and registration.registered_at.isoformat(),
@@ -102,14 +102,14 @@ def put_control_plane(
         if given[field] is not None:
             plain_http_url(given[field], field)
     hidden = [key for key in _SECRETS if given[key] == HIDDEN]
-    present = next((e.value for e in services.catalogue.control_planes() if e.value.id == id), None)
+    present = next((e.value for e in services.catalogue.control_planes.all() if e.value.id == id), None)
     if hidden:
         if present is None:
             raise InputError(f"{', '.join(hidden)}: {HIDDEN} stands for a stored value, and there is none")
         _refuse_moved(hidden, given, present)
         given |= {key: getattr(present, key) for key in hidden}
     _refuse_shared_token(services, id, given["token"])
-    services.catalogue.put_control_plane(
+    services.catalogue.control_planes.put(
         ControlPlane(id=id, provenance=Provenance.OPERATOR, **given, **_kept_profiles(given, present))
     )
     return show_control_plane(request, operator, id)
@@ -145,7 +145,7 @@ def _refuse_shared_token(services: Services, id: str, token: str | None) -> None
     Raises:
         InputError: Another one has it.
     """
-    others = [entry.value for entry in services.catalogue.control_planes() if entry.value.id != id]
+    others = [entry.value for entry in services.catalogue.control_planes.all() if entry.value.id != id]
     if token and control_plane_of_token(token, others) is not None:
         raise InputError("token: another control plane has it; each needs its own")
 
@@ -153,5 +153,5 @@ def _refuse_shared_token(services: Services, id: str, token: str | None) -> None
 @router.delete("/control-planes/{id:path}", summary="Forget a control plane", status_code=204)
 def delete_control_plane(request: Request, _operator: MayConfigure, id: Name) -> Response:
     """Forget a control plane; its flows stay."""
-    services_of(request).catalogue.delete_control_plane(id)
+    services_of(request).catalogue.control_planes.delete(id)
     return Response(status_code=204)

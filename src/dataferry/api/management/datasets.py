@@ -53,12 +53,12 @@ def put_dataset(request: Request, operator: MayConfigure, match: Key, body: Data
     """Write a dataset."""
     names = ("labels", "control_planes", "participants", "include", "exclude")
     lists = {key: tuple(getattr(body, key)) for key in names}
-    services_of(request).catalogue.put_dataset(Dataset(match=match, **(body.model_dump() | lists)))
+    services_of(request).catalogue.datasets.put(Dataset(match=match, **(body.model_dump() | lists)))
     return show_dataset(request, operator, match)
 
 
 @router.delete("/datasets/{match:path}", summary="Delete a dataset", status_code=204)
 def delete_dataset(request: Request, _operator: MayConfigure, match: Name) -> Response:
     """Delete a dataset."""
-    services_of(request).catalogue.delete_dataset(match)
+    services_of(request).catalogue.datasets.delete(match)
     return Response(status_code=204)

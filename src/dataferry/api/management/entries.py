@@ -14,8 +14,8 @@ from dataferry.api.services import services_of
 from dataferry.domain.errors import NotFoundError
 from dataferry.domain.keys import MAX_KEY_BYTES
 from dataferry.domain.purview import Operator
-from dataferry.flows.catalogue import Entry
 from dataferry.flows.catalogue_view import CatalogueView
+from dataferry.flows.entries import Entry
 
 MAX_NAME_CHARS = 1024
 Name = Annotated[str, Path(max_length=MAX_NAME_CHARS)]

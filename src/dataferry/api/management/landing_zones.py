@@ -60,12 +60,12 @@ def put_landing_zone(
 ) -> dict[str, Any]:
     """Write a landing zone."""
     lists = {key: tuple(getattr(body, key)) for key in _LISTS}
-    services_of(request).catalogue.put_landing_zone(LandingZone(name=name, **(body.model_dump() | lists)))
+    services_of(request).catalogue.landing_zones.put(LandingZone(name=name, **(body.model_dump() | lists)))
     return show_landing_zone(request, operator, name)
 
 
 @router.delete("/landing-zones/{name}", summary="Delete a landing zone", status_code=204)
 def delete_landing_zone(request: Request, _operator: MayConfigure, name: Name) -> Response:
     """Delete a landing zone."""
-    services_of(request).catalogue.delete_landing_zone(name)
+    services_of(request).catalogue.landing_zones.delete(name)
     return Response(status_code=204)

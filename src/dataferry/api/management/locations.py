@@ -13,7 +13,7 @@ from dataferry.api.services import Services, services_of
 from dataferry.domain.errors import DataFerryError
 from dataferry.domain.limits import split_settings
 from dataferry.domain.location import Location
-from dataferry.flows.catalogue import Entry
+from dataferry.flows.entries import Entry
 
 router = APIRouter(tags=["catalogue"])
 
@@ -55,7 +55,7 @@ class PathBody(Body):
 
 
 def _location(services: Services, entry: Entry[Location]) -> dict[str, Any]:
-    return {**services.catalogue.location_view(entry.value), "configured": entry.configured}
+    return {**services.catalogue.locations.shown(entry.value), "configured": entry.configured}
 
 
 @router.get("/locations", summary="List locations")
@@ -82,7 +82,7 @@ def put_location(request: Request, operator: MayConfigure, name: Name, body: Loc
     location = Location(
         name=name, mechanism=body.type, settings=own, limits=limits, participants=tuple(body.participants)
     )
-    services_of(request).catalogue.put_location(location)
+    services_of(request).catalogue.locations.put(location)
     return show_location(request, operator, name)
 
 
@@ -92,7 +92,7 @@ def try_location(
 ) -> dict[str, Any]:
     """Ask whether a place in the location can be read; nothing is written. ``error`` says why not."""
     services = services_of(request)
-    location = services.catalogue.location(name)
+    location = services.catalogue.locations.get(name)
     path = body.path if body else ""
     tried = {"location": f"{name}:{path}", "ok": True, "kind": None, "error": None}
     try:
