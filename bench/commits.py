@@ -14,20 +14,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.sample_flow import sample_flow
 from tests.servers.postgresql import PostgresServer
 
 import report
 from dataferry.domain.clock import SystemClock
-from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
+from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.ledger import Attempt, PlannedObject
 from dataferry.domain.objects import ObjectInfo, PartReceipt, Upload
-from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
 from dataferry.store.store import Store
 
@@ -82,28 +80,7 @@ def measure(which: str, seconds: float) -> Rates:
 
 def begin(store: Store) -> tuple[DataFlow, Attempt]:
     """Make a flow that runs, with objects that are being uploaded."""
-    now = datetime.now(UTC)
-    flow = DataFlow(
-        id=uuid4(),
-        data_flow_id="bench",
-        control_plane_id="cp",
-        participant_context_id="default",
-        process_id="bench",
-        role=Role.PROVIDER,
-        direction=Direction.PUSH,
-        profile="p",
-        mechanism="s3",
-        dialect=Dialect.HEAD,
-        state=State.STARTED,
-        run=Run.QUEUED,
-        participant_id="a",
-        counter_party_id="b",
-        dataspace_context="c",
-        agreement_id="d",
-        dataset_id="e",
-        created_at=now,
-        updated_at=now,
-    )
+    flow = sample_flow()
     with store.transaction() as tx:
         tx.flows.insert(flow)
         claimed = tx.flows.claim(flow.id)

@@ -9,16 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tests.sample_flow import sample_flow
 
-from dataferry.domain.dataflow import DataFlow, Dialect, Role, Run, State
 from dataferry.domain.errors import DatabaseUnavailableError, DataFerryError, NoSpaceError, NotFoundError
 from dataferry.domain.ledger import Attempt, Ledger
-from dataferry.domain.profile import Direction
 from dataferry.secrets.sealing import Sealer
 from dataferry.store import ledger_statements as sql
 from dataferry.store.local import LocalLedger, open_local_ledger
@@ -62,11 +60,12 @@ class TestServiceLedger(LedgerSuite):
         def begin(name: str) -> Attempt:
             with opened[-1].transaction() as transaction:
                 flow_id = UUID(name)
+                queued = sample_flow(name, id=flow_id)
                 try:
                     flow = transaction.flows.get(flow_id)
-                    transaction.flows.save(_queued(flow_id), expected=flow)
+                    transaction.flows.save(queued, expected=flow)
                 except NotFoundError:
-                    transaction.flows.insert(_queued(flow_id))
+                    transaction.flows.insert(queued)
                 claimed = transaction.flows.claim(flow_id)
                 assert claimed is not None
                 return Attempt(transfer_id=str(flow_id), epoch=claimed.epoch)
@@ -78,32 +77,6 @@ class TestServiceLedger(LedgerSuite):
 
         yield LedgerRig(ledger=opened[0].ledger, clock=clock, begin=begin, reopen=reopen)
         opened[-1].close()
-
-
-def _queued(flow_id: UUID) -> DataFlow:
-    """Return a flow that is to run."""
-    now = datetime.now(UTC)
-    return DataFlow(
-        id=flow_id,
-        data_flow_id=str(flow_id),
-        control_plane_id="cp",
-        participant_context_id="default",
-        process_id=str(flow_id),
-        role=Role.PROVIDER,
-        direction=Direction.PUSH,
-        profile="p",
-        mechanism="file",
-        dialect=Dialect.HEAD,
-        state=State.STARTED,
-        run=Run.QUEUED,
-        participant_id="a",
-        counter_party_id="b",
-        dataspace_context="c",
-        agreement_id="d",
-        dataset_id="e",
-        created_at=now,
-        updated_at=now,
-    )
 
 
 WRITER = """

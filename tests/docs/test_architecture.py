@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from dataferry.domain.dataflow import FINAL_STATES, TRANSITIONS, Event, State
 
 ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "src/dataferry"
 PAGE = (ROOT / "docs/architecture.md").read_text()
 ROOMS = re.findall(r"^### (\w+)$", PAGE, flags=re.MULTILINE)
 
@@ -39,8 +41,15 @@ def test_the_rooms_are_those_of_the_import_contract() -> None:
 
 def test_every_folder_is_a_room() -> None:
     """No folder of the package is left out of the page."""
-    folders = {path.name for path in (ROOT / "src/dataferry").iterdir() if (path / "__init__.py").exists()}
+    folders = {path.name for path in SOURCES.iterdir() if (path / "__init__.py").exists()}
     assert folders == {*ROOMS, "testing"}
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    """The first thing that is read of a folder is a sentence about it, not a promise to write one."""
+    maps = {path: ast.get_docstring(ast.parse(path.read_text())) for path in SOURCES.rglob("__init__.py")}
+    silent = [str(path.parent.relative_to(SOURCES)) for path, text in maps.items() if len(text or "") < 20]
+    assert silent == []
 
 
 def test_links_between_pages_lead_somewhere() -> None:

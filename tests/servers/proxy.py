@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+
+from dataferry.demo.processes import Running
 
 PIECE_BYTES = 64 * 1024
 
@@ -52,7 +52,7 @@ class _Pace:
         stopped.wait(pause)
 
 
-class Proxy:
+class Proxy(Running):
     """Forwards a free port of loopback to a server, counting the bytes both ways.
 
     Args:
@@ -73,15 +73,6 @@ class Proxy:
         self._up, self._down = _Pace(), _Pace()
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def endpoint_url(self) -> str:

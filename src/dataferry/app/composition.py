@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,10 +16,10 @@ from dataferry.api.application import create_application
 from dataferry.api.services import Services
 from dataferry.api.signaling.client import HttpControlPlaneClient
 from dataferry.app.configuration import without_authorization
+from dataferry.app.database import open_database
 from dataferry.app.egress import DiscreetGuard
 from dataferry.app.gateway_wiring import doors, gateway_parts
 from dataferry.app.keeper import Keeper
-from dataferry.app.locks import FileLock
 from dataferry.app.mqtt import announcers
 from dataferry.app.orchestration import (
     Asking,
@@ -44,8 +43,6 @@ from dataferry.app.values import (
     secret_values,
 )
 from dataferry.app.wiring import (
-    database_file,
-    key_file,
     network_of,
     participants,
 )
@@ -77,9 +74,7 @@ from dataferry.flows.sweep import Sweep
 from dataferry.flows.token_renewal import TokenRenewals
 from dataferry.mechanisms.registry import Registry
 from dataferry.net.connections import Network
-from dataferry.secrets.sealing import Sealer, load_or_create_key
 from dataferry.store.store import Store
-from dataferry.store.tenure import Tenure
 
 
 class _Part(Protocol):
@@ -152,21 +147,16 @@ class Service:
 
     def _open_store(self) -> Store:
         """Open the database, alone with it but for gateways; find the operators' keys."""
-        settings, clock = self._settings, self._clock
-        key = load_or_create_key(key_file(settings))
-        tenure = self._lock_database() if self.has_control else None
-        store = Store.open(
-            settings.store.url,
-            sealer=Sealer(key),
-            clock=clock,
+        store, tenure = open_database(
+            self._settings,
+            self._open,
+            clock=self._clock,
             secrets=self.secrets,
-            # Who only moves data never changes the tables under those who work with them.
-            upgrades=self.has_control,
+            is_alone=self.has_control,
         )
-        self._open.callback(store.close)
         self._keeper = None if tenure is None else Keeper(tenure, store, self._replaced)
-        self._keys = ApiKeys(operators(settings), StoredKeys(store, clock))
-        _refuse_without_keys(settings, self._keys)
+        self._keys = ApiKeys(operators(self._settings), StoredKeys(store, self._clock))
+        _refuse_without_keys(self._settings, self._keys)
         return store
 
     def _share(self, store: Store, registry: Registry, network: Network, port: int) -> Shared:
@@ -174,13 +164,13 @@ class Service:
         settings, clock = self._settings, self._clock
         catalogue = Catalogue(store, registry, self._configured, secrets=self.secrets)
         for zone in self._configured.landing_zones:
-            catalogue.refuse_mixing(zone)
+            catalogue.landing_zones.refuse_mixing(zone)
         resolver = Resolver(catalogue, registry)
         self._participants = {participant.id: participant for participant in participants(settings)}
         self._proving = Proving(
             settings,
             store=store,
-            catalogue=catalogue,
+            control_planes=catalogue.control_planes,
             network=network,
             participants=self._participants,
             clock=clock,
@@ -218,7 +208,7 @@ class Service:
             concurrency=settings.engine.flow_concurrency,
             owner_of=attempts.owner,
             most_of_one=lambda: most_of_one(
-                settings, len(shared.catalogue.control_planes()) + is_used(settings)
+                settings, len(shared.catalogue.control_planes.all()) + is_used(settings)
             ),
             ended=self._flow_ended,
         )
@@ -285,19 +275,6 @@ class Service:
                 closing=self._closing,
             )
         )
-
-    def _lock_database(self) -> Tenure | None:
-        """Let nobody else serve the same database: there would be two of everything."""
-        database = database_file(self._settings)
-        if database is None:
-            return self._open.enter_context(Tenure(self._settings.store.url))
-        path = database.with_name(f"{database.name}.lock")
-        refusal = (
-            f"another `dataferry serve` works on {database}: two would run every flow twice."
-            " Stop it, or give this one another store.url"
-        )
-        self._open.enter_context(FileLock(Path(path), refusal=refusal))
-        return None
 
     def when_replaced(self, end: Callable[[], None]) -> None:
         """Have ``end`` called once another process works on the database; at once if one does already."""

@@ -11,7 +11,7 @@ from dataferry.domain.location import ControlPlane
 from dataferry.domain.participant import Participant
 from dataferry.flows.callback_tokens import CallbackTokenSource
 from dataferry.flows.callers import Callers
-from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.control_planes import ControlPlanes
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.key_sets import KeySets
 from dataferry.flows.signers import Signers
@@ -29,7 +29,7 @@ class Proving:
     Args:
         settings: As read.
         store: Remembers which tokens were shown.
-        catalogue: The control planes.
+        control_planes: Who has to prove who they are.
         network: How others are reached.
         participants: Ours.
         clock: Time.
@@ -47,7 +47,7 @@ class Proving:
         settings: Settings,
         *,
         store: Store,
-        catalogue: Catalogue,
+        control_planes: ControlPlanes,
         network: Network,
         participants: Mapping[str, Participant],
         clock: Clock,
@@ -71,7 +71,7 @@ class Proving:
         self._open.callback(self.tokens.close)
         self.callers = Callers(store, key_sets, self.signers, data_plane_id=ours, clock=clock)
         self.issuer = TokenIssuer(
-            catalogue,
+            control_planes,
             self.signers,
             data_plane_id=ours,
             lifetime_s=settings.auth.issued_token_ttl_s,

@@ -244,8 +244,6 @@ def _participant(settings: ParticipantSettings) -> Participant:
     where = f"participants {settings.id!r}"
     if not settings.has_key or settings.did is None or settings.kid is None:
         return Participant(id=settings.id, did=settings.did)
-    # For who signs only: it takes a tenth of a second to load.
-
     participant = Participant(
         id=settings.id,
         did=settings.did,

@@ -13,11 +13,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
+
+from dataferry.demo.processes import Running
 
 MAX_BODY_BYTES = 1024 * 1024
 CALL_TIMEOUT_S = 30.0
@@ -96,7 +97,7 @@ def message(process_id: str, dataset_id: str, profile: str, **changes: Any) -> d
     }
 
 
-class ScriptedControlPlane:
+class ScriptedControlPlane(Running):
     """A control plane with an address of its own, as a context manager.
 
     Args:
@@ -120,15 +121,6 @@ class ScriptedControlPlane:
         self._arrived = threading.Condition()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def endpoint_url(self) -> str:

@@ -8,14 +8,13 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from dataferry.demo.control_plane import PlaneAddress
-from dataferry.demo.processes import ChildProcess, free_port
+from dataferry.demo.processes import ChildProcess, Running, free_port
 
 READY_TIMEOUT_S = 60.0
 
@@ -54,7 +53,7 @@ def _value(value: Any) -> str:
     return json.dumps(value)
 
 
-class PlaneProcess:
+class PlaneProcess(Running):
     """One ``dataferry serve`` on loopback, on SQLite, as a context manager.
 
     It keeps its port, its configuration and its database over ``kill`` and ``start``.
@@ -97,15 +96,6 @@ class PlaneProcess:
                 **(environment or {}),
             },
         )
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Add where it listens, where it stores, and the operator's key."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,28 @@ def free_port() -> int:
         return port
 
 
-class ChildProcess:
+class Running(ABC):
+    """Something that runs for the length of a ``with`` block, or from ``start`` to ``stop``."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it; one that was stopped comes back."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it; one that does not run is left as it is."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class ChildProcess(Running):
     """One program with its log; ends with its owner, even where the owner is killed (on Linux).
 
     Start it from a thread that lives as long as the program shall: Linux ties the program to that thread.
@@ -64,15 +86,6 @@ class ChildProcess:
         self._command = [sys.executable, "-I", "-c", _LAUNCHER, str(os.getpid()), *command]
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def pid(self) -> int:

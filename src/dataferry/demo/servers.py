@@ -9,10 +9,8 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from dataferry.demo.processes import ChildProcess, StartError, free_port
+from dataferry.demo.processes import ChildProcess, Running, StartError, free_port
 
 __all__ = ["JuiceFs", "free_port", "juicefs_program"]
 
@@ -32,7 +30,7 @@ def juicefs_program() -> str:
     return found
 
 
-class JuiceFs:
+class JuiceFs(Running):
     """One S3 server with its own disk directory and its own credentials, as a context manager.
 
     Args:
@@ -60,15 +58,6 @@ class JuiceFs:
         self._capacity_gib = capacity_gib
         self._domain = domain
         self._process: ChildProcess | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def endpoint_url(self) -> str:

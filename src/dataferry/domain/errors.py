@@ -86,6 +86,15 @@ class DataFerryError(Exception):
         """True if the same call may succeed later."""
         return self.retry is RetryClass.TEMPORARY
 
+    def retold(self, kind: type[DataFerryError] | None = None) -> DataFerryError:
+        """Return the same as an object of its own, so that of many who are told each raises another.
+
+        Args:
+            kind: What to tell it as, where that is not what it is.
+        """
+        told_as = kind or type(self)
+        return told_as(self.message, operation=self.operation, retry_after_s=self.retry_after_s)
+
 
 class InputError(DataFerryError):
     """What a caller sent is wrong."""

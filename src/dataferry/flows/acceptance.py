@@ -56,7 +56,7 @@ class Acceptance:
             DuplicateProcessError: The process has a flow already, and this is not its message again.
             NotFoundError, InputError, ...: It can't be; nothing is left behind.
         """
-        plane = self._shared.catalogue.control_plane(caller.control_plane_id)
+        plane = self._shared.catalogue.control_planes.get(caller.control_plane_id)
         scope = (caller.control_plane_id, caller.participant_context_id, request.process_id)
         with self._turns.of(*scope, timeout_s=self._shared.policy.duplicate_wait_s):
             present = self._present(caller, request)

@@ -60,7 +60,7 @@ class Agreements:
 
     def _plane(self, flow: DataFlow) -> ControlPlane | None:
         try:
-            return self._shared.catalogue.control_plane(flow.control_plane_id)
+            return self._shared.catalogue.control_planes.get(flow.control_plane_id)
         except NotFoundError:
             return None
 

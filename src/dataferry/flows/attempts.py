@@ -286,7 +286,7 @@ class Attempts:
 
     def _plane(self, flow: DataFlow) -> ControlPlane | None:
         try:
-            return self._shared.catalogue.control_plane(flow.control_plane_id)
+            return self._shared.catalogue.control_planes.get(flow.control_plane_id)
         except NotFoundError:
             return None
 

@@ -69,7 +69,7 @@ class Bounds:
             location = name.removeprefix(_LOCATION)
             if location != name:
                 with contextlib.suppress(NotFoundError):
-                    self._bandwidths.of(name, self._catalogue.location(location).limits.bandwidth)
+                    self._bandwidths.of(name, self._catalogue.locations.get(location).limits.bandwidth)
 
 
 def _limits(place: Place | None) -> LocationLimits:

@@ -189,9 +189,7 @@ class CallbackTokenSource:
         except DataFerryError as exc:
             if not exc.is_temporary:
                 raise
-            raise ConnectionFailedError(
-                exc.message, operation=exc.operation, retry_after_s=exc.retry_after_s
-            ) from exc
+            raise exc.retold(ConnectionFailedError) from exc
 
     def _signed(self, plane: ControlPlane, rules: CallbackTokens) -> _Held:
         """Sign one ourselves."""

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, Location
 from dataferry.domain.purview import EVERYTHING, Purview
-from dataferry.flows.catalogue import Catalogue, Entry
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.entries import Entry
 from dataferry.flows.matching import matches
 from dataferry.flows.messages import Caller
 
@@ -31,21 +32,21 @@ class CatalogueView:
         """Return the control planes that are within it, by id."""
         return [
             entry
-            for entry in self._catalogue.control_planes()
+            for entry in self._catalogue.control_planes.all()
             if self._purview.has(entry.value.id, entry.value.participant_context_id)
         ]
 
     def datasets(self) -> list[Entry[Dataset]]:
         """Return the datasets that serve one of them, by id or pattern."""
-        return self._for_us(self._catalogue.datasets())
+        return self._for_us(self._catalogue.datasets.all())
 
     def landing_zones(self) -> list[Entry[LandingZone]]:
         """Return the landing zones that serve one of them, by name."""
-        return self._for_us(self._catalogue.landing_zones())
+        return self._for_us(self._catalogue.landing_zones.all())
 
     def locations(self) -> list[Entry[Location]]:
         """Return the locations: they are the operator's, and no bound key sees one."""
-        return [] if self._purview.is_bound else self._catalogue.locations()
+        return [] if self._purview.is_bound else self._catalogue.locations.all()
 
     def _for_us(self, entries: Sequence[Entry[T]]) -> list[Entry[T]]:
         """Leave out what is for others, and whom else the rest is for."""
@@ -55,7 +56,7 @@ class CatalogueView:
         return [
             Entry(value=_narrowed(entry.value, ours), configured=entry.configured)
             for entry in entries
-            if any(self._catalogue.serves(entry.value, owner) for owner in ours)
+            if any(self._catalogue.locations.serve(entry.value, owner) for owner in ours)
         ]
 
 

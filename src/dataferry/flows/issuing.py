@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import DataFerryError, ThrottledError
 from dataferry.domain.location import ControlPlane
-from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.control_planes import ControlPlanes
 from dataferry.flows.guesses import Guesses
 from dataferry.flows.signers import Signers
 from dataferry.flows.token_renewal import Refusal
@@ -48,7 +48,7 @@ class TokenIssuer:
     """Issues tokens by the client credentials grant. Thread-safe.
 
     Args:
-        catalogue: The control planes, with the digests of their secrets.
+        control_planes: They, with the digests of their secrets.
         signers: Ours; a control plane's participant signs.
         data_plane_id: What tokens are for.
         lifetime_s: How long they are good for.
@@ -56,9 +56,15 @@ class TokenIssuer:
     """
 
     def __init__(
-        self, catalogue: Catalogue, signers: Signers, *, data_plane_id: str, lifetime_s: int, clock: Clock
+        self,
+        control_planes: ControlPlanes,
+        signers: Signers,
+        *,
+        data_plane_id: str,
+        lifetime_s: int,
+        clock: Clock,
     ) -> None:
-        self._catalogue = catalogue
+        self._control_planes = control_planes
         self._signers = signers
         self._data_plane_id = data_plane_id
         self._lifetime_s = lifetime_s
@@ -112,7 +118,7 @@ class TokenIssuer:
         """
         digest = hashlib.sha256(client_secret.encode("utf-8", "replace")).hexdigest()
         found, is_right = None, False
-        for entry in self._catalogue.control_planes():
+        for entry in self._control_planes.all():
             rules = entry.value.authorization
             if rules is None or not rules.is_issued_here or rules.client_secret_sha256 is None:
                 continue

@@ -245,7 +245,7 @@ class Management:
             InputError: The place is malformed, or in no location of ours.
             ConflictError: The flow copies already, to another place, or is none that could, or is over.
         """
-        self._shared.catalogue.check_ref(sink)
+        self._shared.catalogue.locations.check_ref(sink)
         self._shared.resolver.at_ref(sink, self.get(any_id).participant_context_id)
 
         def decide(tx: Transaction, flow: DataFlow) -> DataFlow:

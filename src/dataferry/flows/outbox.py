@@ -92,7 +92,7 @@ class OutboxSender:
         """Send the messages of one control plane, one after the other."""
         for message, flow in messages:
             try:
-                self._send(self._shared.catalogue.control_plane(flow.control_plane_id), message, flow)
+                self._send(self._shared.catalogue.control_planes.get(flow.control_plane_id), message, flow)
             except ConnectionFailedError as exc:
                 self._not_sent(message, exc)
                 if message.kind != TERMINATE_VIA_MANAGEMENT_API:  # that is another place

@@ -43,7 +43,9 @@ class Registrar:
     def tick(self) -> int:
         """Register where it is due once; return how many control planes took note."""
         now = self._shared.clock.monotonic()
-        planes = [entry.value for entry in self._shared.catalogue.control_planes() if entry.value.register]
+        planes = [
+            entry.value for entry in self._shared.catalogue.control_planes.all() if entry.value.register
+        ]
         return sum(self._register(plane) for plane in planes if self._due_at.get(plane.id, now) <= now)
 
     def _register(self, plane: ControlPlane) -> bool:

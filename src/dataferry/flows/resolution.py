@@ -111,7 +111,7 @@ class Resolver:
         """Metadata first, where the control plane may name locations; then the dataset."""
         if self._named(request, plane, "source") is not None:
             return Own()
-        dataset = self._catalogue.dataset_for(request.dataset_id, owner)
+        dataset = self._catalogue.datasets.serving(request.dataset_id, owner)
         return Own(
             source_ref=dataset_source(dataset.source, request.dataset_id),
             prepare_wait_s=dataset.prepare_wait_s,
@@ -127,7 +127,7 @@ class Resolver:
                 return Own()
             raise
         if not named:
-            self._catalogue.refuse_mixing(zone)
+            self._catalogue.landing_zones.refuse_mixing(zone)
         values = _values(owner, request)
         return Own(
             sink_ref=None if named or zone.sink is None else filled(zone.sink, values),
@@ -138,7 +138,7 @@ class Resolver:
 
     def _zone(self, owner: Caller, profile: str, labels: tuple[str, ...], dataset_id: str) -> LandingZone:
         _, found = self._registry.by_profile(profile)
-        return self._catalogue.landing_zone_for(
+        return self._catalogue.landing_zones.receiving(
             owner,
             direction=found.direction,
             profile_names=found.names,
@@ -158,7 +158,7 @@ class Resolver:
             return None
         location: Location | None = None
         if plane.metadata_location is not None:
-            location = self._catalogue.location(plane.metadata_location)
+            location = self._catalogue.locations.get(plane.metadata_location)
             if location.mechanism != mechanism.name or not is_for_participant(
                 location, plane.participant_context_id
             ):
@@ -206,7 +206,7 @@ class Resolver:
         return self._metadata(mechanism, flow.metadata, self._plane(flow), "destination")
 
     def _plane(self, flow: DataFlow) -> ControlPlane:
-        return self._catalogue.control_plane(flow.control_plane_id)
+        return self._catalogue.control_planes.get(flow.control_plane_id)
 
     def at_ref(self, text: str, participant_context_id: str) -> Place:
         """Return the place ``location:path``.
@@ -215,7 +215,7 @@ class Resolver:
             NotFoundError: There is no such location for the participant.
         """
         ref = LocationRef.parse(text)
-        location = self._catalogue.location_for(ref.location, participant_context_id)
+        location = self._catalogue.locations.for_participant(ref.location, participant_context_id)
         mechanism = self._registry.get(location.mechanism)
         endpoint = mechanism.at_location(location, ref.path)
         return Place(mechanism=mechanism, endpoint=endpoint, location=location)
@@ -270,7 +270,7 @@ class Resolver:
         mechanism, profile = self.profile(profile_name)
         self._refuse_ungranted(mechanism, profile_name, profile.direction)
         _refuse_other_mechanism(mechanism, profile_name, self.at_ref(ref, participant_context_id))
-        planes = self._catalogue.control_planes()
+        planes = self._catalogue.control_planes.all()
         if all(plane.value.participant_context_id != participant_context_id for plane in planes):
             raise UnsupportedError(
                 "to be pushed to, this service has to be the connector's data plane, and no control plane of"
@@ -304,7 +304,7 @@ class Resolver:
         owner = Caller.of(flow)
         try:
             if flow.role is Role.PROVIDER:
-                return self._catalogue.dataset_for(flow.dataset_id, owner).bandwidth_bytes_per_s
+                return self._catalogue.datasets.serving(flow.dataset_id, owner).bandwidth_bytes_per_s
             return self._zone(owner, flow.profile, flow.labels, flow.dataset_id).bandwidth_bytes_per_s
         except NotFoundError:
             return None
@@ -319,7 +319,7 @@ class Resolver:
         """
         if flow.role is not Role.PROVIDER or flow.source_ref is None:
             return Selection()
-        dataset = self._catalogue.dataset_for(flow.dataset_id, Caller.of(flow))
+        dataset = self._catalogue.datasets.serving(flow.dataset_id, Caller.of(flow))
         return Selection.of(dataset.include, dataset.exclude)
 
     def wants_renewal(self, flow: DataFlow) -> bool:

@@ -180,5 +180,5 @@ def _attempt(session: S, call: _Call[S]) -> tuple[object, BaseException | None]:
 def _own(error: BaseException) -> BaseException:
     """Return an error to raise in the caller's thread: each gets its own object and traceback."""
     if isinstance(error, DataFerryError):
-        return type(error)(error.message, operation=error.operation, retry_after_s=error.retry_after_s)
+        return error.retold()
     return StorageError(f"the ledger failed: {type(error).__name__}", operation="ledger")

@@ -1,4 +1,4 @@
-"""Rows of orchestrations and their entries. Every write of an entry names the version that it expects."""
+"""Orchestrations and their entries. Every write of an entry names the version that it expects."""
 
 from __future__ import annotations
 
@@ -15,39 +15,27 @@ from sqlalchemy.sql import ColumnElement
 from dataferry.domain.asks import Asks
 from dataferry.domain.clock import Clock
 from dataferry.domain.errors import ConflictError, NotFoundError, StaleVersionError
-from dataferry.domain.orchestration import (
-    Ask,
-    Entry,
-    Fault,
-    Notice,
-    NoticeState,
-    Orchestration,
-    Standing,
-    Step,
-)
-from dataferry.domain.usage_policy import Offer
+from dataferry.domain.orchestration import Entry, Notice, NoticeState, Orchestration, Standing, Step
 from dataferry.store import pages
+from dataferry.store.orchestration_rows import (
+    MAX_TEXT_CHARS,
+    asks_of,
+    entry_of,
+    entry_row,
+    notice_row,
+    orchestration_of,
+    orchestration_row,
+)
 from dataferry.store.schema import NOTICE_IS_DUE, orchestrations
 from dataferry.store.schema import orchestration_entries as entries
 from dataferry.store.transitions import note_new_orchestrations, note_orchestration
 
-MAX_TEXT_CHARS = 4_000
 MAX_LISTED = 10_000
 ENTRIES_A_TRANSACTION = 1_000
 
 # Methods named `list` hide the type from annotations in their classes.
 Orchestrations = list[Orchestration]
 
-_PLAIN = (
-    "id", "connector_address", "properties", "idempotency_key", "digest", "entries", "saved", "failed",
-    "cancelled", "is_cancelled", "error", "created_at", "updated_at", "ended_at",
-)  # fmt: skip
-_ENTRY_PLAIN = (
-    "orchestration_id", "position", "version", "negotiation_id", "transfer_id", "flow_id", "sink_ref",
-    "storage_path", "size_bytes", "verification", "renewals", "renewed_at_bytes", "note", "started_at",
-    "updated_at", "ended_at",
-)  # fmt: skip
-_NOTICE_PLAIN = ("attempts", "next_at", "error", "settled_at")
 _COUNTERS = {Step.SAVED: "saved", Step.FAILED: "failed", Step.CANCELLED: "cancelled"}
 
 # Statements that every step of an entry needs are made once: to put one together takes longer than to run it.
@@ -86,12 +74,7 @@ class OrchestrationRepository:
         Raises:
             ConflictError: An idempotency key is taken; the transaction can't go on.
         """
-        rows = [
-            {name: getattr(one, name) for name in _PLAIN}
-            | {"standing": one.standing.value, "pending": asks.columns}
-            | _notice_row(one.notice)
-            for one, asks in made
-        ]
+        rows = [orchestration_row(one, asks) for one, asks in made]
         if not rows:
             return
         try:
@@ -109,12 +92,12 @@ class OrchestrationRepository:
         row = self._connection.execute(_ORDER, {"of": id}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no orchestration {id}")
-        return _orchestration(row)
+        return orchestration_of(row)
 
     def by_idempotency_key(self, key: str) -> Orchestration | None:
         """Return the one that was made under this key; None if none was."""
         row = self._one(orchestrations.c.idempotency_key == key)
-        return None if row is None else _orchestration(row)
+        return None if row is None else orchestration_of(row)
 
     def list(
         self, *, after: str | None = None, limit: int = MAX_LISTED, is_active: bool | None = None
@@ -139,7 +122,7 @@ class OrchestrationRepository:
             )
         if is_active is not None:
             query = query.where(table.ended_at.is_(None) if is_active else table.ended_at.is_not(None))
-        found = [_orchestration(row) for row in self._connection.execute(query).mappings()]
+        found = [orchestration_of(row) for row in self._connection.execute(query).mappings()]
         page = found[:bound]
         more = len(found) > bound
         return page, pages.encode(page[-1].created_at, str(page[-1].id)) if more else None
@@ -147,13 +130,13 @@ class OrchestrationRepository:
     def entries_of(self, id: UUID) -> Sequence[Entry]:
         """Return an orchestration's entries in their order, those that have no row yet included."""
         query = select(entries).where(entries.c.orchestration_id == id).order_by(entries.c.position)
-        found = [_entry(row) for row in self._connection.execute(query).mappings()]
+        found = [entry_of(row) for row in self._connection.execute(query).mappings()]
         return found or self._pending(id)
 
     def _pending(self, id: UUID) -> Sequence[Entry]:
         """The entries of one that is not expanded."""
         row = self._one(orchestrations.c.id == id)
-        asks = [] if row is None else _unpacked(row["pending"], row["entries"])
+        asks = [] if row is None else asks_of(row)
         made_at = self._clock.now() if row is None else row["updated_at"]
         return [
             Entry(orchestration_id=id, position=position, ask=ask, updated_at=made_at)
@@ -174,7 +157,7 @@ class OrchestrationRepository:
         """Give an orchestration's entries rows of their own; return how many. Safe to repeat."""
         pending = self._pending(id)
         if pending:
-            self._connection.execute(insert(entries), [_entry_row(entry) for entry in pending])
+            self._connection.execute(insert(entries), [entry_row(entry) for entry in pending])
             self._connection.execute(
                 update(orchestrations).where(orchestrations.c.id == id).values(pending=None)
             )
@@ -239,7 +222,7 @@ class OrchestrationRepository:
         row = self._connection.execute(_ENTRY, {"of": key[0], "at": key[1]}).mappings().one_or_none()
         if row is None:
             raise NotFoundError(f"there is no entry {key[1]} of orchestration {key[0]}")
-        return _entry(row)
+        return entry_of(row)
 
     def awaited(self, reference: str) -> Entry | None:
         """Return the entry of this reference if it has been begun and has no data yet; else None."""
@@ -251,14 +234,14 @@ class OrchestrationRepository:
         steps = [Step.STARTING.value, Step.WATCHING.value]
         query = select(entries).where(_is(key), entries.c.step.in_(steps))
         row = self._connection.execute(query).mappings().first()
-        found = None if row is None else _entry(row)
+        found = None if row is None else entry_of(row)
         return None if found is None or found.reference != reference else found
 
     def of_flow(self, flow_id: UUID) -> Entry | None:
         """Return the entry that a flow downloads and that has not ended; None if there is none."""
         condition = and_(entries.c.flow_id == flow_id, entries.c.ended_at.is_(None))
         row = self._connection.execute(select(entries).where(condition)).mappings().first()
-        return None if row is None else _entry(row)
+        return None if row is None else entry_of(row)
 
     def save(self, entry: Entry, *, expected: Entry, standing: Standing | None = None) -> Entry:
         """Write an entry over the one it was made from, and what follows for its orchestration.
@@ -277,7 +260,7 @@ class OrchestrationRepository:
         now = self._clock.now()
         ended_at = now if entry.step.is_final else None
         saved = replace(entry, version=expected.version + 1, updated_at=now, ended_at=ended_at)
-        row = _entry_row(saved) | {
+        row = entry_row(saved) | {
             "of": entry.orchestration_id,
             "at": entry.position,
             "expected_version": expected.version,
@@ -362,11 +345,10 @@ class OrchestrationRepository:
 
     def noted(self, id: UUID, notice: Notice) -> bool:
         """Write how a notice stands now; False if it is not pending any more, or forgotten."""
-        error = None if notice.error is None else notice.error[:MAX_TEXT_CHARS]
         changed = self._connection.execute(
             update(orchestrations)
             .where(orchestrations.c.id == id, orchestrations.c.notice_state == NoticeState.PENDING.value)
-            .values(_notice_row(replace(notice, error=error)))
+            .values(notice_row(notice))
         )
         return changed.rowcount == 1
 
@@ -404,77 +386,3 @@ class OrchestrationRepository:
 
 def _is(key: tuple[UUID, int]) -> ColumnElement[bool]:
     return and_(entries.c.orchestration_id == key[0], entries.c.position == key[1])
-
-
-def _unpacked(pending: Any, entries: int) -> Sequence[Ask]:
-    """Read what a request asks for; versions before wrote an object for each entry."""
-    if pending is None:
-        return []
-    if isinstance(pending, list):
-        return [Ask(**asked) for asked in pending]
-    return Asks(entries, pending)
-
-
-def _asked(ask: Ask) -> dict[str, str | None]:
-    """Write what is asked for; by hand, as requests have hundreds of them."""
-    asked = {
-        "counter_party_address": ask.counter_party_address,
-        "contract_id": ask.contract_id,
-        "connector_id": ask.connector_id,
-    }
-    for name in ("transfer_type", "counter_party_id", "destination", "asset_id"):
-        value = getattr(ask, name)
-        if value is not None:
-            asked[name] = value
-    return asked
-
-
-def _orchestration(row: Mapping[Any, Any]) -> Orchestration:
-    """Read a row."""
-    notice = None
-    if row["notice_state"] is not None:
-        plain = {name: row[f"notice_{name}"] for name in _NOTICE_PLAIN}
-        notice = Notice(**plain, state=NoticeState(row["notice_state"]))
-    return Orchestration(
-        **{name: row[name] for name in _PLAIN}, standing=Standing(row["standing"]), notice=notice
-    )
-
-
-def _notice_row(notice: Notice | None) -> dict[str, Any]:
-    """Write a notice as the columns that it has."""
-    if notice is None:
-        return {}
-    plain = {f"notice_{name}": getattr(notice, name) for name in _NOTICE_PLAIN}
-    return {**plain, "notice_state": notice.state.value}
-
-
-def _entry_row(entry: Entry) -> dict[str, Any]:
-    """Write an entry as its row."""
-    fault = entry.fault
-    return {
-        **{name: getattr(entry, name) for name in _ENTRY_PLAIN},
-        "ask": _asked(entry.ask),
-        "step": entry.step.value,
-        "outcome": None if entry.outcome is None else entry.outcome.value,
-        "offer": None if entry.offer is None else entry.offer.to_text(),
-        "crc64nvme": None if entry.crc64nvme is None else f"{entry.crc64nvme:016x}",
-        "fault_code": None if fault is None else fault.code,
-        "fault_kind": None if fault is None else fault.kind,
-        "fault": None if fault is None else fault.message[:MAX_TEXT_CHARS],
-    }
-
-
-def _entry(row: Mapping[Any, Any]) -> Entry:
-    """Read a row."""
-    fault = None
-    if row["fault_code"] is not None:
-        fault = Fault(code=row["fault_code"], kind=row["fault_kind"], message=row["fault"])
-    return Entry(
-        **{name: row[name] for name in _ENTRY_PLAIN},
-        ask=Ask(**row["ask"]),
-        step=Step(row["step"]),
-        outcome=None if row["outcome"] is None else Step(row["outcome"]),
-        offer=None if row["offer"] is None else Offer.from_text(row["offer"]),
-        crc64nvme=None if row["crc64nvme"] is None else int(row["crc64nvme"], 16),
-        fault=fault,
-    )

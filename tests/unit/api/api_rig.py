@@ -69,6 +69,10 @@ def key_for(scope: Scope) -> str:
 
 
 SECRET = "location-secret-access-key-never-shown"
+SHARED_SECRET = "shared-secret-for-the-other-side"
+THEIR_SECRET = "their-secret-in-a-data-address"
+# What these planes know, and no operator is shown.
+SECRETS = (SECRET, SHARED_SECRET, THEIR_SECRET, TOKEN_A)
 
 DOOR = GatewayDoor(base_url="https://plane.example")
 
@@ -93,7 +97,7 @@ def message(process_id: str = "tp-1", **changes: Any) -> dict[str, Any]:
 
 def address(**changes: Any) -> dict[str, Any]:
     """A DataAddress with credentials of its own, at a public place that nothing in these tests reaches."""
-    properties = {"accessKeyId": "AKIATHEIRS00001", "secretAccessKey": "their-secret-in-a-data-address"}
+    properties = {"accessKeyId": "AKIATHEIRS00001", "secretAccessKey": THEIR_SECRET}
     return {
         "endpointType": PULL,
         "endpoint": "s3://their-bucket/data.bin",
@@ -145,7 +149,7 @@ def configuration(
                     "access_key_id": "AKIAMOTOTESTKEY00001",
                     "secret_access_key": SECRET,
                     "share_access_key_id": "AKIASHARED0000001",
-                    "share_secret_access_key": "shared-secret-for-the-other-side",
+                    "share_secret_access_key": SHARED_SECRET,
                 },
             ),
             Location(name="disk", mechanism="file", settings={"root": str(directory / "files")}),
@@ -235,7 +239,9 @@ def plane(
             shares=GatewayShares(clock),
             renewals=TokenRenewals(store, identities, {}, lifetime_s=300, clock=clock),
             callers=Callers(store, key_sets, signers, data_plane_id="plane-1", clock=clock),
-            issuer=TokenIssuer(catalogue, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock),
+            issuer=TokenIssuer(
+                catalogue.control_planes, signers, data_plane_id="plane-1", lifetime_s=300, clock=clock
+            ),
             signers=signers,
             may_ask_plain_http=True,
             catalogue=catalogue,

@@ -464,12 +464,12 @@ def test_secrets_of_a_registration_are_shown_to_nobody(tmp_path: Path, provider:
         assert "our-secret-at-theirs" not in shown.text + api.manage("GET", "/control-planes").text
         same = {"endpoint": shown.json()["endpoint"]}
         assert api.manage("PUT", "/control-planes/new", json=same).status_code == 200
-        kept = api.services.catalogue.control_plane("new").callback_authorization
+        kept = api.services.catalogue.control_planes.get("new").callback_authorization
         assert kept is not None
         assert kept.client_secret == "our-secret-at-theirs"
         moved = {"endpoint": "https://elsewhere.example"}
         assert api.manage("PUT", "/control-planes/new", json=moved).status_code == 200
-        assert api.services.catalogue.control_plane("new").callback_authorization is None
+        assert api.services.catalogue.control_planes.get("new").callback_authorization is None
         assert asked(api, provider.token("new"))[0] == 404
     held = b"".join(path.read_bytes() for path in tmp_path.glob("api.db*"))
     assert b"our-secret-at-theirs" not in held

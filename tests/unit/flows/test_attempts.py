@@ -304,7 +304,7 @@ def test_one_flow_at_a_time_writes_to_a_destination(make_world: Callable[..., Wo
 def test_who_waits_is_not_told_of_anothers_flow(make_world: Callable[..., World]) -> None:
     """That somebody writes to the same place, and not what another control plane calls its flow."""
     world = make_world(policy=slow())
-    world.catalogue.put_control_plane(ControlPlane(id="other", endpoint="http://other.example"))
+    world.catalogue.control_planes.put(ControlPlane(id="other", endpoint="http://other.example"))
     world.write("out/one", BIG)
     address = world.their_address("got/")
     world.signaling.start(world.caller, world.message("named-p1", dataset_id="one", data_address=address))

@@ -20,7 +20,7 @@ TOLD = "waiting for the bandwidth window of location gate until its windows are 
 
 def gate(world: World, limits: LocationLimits) -> None:
     """Set the limits of a location over the API, with a dataset in it."""
-    world.catalogue.put_location(
+    world.catalogue.locations.put(
         Location(name="gate", mechanism="share", settings={"root": str(world.ours)}, limits=limits)
     )
 
@@ -34,8 +34,8 @@ def gated(make_world: Callable[..., World], **settings: object) -> World:
     """A plane whose dataset ``data`` lies behind the gate, shut, and ``free`` does not."""
     world = make_world(datasets=(), **settings)
     gate(world, SHUT)
-    world.catalogue.put_dataset(Dataset(match="data", source="gate:out/data"))
-    world.catalogue.put_dataset(Dataset(match="free", source="here:out/data"))
+    world.catalogue.datasets.put(Dataset(match="data", source="gate:out/data"))
+    world.catalogue.datasets.put(Dataset(match="free", source="here:out/data"))
     world.write("out/data", b"bytes")
     return world
 

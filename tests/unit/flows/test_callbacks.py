@@ -113,7 +113,7 @@ def test_a_control_plane_without_endpoint_is_waited_for(make_world: Callable[...
     prepared(world)
     world.outbox.tick()
     assert states(world) == ["pending"]
-    world.catalogue.register_control_plane(ControlPlane(id="cp", endpoint="http://control.example"))
+    world.catalogue.control_planes.register(ControlPlane(id="cp", endpoint="http://control.example"))
     deliver(world, until_state="sent")
     assert world.notebook.kinds("p1") == ["prepared"]
 
@@ -134,10 +134,10 @@ def test_registration_is_repeated_until_it_is_taken(make_world: Callable[..., Wo
     world = make_world(working=False, plane=plane)
     world.notebook.refusals = [ConnectionFailedError("down")] * 3
     world.registrar.tick()
-    assert "down" in (world.catalogue.registration("cp").last_error or "")
+    assert "down" in (world.catalogue.control_planes.registration("cp").last_error or "")
     world.registrar.start()
     until(lambda: world.notebook.registered)
-    until(lambda: world.catalogue.registration("cp").registered_at)
+    until(lambda: world.catalogue.control_planes.registration("cp").registered_at)
     # Its own thread still has to note when it is due again: that is over when it has ended.
     world.registrar.close()
     assert world.registrar.tick() == 0

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from tests.unit.flows.world import PULL, PUSH, World
 
-from dataferry.domain.authorization import AuthorizationType, CallbackTokens, CallerTokens
 from dataferry.domain.errors import ForbiddenError, InputError, NotFoundError
-from dataferry.domain.location import ControlPlane, Dataset, Landing, LandingZone, Location, Provenance
-from dataferry.flows.catalogue import HIDDEN, Catalogue
+from dataferry.domain.location import ControlPlane, Dataset, Landing, LandingZone, Location
+from dataferry.flows.catalogue import Catalogue
+from dataferry.flows.entries import HIDDEN
 from dataferry.flows.matching import matches
 from dataferry.secrets.redaction import MASK, SecretValues
 
@@ -21,42 +21,42 @@ def place(still: World, name: str = "new", **settings: str) -> Location:
 
 def test_secrets_are_write_only(still: World) -> None:
     """They are shown as stars, and stars sent back keep what is stored."""
-    still.catalogue.put_location(place(still, password="hunter22"))
-    shown = still.catalogue.location_view(still.catalogue.location("new"))
+    still.catalogue.locations.put(place(still, password="hunter22"))
+    shown = still.catalogue.locations.shown(still.catalogue.locations.get("new"))
     assert {"name": "new", "type": "share", "root": str(still.ours), "password": HIDDEN} == shown
-    still.catalogue.put_location(place(still, password=HIDDEN))
-    assert still.catalogue.location("new").settings["password"] == "hunter22"
+    still.catalogue.locations.put(place(still, password=HIDDEN))
+    assert still.catalogue.locations.get("new").settings["password"] == "hunter22"
     with pytest.raises(InputError, match="there is none"):
-        still.catalogue.put_location(place(still, "other", password=HIDDEN))
+        still.catalogue.locations.put(place(still, "other", password=HIDDEN))
 
 
 def test_wrong_settings_are_refused_without_their_values(still: World) -> None:
     """The message names the setting, never what was in it."""
     wrong = Location(name="x", mechanism="share", settings={"root": 7, "password": "hunter22"})
     with pytest.raises(InputError, match="root") as caught:
-        still.catalogue.put_location(wrong)
+        still.catalogue.locations.put(wrong)
     assert "hunter22" not in str(caught.value)
     with pytest.raises(InputError, match="passwort"):
-        still.catalogue.put_location(place(still, passwort="hunter22"))
+        still.catalogue.locations.put(place(still, passwort="hunter22"))
     with pytest.raises(InputError, match="root"):
-        still.catalogue.put_location(Location(name="x", mechanism="share", settings={}))
+        still.catalogue.locations.put(Location(name="x", mechanism="share", settings={}))
     with pytest.raises(InputError, match="no mechanism"):
-        still.catalogue.put_location(Location(name="x", mechanism="tape", settings={}))
+        still.catalogue.locations.put(Location(name="x", mechanism="tape", settings={}))
     with pytest.raises(InputError, match="not a name"):
-        still.catalogue.put_location(place(still, "a:b"))
+        still.catalogue.locations.put(place(still, "a:b"))
 
 
 def test_what_is_configured_is_read_only(still: World) -> None:
     """Nothing that stands in the configuration can be changed over the API."""
     changes: tuple[Callable[[], object], ...] = (
-        lambda: still.catalogue.put_location(place(still, "here")),
+        lambda: still.catalogue.locations.put(place(still, "here")),
         lambda: still.catalogue.delete_location("here"),
-        lambda: still.catalogue.put_dataset(Dataset(match="*", source="here:x")),
-        lambda: still.catalogue.delete_dataset("*"),
-        lambda: still.catalogue.put_landing_zone(LandingZone(name="in", sink="here:x")),
-        lambda: still.catalogue.delete_landing_zone("in"),
-        lambda: still.catalogue.put_control_plane(ControlPlane(id="cp")),
-        lambda: still.catalogue.delete_control_plane("cp"),
+        lambda: still.catalogue.datasets.put(Dataset(match="*", source="here:x")),
+        lambda: still.catalogue.datasets.delete("*"),
+        lambda: still.catalogue.landing_zones.put(LandingZone(name="in", sink="here:x")),
+        lambda: still.catalogue.landing_zones.delete("in"),
+        lambda: still.catalogue.control_planes.put(ControlPlane(id="cp")),
+        lambda: still.catalogue.control_planes.delete("cp"),
     )
     for change in changes:
         with pytest.raises(ForbiddenError, match="configuration file"):
@@ -66,37 +66,37 @@ def test_what_is_configured_is_read_only(still: World) -> None:
 def test_entries_come_and_go(still: World) -> None:
     """What was put is listed and can be deleted once; a location in use can't."""
     catalogue = still.catalogue
-    catalogue.put_location(place(still))
-    catalogue.put_dataset(Dataset(match="d", source="new:x"))
-    catalogue.put_landing_zone(LandingZone(name="z", sink="new:y"))
-    assert [(e.value.match, e.configured) for e in catalogue.datasets()] == [("*", True), ("d", False)]
-    assert [e.value.name for e in catalogue.landing_zones()] == ["in", "z"]
-    assert [e.value.name for e in catalogue.locations()] == ["here", "new"]
+    catalogue.locations.put(place(still))
+    catalogue.datasets.put(Dataset(match="d", source="new:x"))
+    catalogue.landing_zones.put(LandingZone(name="z", sink="new:y"))
+    assert [(e.value.match, e.configured) for e in catalogue.datasets.all()] == [("*", True), ("d", False)]
+    assert [e.value.name for e in catalogue.landing_zones.all()] == ["in", "z"]
+    assert [e.value.name for e in catalogue.locations.all()] == ["here", "new"]
     with pytest.raises(InputError, match="used by d, z"):
         catalogue.delete_location("new")
-    catalogue.delete_dataset("d")
-    catalogue.delete_landing_zone("z")
+    catalogue.datasets.delete("d")
+    catalogue.landing_zones.delete("z")
     catalogue.delete_location("new")
     missing: tuple[Callable[[], object], ...] = (
-        lambda: catalogue.delete_dataset("d"),
-        lambda: catalogue.delete_landing_zone("z"),
+        lambda: catalogue.datasets.delete("d"),
+        lambda: catalogue.landing_zones.delete("z"),
         lambda: catalogue.delete_location("new"),
-        lambda: catalogue.location("new"),
-        lambda: catalogue.delete_control_plane("x"),
+        lambda: catalogue.locations.get("new"),
+        lambda: catalogue.control_planes.delete("x"),
     )
     for call in missing:
         with pytest.raises(NotFoundError):
             call()
     with pytest.raises(InputError, match="no location 'gone'"):
-        catalogue.put_dataset(Dataset(match="d", source="gone:x"))
+        catalogue.datasets.put(Dataset(match="d", source="gone:x"))
 
 
 def test_the_most_specific_dataset_wins(still: World) -> None:
     """An exact id before a pattern, a longer pattern before a shorter one."""
     for match in ("plant-*", "plant-a-*", "plant-a-1"):
-        still.catalogue.put_dataset(Dataset(match=match, source="here:x"))
+        still.catalogue.datasets.put(Dataset(match=match, source="here:x"))
     chosen = {
-        given: still.catalogue.dataset_for(given, still.caller).match
+        given: still.catalogue.datasets.serving(given, still.caller).match
         for given in ("plant-a-1", "plant-a-2", "plant-b", "q")
     }
     assert chosen == {"plant-a-1": "plant-a-1", "plant-a-2": "plant-a-*", "plant-b": "plant-*", "q": "*"}
@@ -110,11 +110,11 @@ def test_the_most_demanding_landing_zone_wins(still: World) -> None:
         LandingZone(name="exact", sink="here:x", datasets=("d",)),
         LandingZone(name="never", sink="here:x", datasets=("d",), labels=("silver",)),
     ):
-        still.catalogue.put_landing_zone(zone)
+        still.catalogue.landing_zones.put(zone)
 
     def chosen(dataset_id: str, profile: str, *labels: str) -> str:
         _, found = still.registry.by_profile(profile)
-        return still.catalogue.landing_zone_for(
+        return still.catalogue.landing_zones.receiving(
             still.caller,
             direction=found.direction,
             profile_names=found.names,
@@ -130,11 +130,11 @@ def test_the_most_demanding_landing_zone_wins(still: World) -> None:
 
 def test_a_zone_that_copies_nothing_is_for_pulls(still: World) -> None:
     """What is pushed goes to the zone that has a place, however much the other one matches."""
-    still.catalogue.put_landing_zone(LandingZone(name="keep", mode=Landing.NONE, datasets=("d",)))
+    still.catalogue.landing_zones.put(LandingZone(name="keep", mode=Landing.NONE, datasets=("d",)))
 
     def chosen(profile: str) -> str:
         _, found = still.registry.by_profile(profile)
-        return still.catalogue.landing_zone_for(
+        return still.catalogue.landing_zones.receiving(
             still.caller, direction=found.direction, profile_names=found.names, labels=(), dataset_id="d"
         ).name
 
@@ -154,10 +154,10 @@ def test_a_zone_that_copies_nothing_is_for_pulls(still: World) -> None:
 def test_a_zone_has_a_place_or_copies_nothing(still: World, zone: LandingZone) -> None:
     """Keys that would do nothing are refused; what is right comes back as it was written."""
     with pytest.raises(InputError, match="mode"):
-        still.catalogue.put_landing_zone(zone)
+        still.catalogue.landing_zones.put(zone)
     kept = LandingZone(name="z", mode=Landing.NONE, require_token_renewal=True)
-    still.catalogue.put_landing_zone(kept)
-    assert kept in [entry.value for entry in still.catalogue.landing_zones()]
+    still.catalogue.landing_zones.put(kept)
+    assert kept in [entry.value for entry in still.catalogue.landing_zones.all()]
 
 
 @pytest.mark.parametrize(
@@ -175,81 +175,10 @@ def test_only_the_star_is_special(pattern: str, text: str, expected: bool) -> No
     assert expected is matches(pattern, text)
 
 
-def test_a_control_plane_that_registers_gets_no_trust(still: World) -> None:
-    """What it says of itself beyond endpoint and callback token is not taken."""
-    boasting = ControlPlane(
-        id="new",
-        endpoint="http://10.0.0.1",
-        may_name_locations=True,
-        register=True,
-        management_url="http://x",
-    )
-    taken = still.catalogue.register_control_plane(boasting)
-    assert Provenance.EXTERNAL is taken.provenance
-    assert (taken.may_name_locations, taken.register, taken.management_url) == (False, False, None)
-    moved = still.catalogue.register_control_plane(ControlPlane(id="new", endpoint="http://elsewhere"))
-    assert moved.endpoint == "http://elsewhere"
-    still.catalogue.delete_control_plane("new")
-
-
-def test_a_message_does_not_move_an_operators_control_plane(still: World) -> None:
-    """The same endpoint is taken note of; another one is refused, for rows as for the configuration."""
-    still.catalogue.put_control_plane(ControlPlane(id="row", endpoint="http://row", token="secret-token"))
-    for name, endpoint in (("cp", "http://control.example"), ("row", "http://row")):
-        assert (
-            endpoint
-            == still.catalogue.register_control_plane(ControlPlane(id=name, endpoint=endpoint)).endpoint
-        )
-        with pytest.raises(ForbiddenError, match="operator's word"):
-            still.catalogue.register_control_plane(ControlPlane(id=name, endpoint="http://evil"))
-    assert still.catalogue.control_plane("row").token == "secret-token"
-    assert Provenance.OPERATOR is still.catalogue.control_plane("row").provenance
-
-
-def test_an_operators_control_plane_may_say_where_it_is(still: World) -> None:
-    """Without an endpoint it registers one: its place is its own word, its rights stay the operator's.
-
-    What is sent there is the token that it named, not the operator's.
-    """
-    still.catalogue.put_control_plane(
-        ControlPlane(id="row", token="secret-token", callback_token="operators", may_name_locations=True)
-    )
-    still.catalogue.register_control_plane(
-        ControlPlane(id="row", endpoint="http://there", callback_token="c")
-    )
-    plane = still.catalogue.control_plane("row")
-    assert (plane.endpoint, plane.token, plane.callback_token) == ("http://there", "secret-token", "c")
-    assert (plane.provenance, plane.may_name_locations) == (Provenance.EXTERNAL, True)
-
-
-def test_where_it_says_that_it_is_only_its_own_proofs_go(still: World) -> None:
-    """Nor is it known by other keys than the operator gave; without any, by those that it brings."""
-    ours = CallbackTokens(type=AuthorizationType.SELF_ISSUED)
-    theirs = CallbackTokens(type=AuthorizationType.CLIENT_CREDENTIALS, client_id="us")
-    given = CallerTokens(type=AuthorizationType.CLIENT_CREDENTIALS, jwks_uri="https://given.example")
-    brought = CallerTokens(
-        type=AuthorizationType.CLIENT_CREDENTIALS,
-        jwks_uri="https://brought.example",
-        provenance=Provenance.EXTERNAL,
-    )
-    for name, keys in (("keyed", given), ("bare", None)):
-        still.catalogue.put_control_plane(
-            ControlPlane(id=name, token=name, authorization=keys, callback_authorization=ours)
-        )
-        for _ in range(2):
-            still.catalogue.register_control_plane(
-                ControlPlane(
-                    id=name, endpoint="http://there", authorization=brought, callback_authorization=theirs
-                )
-            )
-        plane = still.catalogue.control_plane(name)
-        assert (plane.callback_authorization, plane.authorization) == (theirs, keys or brought)
-
-
 def test_secrets_of_locations_are_left_out_of_logs(still: World) -> None:
     """When they are written over the API, and when a process that did not write them reads them."""
     writing, reading = SecretValues(), SecretValues()
-    Catalogue(still.store, still.registry, secrets=writing).put_location(place(still, password="hunter22"))
+    Catalogue(still.store, still.registry, secrets=writing).locations.put(place(still, password="hunter22"))
     assert writing.redact("hunter22") == MASK
-    Catalogue(still.store, still.registry, secrets=reading).location("new")
+    Catalogue(still.store, still.registry, secrets=reading).locations.get("new")
     assert reading.redact("hunter22") == MASK

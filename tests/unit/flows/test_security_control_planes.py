@@ -28,7 +28,7 @@ def shared(make_world: Callable[..., World]) -> World:
     )
     world.write("private")
     world.write("general")
-    world.catalogue.put_control_plane(ControlPlane(id="other", endpoint="http://other.example"))
+    world.catalogue.control_planes.put(ControlPlane(id="other", endpoint="http://other.example"))
     return world
 
 
@@ -61,7 +61,7 @@ def test_a_landing_zone_for_others_does_not_exist(shared: World) -> None:
 
 def test_a_running_flow_keeps_its_place_and_its_own_bound(shared: World) -> None:
     """The bandwidth is that of the caller's dataset, never of one that is for others."""
-    shared.catalogue._datasets["data"] = Dataset(
+    shared.catalogue.datasets._configured["data"] = Dataset(
         match="data", source="here:private", control_planes=("cp",), bandwidth_bytes_per_s=7
     )
     shared.signaling.start(shared.caller, shared.message("p1", PULL))

@@ -39,7 +39,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(
         tmp_path, plane=ControlPlane(id=HANGING, endpoint="http://a.example"), policy=policy, working=False
     )
-    world.catalogue.put_control_plane(ControlPlane(id=HEALTHY, endpoint="http://b.example"))
+    world.catalogue.control_planes.put(ControlPlane(id=HEALTHY, endpoint="http://b.example"))
     yield world
     world.close()
 

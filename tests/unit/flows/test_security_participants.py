@@ -36,11 +36,11 @@ def shared(make_world: Callable[..., World]) -> World:
     )
     world.caller = Caller(control_plane_id="cp", participant_context_id="a")
     world.write("data")
-    world.catalogue.put_location(
+    world.catalogue.locations.put(
         Location(name="there", mechanism="share", settings={"root": str(world.ours)}, participants=("a",))
     )
     plane = ControlPlane(id="cp-b", endpoint="http://b.example", participant_context_id="b")
-    world.catalogue.put_control_plane(plane)
+    world.catalogue.control_planes.put(plane)
     return world
 
 
@@ -74,7 +74,7 @@ def test_a_landing_zone_is_its_participants(shared: World) -> None:
 def test_a_location_that_is_taken_away_ends_the_flow(shared: World) -> None:
     """A flow that was accepted finds its place no more, once the place is for another participant."""
     shared.signaling.start(shared.caller, shared.message("p1", PULL))
-    shared.catalogue.put_location(replace(shared.catalogue.location("there"), participants=("b",)))
+    shared.catalogue.locations.put(replace(shared.catalogue.locations.get("there"), participants=("b",)))
     with pytest.raises(NotFoundError, match="no location 'there'"):
         shared.resolver.ends(shared.flow("p1"))
 
@@ -91,9 +91,11 @@ def test_a_location_that_is_taken_away_ends_the_flow(shared: World) -> None:
 def test_a_zone_that_mixes_participants_is_refused(shared: World, sink: str) -> None:
     """A process is called what its control plane likes: two would write to one place."""
     with pytest.raises(InputError, match=r"for several participants: put \{participantContextId\}"):
-        shared.catalogue.put_landing_zone(LandingZone(name="both", sink=sink))
+        shared.catalogue.landing_zones.put(LandingZone(name="both", sink=sink))
     # One that was there before the second participant came serves neither.
-    shared.catalogue._zones["both"] = LandingZone(name="both", sink=sink, datasets=("data",))
+    shared.catalogue.landing_zones._configured["both"] = LandingZone(
+        name="both", sink=sink, datasets=("data",)
+    )
     with pytest.raises(ConfigError, match="for several participants"):
         shared.signaling.prepare(B, shared.message("p1", PUSH))
     assert shared.rows() == 0
@@ -103,7 +105,7 @@ def test_a_zone_that_mixes_participants_is_refused(shared: World, sink: str) -> 
 def test_a_shared_zone_keeps_them_apart(shared: World, apart: str) -> None:
     """With one of two placeholders the same process id leads to two places."""
     zone = LandingZone(name="both", sink=f"here:in/{{{apart}}}/{{processId}}/", datasets=("data",))
-    shared.catalogue.put_landing_zone(zone)
+    shared.catalogue.landing_zones.put(zone)
     for caller in (shared.caller, B):
         shared.signaling.prepare(caller, shared.message("same", PUSH))
     with shared.store.snapshot() as tx:
@@ -118,12 +120,14 @@ def test_metadata_uses_no_location_of_another_participant(shared: World) -> None
         id="cp-b", endpoint="http://b.example", participant_context_id="b", may_name_locations=True
     )
     with pytest.raises(InputError, match="metadata_location: there is no location 'there'"):
-        shared.catalogue.put_control_plane(replace(plane, metadata_location="there"))
-    shared.catalogue.put_control_plane(replace(plane, metadata_location="here"))
+        shared.catalogue.control_planes.put(replace(plane, metadata_location="there"))
+    shared.catalogue.control_planes.put(replace(plane, metadata_location="here"))
     named = {"sourcePath": "data"}
     taken = shared.message("p1", PULL, dataset_id="absent", metadata=named)
     shared.signaling.start(B, taken)
-    shared.catalogue._locations["here"] = replace(shared.catalogue.location("here"), participants=("a",))
+    shared.catalogue.locations._configured["here"] = replace(
+        shared.catalogue.locations.get("here"), participants=("a",)
+    )
     with pytest.raises(AddressError, match="no location serves"):
         shared.signaling.start(B, replace(taken, process_id="p2"))
 
@@ -133,7 +137,7 @@ def test_metadata_uses_no_location_of_another_participant(shared: World) -> None
 )
 def test_somebody_bound_sees_what_serves_them(shared: World, purview: Purview) -> None:
     """Datasets, zones and control planes of theirs, without whom else they are for; no location."""
-    shared.catalogue._datasets["both"] = Dataset(
+    shared.catalogue.datasets._configured["both"] = Dataset(
         match="both", source="here:x", participants=("a", "b"), control_planes=("cp", "cp-b")
     )
     seen = CatalogueView(shared.catalogue, purview)

@@ -72,7 +72,7 @@ def _anonymous(request: Request, services: Services, control_planes: list[Contro
 
 
 def _control_planes(services: Services) -> list[ControlPlane]:
-    return [entry.value for entry in services.catalogue.control_planes()]
+    return [entry.value for entry in services.catalogue.control_planes.all()]
 
 
 def _control_plane_of(

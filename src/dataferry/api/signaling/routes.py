@@ -196,7 +196,7 @@ def register(
     authorize_registration(request, message.controlplane_id)
     services = services_of(request)
     proofs = proofs_of(message.authorization, may_be_plain=services.may_ask_plain_http)
-    services.catalogue.register_control_plane(
+    services.catalogue.control_planes.register(
         ControlPlane(
             id=message.controlplane_id,
             endpoint=plain_http_url(message.endpoint, "endpoint"),
@@ -216,7 +216,7 @@ def deregister(request: Request, id: str) -> Response:
     Source: Data Plane Signaling, "Control Plane Registration", "Deletion".
     """
     authorize_registration(request, id)
-    services_of(request).catalogue.delete_control_plane(id)
+    services_of(request).catalogue.control_planes.delete(id)
     return Response(status_code=204)
 
 
@@ -243,6 +243,6 @@ def _style_of(services: Services, answer: Answer) -> RegistrationStyle:
     if answer.data_address is None:
         return RegistrationStyle.DPS
     try:
-        return services.catalogue.control_plane(answer.flow.control_plane_id).registration
+        return services.catalogue.control_planes.get(answer.flow.control_plane_id).registration
     except NotFoundError:
         return RegistrationStyle.DPS

@@ -142,7 +142,7 @@ class Worker:
         """Return this worker's place in a lane, if there is one for it."""
         if self._seat is not None and self._seat.is_lost:
             self._seat = None
-        if self._seat is None and self._lanes.count:
+        if self._seat is None:
             self._seat = self._lanes.seat(self._number)
             if self._seat is not None:
                 self.hands.connections.close()  # those of its lane take their place

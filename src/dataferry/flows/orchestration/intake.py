@@ -144,5 +144,4 @@ def _own(error: Exception) -> Exception:
     """
     if not isinstance(error, DataFerryError):
         return error
-    kind = DatabaseUnavailableError if _is_of_all(error) else type(error)
-    return kind(error.message, operation=error.operation, retry_after_s=error.retry_after_s)
+    return error.retold(DatabaseUnavailableError if _is_of_all(error) else None)
