@@ -28,13 +28,20 @@ class GatewayThreads:
 
     def __init__(self, count: int) -> None:
         self._limiter = anyio.CapacityLimiter(count)
+        self._count = count
         self._most = max(1, count // 2)
+        self._entitled = 0  # those that have a thread, or wait for nothing but one
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def busy(self) -> int:
         """How many threads ask a store now."""
         return int(self._limiter.borrowed_tokens)
+
+    def is_free_for(self, place: Place) -> bool:
+        """Return whether work at a place would have a thread at once, if it came now."""
+        turns = self._places.get(_name(place))
+        return self._entitled < self._count and (turns is None or not turns.locked())
 
     async def run(
         self, place: Place | None, work: Callable[[], T], abort: Callable[[], None] = lambda: None
@@ -48,12 +55,21 @@ class GatewayThreads:
         """
         if place is None:
             return await _in_thread(work, abort, None)
-        name = place.endpoint.identity if place.location is None else f"location {place.location.name}"
+        name = _name(place)
         turns = self._places.get(name)
         if turns is None:
             turns = self._places[name] = asyncio.Semaphore(self._most)
         async with turns:
-            return await _in_thread(work, abort, self._limiter)
+            self._entitled += 1
+            try:
+                return await _in_thread(work, abort, self._limiter)
+            finally:
+                self._entitled -= 1
+
+
+def _name(place: Place) -> str:
+    """Name the store that a place is in."""
+    return place.endpoint.identity if place.location is None else f"location {place.location.name}"
 
 
 async def _in_thread(
