@@ -154,7 +154,7 @@ class GatewayAccess:
         self.bounds = bounds
         self._recent: Recent[Served] = Recent()
         self._flows: Recent[DataFlow] = Recent()
-        self._places: Recent[Place] = Recent()
+        self.places: Recent[Place] = Recent()
         self._clock = clock
 
     def open(self, flow_id: str, token: str | None) -> Served:
@@ -168,12 +168,12 @@ class GatewayAccess:
         """
         flow = self.flow(flow_id, token, Direction.PULL)
         served = self._recent.of((flow.id, flow.version), lambda: self._served(flow))
-        self._places.of(flow_id, lambda: served.place)
+        self.places.of(flow_id, lambda: served.place)
         return served
 
     def last_place(self, flow_id: str) -> Place | None:
         """Return where a flow's data was a moment ago, for who is about to ask; None if nobody did."""
-        return self._places.get(flow_id)
+        return self.places.get(flow_id)
 
     def _served(self, flow: DataFlow) -> Served:
         """Find a flow's data."""

@@ -84,7 +84,9 @@ class Ingest:
             DataFerryError: The flow's place can't be found any more.
         """
         flow = self.access.flow(flow_id, token, Direction.PUSH)
-        return self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+        receiving = self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+        self.access.places.of(flow_id, lambda: receiving.place)
+        return receiving
 
     def _receiving(self, flow: DataFlow) -> Receiving:
         """Find where a flow's data goes."""

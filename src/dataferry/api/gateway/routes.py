@@ -28,7 +28,6 @@ from dataferry.api.services import services_of
 from dataferry.domain.errors import DataFerryError
 from dataferry.engine.bandwidth import Share
 from dataferry.flows.gateway import DATA_PATH, Served
-from dataferry.flows.resolution import Place
 from dataferry.telemetry.logs import get_logger
 
 JSON_LINES = "application/jsonl"
@@ -102,28 +101,16 @@ async def _answered(request: Request, flow_id: str, name: str, start_after: str 
     handed_over = False
     try:
         with _translated():
-            await _visited(threads_of(request), services.gateway.last_place(flow_id), visit)
-        if visit.answer is None:
+            place = services.gateway.last_place(flow_id)
+            answer = await threads_of(request).enter(place, visit.let_in, visit.find, visit.abort)
+        if answer is None:
             return _listing(request, visit.served, start_after)
-        response = _response(request, visit, visit.answer)
+        response = _response(request, visit, answer)
         handed_over = isinstance(response, StreamingResponse)
         return response
     finally:
         if not handed_over:
             visit.close()
-
-
-async def _visited(threads: GatewayThreads, place: Place | None, visit: Visit) -> None:
-    """Let somebody in, and find what was asked for: in one go where a thread for that place is free now.
-
-    A store that stands still keeps nobody from being told that he may not come in.
-    """
-    if place is not None and threads.is_free_for(place):
-        await threads.run(place, lambda: visit.let_in_and_find(place), visit.abort)
-    else:
-        await threads.run(None, visit.let_in)
-    if visit.answer is None and not visit.is_for_listing:
-        await threads.run(visit.served.place, visit.find, visit.abort)
 
 
 def _listing(request: Request, served: Served, start_after: str | None) -> Response:

@@ -22,7 +22,6 @@ from dataferry.domain.profile import Direction
 from dataferry.engine.bandwidth import refuse_closed
 from dataferry.flows.gateway import GatewayAccess, Served
 from dataferry.flows.readers import Readers
-from dataferry.flows.resolution import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,6 @@ class Visit:
         self._opened: OpenedObject | None = None
         self._aborted = False
         self._served: Served | None = None
-        self.answer: Answer | None = None
 
     @property
     def served(self) -> Served:
@@ -84,12 +82,7 @@ class Visit:
         assert self._served is not None  # noqa: S101
         return self._served
 
-    @property
-    def is_for_listing(self) -> bool:
-        """True if no single object was asked for; once it was let in."""
-        return not (self._asked.name or self.served.place.endpoint.is_single)
-
-    def let_in(self) -> None:
+    def let_in(self) -> Served:
         """Open the flow to who shows its token.
 
         Raises:
@@ -98,33 +91,24 @@ class Visit:
         served = self._access.open(self._asked.flow_id, self._asked.token)
         refuse_closed(served.bandwidths)
         self._served = served
+        return served
 
-    def let_in_and_find(self, place: Place) -> None:
-        """Do both, if the flow's data is where it was a moment ago; else it is found another time.
-
-        Args:
-            place: Where it was.
-
-        Raises:
-            DataFerryError: As of ``let_in`` and ``find``.
-        """
-        self.let_in()
-        if self.served.place == place and not self.is_for_listing:
-            self.find()
-
-    def find(self) -> None:
-        """Look the object up, and read the first piece of what was asked for.
+    def find(self, served: Served) -> Answer | None:
+        """Look the object up, and read the first piece of what was asked for; None: it is the listing.
 
         Raises:
             DataFerryError: It can't be looked up, or read.
         """
+        if not (self._asked.name or served.place.endpoint.is_single):
+            return None
         opened = self._open()
         info = opened.look_up()
         if info.size_bytes is None:
             raise UnsupportedError("the source does not say how long its object is, so it can't be served")
-        self.answer = self._answer(opened, info, info.size_bytes)
-        if self.answer.pieces is None:
+        answer = self._answer(opened, info, info.size_bytes)
+        if answer.pieces is None:
             opened.release()
+        return answer
 
     def _answer(self, opened: OpenedObject, info: ObjectInfo, size_bytes: int) -> Answer:
         etag, asked = etag_of(info.validator), self._asked
