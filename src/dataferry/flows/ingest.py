@@ -8,8 +8,6 @@ Source: Data Plane Signaling, "HTTP Transfer Profile", section "Push".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -101,17 +99,6 @@ class Ingest:
             bounds=self.access.bounds.shared(ends),
             default_name=safe_segment(flow.dataset_id),
         )
-
-    @contextmanager
-    def lending(self, receiving: Receiving) -> Iterator[Lent]:
-        """Lend a connection to a flow's store; one whose use failed is closed."""
-        lent = self.lend(receiving)
-        try:
-            yield lent
-        except BaseException:
-            lent.close()
-            raise
-        self.take_back(receiving, lent)
 
     def lend(self, receiving: Receiving) -> Lent:
         """Return a connection to a flow's store: one that was used before, where there is one."""
