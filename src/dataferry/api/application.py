@@ -87,9 +87,13 @@ def create_application(services: Services) -> FastAPI:
         Admission, per_caller=services.max_requests_per_caller, most_data=services.max_data_requests
     )
     application.add_middleware(AccessLog)
-    application.include_router(health.router)
+    # Routes are gone through in their order: first those that are asked for every small object.
+    if Door.DATA in services.serves:
+        application.include_router(gateway.router)
+        application.include_router(ingest.router)
+        application.include_router(tokens.router)
     if has_control:
-        # First: routes are gone through in their order, and these take crowds in.
+        # These take crowds in.
         application.include_router(orchestration.router)
         application.include_router(orchestration.router, prefix=_ORCHESTRATOR, include_in_schema=False)
         application.include_router(signaling.verbs, prefix=services.signaling_path)
@@ -97,8 +101,5 @@ def create_application(services: Services) -> FastAPI:
         application.include_router(token_endpoint.router)
         application.include_router(management.router, prefix="/management")
         application.webhooks.include_router(webhook_description.webhooks)
-    if Door.DATA in services.serves:
-        application.include_router(gateway.router)
-        application.include_router(ingest.router)
-        application.include_router(tokens.router)
+    application.include_router(health.router)
     return application

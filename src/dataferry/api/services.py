@@ -22,6 +22,7 @@ from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.issuing import TokenIssuer
 from dataferry.flows.management import Management
 from dataferry.flows.orchestration.orchestrator import Orchestrator
+from dataferry.flows.readers import Readers
 from dataferry.flows.signaling import Signaling
 from dataferry.flows.signers import Signers
 from dataferry.flows.token_renewal import TokenRenewals
@@ -50,6 +51,7 @@ class Services:
         orchestrator: The verbs of the orchestrator's clients.
         agreements: The contracts that flows are under.
         gateway: Who may have which data.
+        readers: Lends connections to the stores that data is read from.
         ingest: Who may send data, and where it goes.
         ingest_progress: How far that is.
         shares: What flows have of the bandwidth that they share, here.
@@ -88,6 +90,7 @@ class Services:
     orchestrator: Orchestrator
     agreements: Agreements
     gateway: GatewayAccess
+    readers: Readers
     ingest: Ingest
     ingest_progress: IngestProgress
     shares: GatewayShares

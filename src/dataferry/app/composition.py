@@ -124,6 +124,7 @@ class Service:
         self._open.callback(client.close)
         self._gateway = gateway_parts(shared)
         self._open.callback(self._gateway.ingest.close)
+        self._open.callback(self._gateway.readers.close)
         management, orchestrated = self._employ(shared)
         self._open.callback(orchestrated.orchestrator.close)
         self._runner, self._awaited = orchestrated.runner, orchestrated.awaited
@@ -248,6 +249,7 @@ class Service:
                 orchestrator=orchestrator,
                 agreements=Agreements(shared, client),
                 gateway=self._gateway.access,
+                readers=self._gateway.readers,
                 ingest=self._gateway.ingest,
                 ingest_progress=self._gateway.progress,
                 shares=self._gateway.shares,

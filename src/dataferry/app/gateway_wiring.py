@@ -12,6 +12,7 @@ from dataferry.flows.gateway_shares import GatewayShares
 from dataferry.flows.ingest import Ingest
 from dataferry.flows.ingest_progress import IngestProgress
 from dataferry.flows.periodic import Periodic
+from dataferry.flows.readers import Readers
 from dataferry.flows.shared import Shared
 
 # How often connections that idle are looked for, and bounds that were changed.
@@ -23,6 +24,7 @@ class GatewayParts:
     """What the gateway's routes work with, and the threads that see to it."""
 
     access: GatewayAccess
+    readers: Readers
     ingest: Ingest
     progress: IngestProgress
     shares: GatewayShares
@@ -34,13 +36,16 @@ def gateway_parts(shared: Shared) -> GatewayParts:
     bounds = Bounds(shared.catalogue, shared.resolver, shared.bandwidths, shared.policy)
     access = GatewayAccess(shared.store, shared.resolver, bounds, shared.clock)
     ingest, progress = Ingest(shared, access), IngestProgress(shared.store)
+    readers = Readers(shared.network)
     return GatewayParts(
         access=access,
+        readers=readers,
         ingest=ingest,
         progress=progress,
         shares=GatewayShares(shared.clock),
         ticks=(
             Periodic("ingest", ingest.tick, TICK_S),
+            Periodic("readers", readers.tick, TICK_S),
             Periodic("ingest-progress", progress.tick, shared.policy.progress_interval_s),
         ),
     )

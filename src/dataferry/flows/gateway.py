@@ -39,7 +39,7 @@ from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, Resolver
 from dataferry.mechanisms.abilities import GatewayAddresses
 from dataferry.secrets.did import is_web_did
-from dataferry.store.store import Store
+from dataferry.store.store import Store, Transaction
 
 DATA_PATH = "/data"
 INGEST_PATH = "/ingest"
@@ -132,6 +132,11 @@ class Served:
     bandwidths: tuple[Bandwidth, ...] = ()
     bandwidth_bytes_per_s: int | None = None
 
+    @property
+    def is_bounded(self) -> bool:
+        """True if its bytes may have to wait."""
+        return bool(self.bandwidths) or self.bandwidth_bytes_per_s is not None
+
 
 class GatewayAccess:
     """Decides who may have what.
@@ -148,6 +153,8 @@ class GatewayAccess:
         self._resolver = resolver
         self.bounds = bounds
         self._recent: Recent[Served] = Recent()
+        self._flows: Recent[DataFlow] = Recent()
+        self.places: Recent[Place] = Recent()
         self._clock = clock
 
     def open(self, flow_id: str, token: str | None) -> Served:
@@ -160,7 +167,13 @@ class GatewayAccess:
             DataFerryError: Its data can't be found any more.
         """
         flow = self.flow(flow_id, token, Direction.PULL)
-        return self._recent.of((flow.id, flow.version), lambda: self._served(flow))
+        served = self._recent.of((flow.id, flow.version), lambda: self._served(flow))
+        self.places.of(flow_id, lambda: served.place)
+        return served
+
+    def last_place(self, flow_id: str) -> Place | None:
+        """Return where a flow's data was a moment ago, for who is about to ask; None if nobody did."""
+        return self.places.get(flow_id)
 
     def _served(self, flow: DataFlow) -> Served:
         """Find a flow's data."""
@@ -190,13 +203,14 @@ class GatewayAccess:
             if str(number) != flow_id:
                 raise refused  # one flow has one address: requests are counted by it
             with self._store.snapshot() as tx:
-                flow = tx.flows.get(number)
-                pairs = tx.gateway_tokens.of(flow.id)
+                flow = self._current(tx, number)
+                renews = gateway_tokens.is_renewable(flow.outgoing_address)
+                pairs = tx.gateway_tokens.of(flow.id) if renews else []
         except (ValueError, NotFoundError):
             raise refused from None
         if token is None:
             raise refused
-        if gateway_tokens.is_renewable(flow.outgoing_address):
+        if renews:
             pair = gateway_tokens.by_access_token(pairs, token, now)
             is_good = pair is not None
         else:
@@ -220,7 +234,15 @@ class GatewayAccess:
             ForbiddenError, GoneError: It may not.
         """
         with self._store.snapshot() as tx:
-            refuse_closed(tx.flows.get(flow_id), direction)
+            refuse_closed(self._current(tx, flow_id), direction)
+
+    def _current(self, tx: Transaction, flow_id: UUID) -> DataFlow:
+        """Return a flow as its row is now, read anew only where its version is another one.
+
+        Raises:
+            NotFoundError: There is no such flow.
+        """
+        return self._flows.of((flow_id, tx.flows.version(flow_id)), lambda: tx.flows.get(flow_id))
 
 
 def refuse_closed(flow: DataFlow, direction: Direction) -> None:

@@ -8,12 +8,7 @@ Source: Data Plane Signaling, "HTTP Transfer Profile", section "Push".
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from uuid import UUID
 
 from dataferry.domain.dataflow import DataFlow
@@ -22,15 +17,12 @@ from dataferry.domain.ledger import Attempt
 from dataferry.domain.profile import Direction
 from dataferry.engine.rates.bandwidth import Bandwidth
 from dataferry.flows.gateway import GatewayAccess
+from dataferry.flows.kept import Kept
 from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, safe_segment
 from dataferry.flows.shared import Shared
 from dataferry.flows.transfer_options import TransferOptions
 from dataferry.mechanisms.base import Sink, Writer
-
-# A connection to a store that nobody has used for so long is closed.
-IDLE_S = 20.0
-MOST_IDLE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +72,7 @@ class Ingest:
         self.shared = shared
         self.access = access
         self._recent: Recent[Receiving] = Recent()
-        self._lock = Lock()
-        self._idle: deque[tuple[Receiving, Lent, float]] = deque()
-        self._closed = False
+        self._kept: Kept[Lent] = Kept(Lent.close)
 
     def open(self, flow_id: str, token: str | None) -> Receiving:
         """Let somebody send who shows the flow's token.
@@ -92,7 +82,9 @@ class Ingest:
             DataFerryError: The flow's place can't be found any more.
         """
         flow = self.access.flow(flow_id, token, Direction.PUSH)
-        return self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+        receiving = self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+        self.access.places.of(flow_id, lambda: receiving.place)
+        return receiving
 
     def _receiving(self, flow: DataFlow) -> Receiving:
         """Find where a flow's data goes."""
@@ -108,63 +100,24 @@ class Ingest:
             default_name=safe_segment(flow.dataset_id),
         )
 
-    @contextmanager
-    def lending(self, receiving: Receiving) -> Iterator[Lent]:
-        """Lend a connection to a flow's store; one whose use failed is closed."""
-        lent = self.lend(receiving)
-        try:
-            yield lent
-        except BaseException:
-            lent.close()
-            raise
-        self.take_back(receiving, lent)
-
     def lend(self, receiving: Receiving) -> Lent:
         """Return a connection to a flow's store: one that was used before, where there is one."""
-        with self._lock:
-            for entry in self._idle:
-                if _is_same(entry[0], receiving):
-                    self._idle.remove(entry)
-                    return entry[1]
         place = receiving.place
+        kept = self._kept.take(receiving.flow_id, place)
+        if kept is not None:
+            return kept
         sink = place.mechanism.open_sink(place.endpoint, self.shared.network)
         return Lent(sink=sink, writer=sink.writer())
 
     def take_back(self, receiving: Receiving, lent: Lent) -> None:
         """Keep a connection for the next request of the flow."""
-        with self._lock:
-            if not self._closed:
-                self._idle.append((receiving, lent, time.monotonic()))
-                lent_before = self._idle.popleft()[1] if len(self._idle) > MOST_IDLE else None
-            else:
-                lent_before = lent
-        if lent_before is not None:
-            lent_before.close()
+        self._kept.keep(receiving.flow_id, receiving.place, lent)
 
     def tick(self) -> None:
         """Close connections that idle; called every moment."""
-        before = time.monotonic() - IDLE_S
-        with self._lock:
-            over = []
-            while self._idle and self._idle[0][2] < before:
-                over.append(self._idle.popleft()[1])
-        for lent in over:
-            lent.close()
+        self._kept.tick()
         self.access.bounds.renew()
 
     def close(self) -> None:
         """Close every connection that is kept."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, deque()
-        for _, lent, _ in idle:
-            lent.close()
-
-
-def _is_same(kept: Receiving, asked: Receiving) -> bool:
-    """Say if a connection is still to where the flow's data goes now, with the credentials that hold now."""
-    return (
-        kept.flow_id == asked.flow_id
-        and kept.place.endpoint == asked.place.endpoint
-        and kept.place.location == asked.place.location
-    )
+        self._kept.close()

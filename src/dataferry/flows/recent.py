@@ -20,14 +20,18 @@ class Recent(Generic[T]):
         self._lock = Lock()
         self._kept: dict[Hashable, tuple[float, T]] = {}
 
-    def of(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return what was found for a key, or find it; what can't be found is looked for again."""
-        now = time.monotonic()
+    def get(self, key: Hashable) -> T | None:
+        """Return what was found for a key a moment ago."""
         with self._lock:
             kept = self._kept.get(key)
-        if kept is not None and now - kept[0] < KEPT_S:
-            return kept[1]
-        found = find()
+        return kept[1] if kept is not None and time.monotonic() - kept[0] < KEPT_S else None
+
+    def of(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what was found for a key, or find it; what can't be found is looked for again."""
+        kept = self.get(key)
+        if kept is not None:
+            return kept
+        now, found = time.monotonic(), find()
         with self._lock:
             if len(self._kept) >= MOST:
                 self._kept.clear()

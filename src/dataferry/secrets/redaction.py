@@ -47,14 +47,32 @@ API_KEY_PREFIX = "dfk_"
 _API_KEY = re.compile(rf"\b{API_KEY_PREFIX}[A-Za-z0-9_-]{{20,}}")
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^/\s@]+@")
 
+# Whatever a pattern masks has one of these, in lower case: the names of headers, and marks of the others.
+_SIGNS = (
+    "authorization", "cookie", "x-api-key", "x-amz-", "bearer", "basic", "?", "&", ";", API_KEY_PREFIX, "://",
+)  # fmt: skip
+
 
 def redact_patterns(text: str) -> str:
     """Mask what looks like a credential: headers, signed query strings, URLs with passwords."""
+    if _is_plain(text):
+        return text
     masked = _HEADERS.sub(_masked_header, text)
     masked = _QUERY.sub(rf"\g<name>{MASK}", masked)
     masked = _BEARER.sub(rf"\1 {MASK}", masked)
     masked = _API_KEY.sub(f"{API_KEY_PREFIX}{MASK}", masked)
     return _USERINFO.sub(rf"\1:{MASK}@", masked)
+
+
+def _is_plain(text: str) -> bool:
+    """Return True where no pattern can match, which is soon seen; most of what is logged is so.
+
+    Text beyond ASCII is never plain: patterns that look at no case take some of its letters for ours.
+    """
+    if not text.isascii():
+        return False
+    lower = text.lower()
+    return not any(sign in lower for sign in _SIGNS)
 
 
 class SecretValues:
@@ -72,6 +90,7 @@ class SecretValues:
         self._remembered: OrderedDict[str, set[str]] = OrderedDict()
         # Not one pattern: it would be compiled anew with every secret, and tries its branches at every place.
         self._longest_first: tuple[str, ...] = ()
+        self._shortest_chars = 0
         self.add(*values)
 
     def __repr__(self) -> str:
@@ -115,9 +134,12 @@ class SecretValues:
         """Longest first: a secret that begins with another one must go as a whole."""
         every = self._kept.union(*self._remembered.values())
         self._longest_first = tuple(sorted(every, key=len, reverse=True))
+        self._shortest_chars = len(self._longest_first[-1]) if self._longest_first else 0
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every registered secret and everything that looks like one masked."""
+        if len(text) < self._shortest_chars:
+            return redact_patterns(text)
         masked = text
         for spelling in self._longest_first:
             if spelling in masked:

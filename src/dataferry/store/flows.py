@@ -60,6 +60,7 @@ _CLAIM = (
     .returning(*flows.c)
 )
 _STATE = select(flows.c.state).where(flows.c.id == bindparam("of"))
+_VERSION = select(flows.c.version).where(flows.c.id == bindparam("of"))
 _OWNER = select(flows.c.control_plane_id).where(flows.c.id == bindparam("of"))
 _SAME_SCOPE = and_(
     flows.c.control_plane_id == bindparam("plane"), flows.c.participant_context_id == bindparam("participant")
@@ -112,6 +113,17 @@ class FlowRepository:
         """Return a flow's state, with nothing else of it; None if there is no such flow."""
         found = self._connection.execute(_STATE, {"of": id}).scalar_one_or_none()
         return None if found is None else State(found)
+
+    def version(self, id: UUID) -> int:
+        """Return a flow's version, with nothing else of it: every change of its row is a new one.
+
+        Raises:
+            NotFoundError: There is no such flow.
+        """
+        found: int | None = self._connection.execute(_VERSION, {"of": id}).scalar_one_or_none()
+        if found is None:
+            raise NotFoundError(f"there is no data flow {str(id)!r}")
+        return found
 
     def owner(self, id: UUID) -> str | None:
         """Return whose a flow is, by its control plane's id; None if there is no such flow."""

@@ -24,6 +24,8 @@ _TALKATIVE = ("httpx", "httpcore", "botocore", "urllib3", "sqlalchemy", "alembic
 # Terminals obey these, and paths, names and messages of strangers stand in records. Line ends and tabs stay:
 # values with a line end are quoted where they are rendered, and tracebacks have theirs.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# Written by processors of ours, over what a record may have had of that name.
+_OURS = frozenset({"level", "logger", "timestamp"})
 FILE_BYTES = 10 * 1024 * 1024
 OLDER_FILES = 5
 _LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -150,7 +152,7 @@ class _Redaction:
         self, _logger: Any, _method: str, record: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         """Return the record with every text in it masked."""
-        return {name: self._masked(value) for name, value in record.items()}
+        return {name: value if name in _OURS else self._masked(value) for name, value in record.items()}
 
     def _masked(self, value: Any) -> Any:
         """Mask texts at any depth; other objects become text first: their ``repr`` may hold a secret."""

@@ -44,6 +44,7 @@ from dataferry.flows.orchestration.orchestrator import Orchestrator
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.policy import FlowPolicy
 from dataferry.flows.preparation import Preparations
+from dataferry.flows.readers import Readers
 from dataferry.flows.renewal import Renewals
 from dataferry.flows.resolution import Resolver
 from dataferry.flows.retries import RetrySchedule
@@ -226,6 +227,8 @@ def plane(
         access = GatewayAccess(store, resolver, bounds, clock)
         ingest = Ingest(shared, access)
         cleanup.callback(ingest.close)
+        readers = Readers(network)
+        cleanup.callback(readers.close)
         services = Services(
             signaling=Signaling(shared, executor),
             management=Management(shared, executor),
@@ -234,6 +237,7 @@ def plane(
             ),
             agreements=Agreements(shared, control),
             gateway=access,
+            readers=readers,
             ingest=ingest,
             ingest_progress=IngestProgress(store),
             shares=GatewayShares(clock),

@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from dataferry.api.gateway.objects import PIECE_BYTES, OpenedObject, told
-from dataferry.api.gateway.routes import _headers
 from dataferry.api.gateway.threads import GatewayThreads
+from dataferry.api.gateway.visits import described
 from dataferry.domain.errors import (
     AccessDeniedError,
     AddressError,
@@ -26,6 +26,7 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.objects import Attributes, ObjectInfo
 from dataferry.flows.gateway import Served, Watch
+from dataferry.flows.readers import Readers
 from dataferry.flows.resolution import Place
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.net.connections import Network
@@ -63,7 +64,7 @@ def test_giving_up_an_object_waits_for_no_store(stalled: str) -> None:
     """A body of which little is left is dropped, not read to its end: that is done where verbs are served."""
     place = Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url(stalled))
     served = Served(flow_id=uuid4(), place=place)
-    opened = OpenedObject(served, "", Network(stall_timeout_s=60))
+    opened = OpenedObject(served, "", Readers(Network(stall_timeout_s=60)))
     info = opened.look_up()
     opened.read(info, cast("Watch", None), offset_bytes=0, length_bytes=SIZE)
 
@@ -125,7 +126,7 @@ def test_what_a_store_says_of_an_object_stays_in_its_header() -> None:
     attributes = Attributes(
         content_type=" text/plain\t", content_language="de\r\nX-Other: 1", content_disposition=" "
     )
-    headers = _headers(ObjectInfo(name="a", key="a", size_bytes=1, attributes=attributes), None)
+    headers = described(ObjectInfo(name="a", key="a", size_bytes=1, attributes=attributes), None)
 
     assert headers["Content-Type"] == "text/plain"
     assert not {"Content-Language", "Content-Disposition", "ETag"} & set(headers)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataferry.secrets import redaction
 from dataferry.secrets.redaction import MASK, MAX_REMEMBERED, SecretValues, redact, secrets_in
 
 SECRET = 'p/a+s"s w\\rd=1'
@@ -83,6 +84,33 @@ def test_what_looks_like_a_credential_is_masked(line: str) -> None:
 def test_ordinary_lines_stay(line: str) -> None:
     """What is no credential is not cut."""
     assert redact(line) == line
+
+
+_WORDS = (
+    "Authorization proxy-authorization Set-Cookie X-API-Key x-amz-signature BEARER Basic ?token &sig ;code"
+)
+_ODD = "ba\u017fic coo\u212aie BAS\u0130C dfk_ https:// me:pw@host abcdefghijklmnopqrstuv /data/flow/object"
+_FRAGMENTS = st.sampled_from([*_WORDS.split(), *_ODD.split(), " ", ": ", "=", '"'])
+
+
+@given(text=st.lists(_FRAGMENTS | st.text(max_size=6), max_size=8).map("".join))
+def test_no_pattern_matches_what_is_passed_over(text: str) -> None:
+    """Lines that are soon seen to hold nothing are those that the patterns would leave as they are."""
+    patterns = (
+        redaction._HEADERS, redaction._QUERY, redaction._BEARER, redaction._API_KEY, redaction._USERINFO,
+    )  # fmt: skip
+
+    if redaction._is_plain(text):
+        assert not [pattern for pattern in patterns if pattern.search(text)]
+
+
+@pytest.mark.parametrize("secret", ["secret-1", "a-secret-that-is-longer"])
+def test_a_text_as_short_as_the_shortest_secret_may_be_one(secret: str) -> None:
+    """What is passed over is too short for any of them."""
+    values = SecretValues([secret, "a-secret-that-is-longer"])
+
+    assert values.redact(secret) == MASK
+    assert values.redact(secret[:-1]) == secret[:-1]
 
 
 def test_only_the_secret_of_a_url_goes() -> None:

@@ -149,3 +149,12 @@ def test_a_file_gets_the_same_lines_and_is_put_aside(tmp_path: Path, monkeypatch
     assert [one.name for one in kept] == ["dataferry.log", "dataferry.log.1", "dataferry.log.2"]
     assert {stat.S_IMODE(one.stat().st_mode) for one in kept} == {0o600}
     assert all(one.stat().st_size <= 2000 for one in kept)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "level", "logger"])
+def test_what_the_pipeline_writes_is_its_own(stream: io.StringIO, name: str) -> None:
+    """No record brings a value of its own where values are not looked at one by one."""
+    configure("info", json=True, redactor=lambda text: text, stream=stream)
+    get_logger("api").info("met", **{name: SECRET})
+
+    assert SECRET not in stream.getvalue()

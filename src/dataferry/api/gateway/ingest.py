@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response, Security
 from fastapi.responses import JSONResponse
@@ -67,6 +67,7 @@ Name = Annotated[
     str, Path(max_length=4096, description="Empty, or the object's name with a slash before it.")
 ]
 UploadId = Annotated[str | None, Query(alias="uploadId", max_length=64)]
+T = TypeVar("T")
 _OBJECT = "/{flow_id}{name:path}"
 
 _TOKEN = HTTPBearer(
@@ -98,24 +99,18 @@ async def put_object(
 ) -> Response:
     """Take an object, or with `uploadId` a part of one. It is there, whole, when the answer is 201 or 204."""
 
-    async def work(receiving: Receiving) -> Response:
-        length = length_of(request)
-        absent = only_if_absent(request)
+    def begin(recipient: Recipient) -> Arriving:
+        length, absent = length_of(request), only_if_absent(request)
+        if upload_id is None:
+            attributes = attributes_of(request)
+            return receive(recipient, length_bytes=length, attributes=attributes, only_if_absent=absent)
+        if length is None:
+            raise InputError("a part says its length")
+        span = PartSpan(number=part_number, offset_bytes=offset, length_bytes=length)
+        return PartArrival(recipient, upload_id, span)
 
-        def begin(recipient: Recipient) -> Arriving:
-            if upload_id is None:
-                return receive(
-                    recipient,
-                    length_bytes=length,
-                    attributes=attributes_of(request),
-                    only_if_absent=absent,
-                )
-            if length is None:
-                raise InputError("a part says its length")
-            span = PartSpan(number=part_number, offset_bytes=offset, length_bytes=length)
-            return PartArrival(recipient, upload_id, span)
-
-        return _arrived(await _received(request, receiving, name, begin))
+    async def work() -> Response:
+        return _arrived(await _received(request, flow_id, name, begin))
 
     return await _answered(request, flow_id, work, closes=True)
 
@@ -217,36 +212,43 @@ async def _asked(
     request: Request, flow_id: str, name: str, look: Callable[[Recipient], Response]
 ) -> Response:
     """Answer what needs no body of data."""
+    ingest = services_of(request).ingest
 
-    async def work(receiving: Receiving) -> Response:
-        ingest = services_of(request).ingest
+    def go_on(receiving: Receiving) -> Response:
+        recipient = Recipient(ingest, receiving, name.removeprefix("/"))
+        try:
+            answer = look(recipient)
+        except BaseException:
+            recipient.drop()
+            raise
+        recipient.release()
+        return answer
 
-        def in_thread() -> Response:
-            recipient = Recipient(ingest, receiving, name.removeprefix("/"))
-            try:
-                answer = look(recipient)
-            except BaseException:
-                recipient.drop()
-                raise
-            recipient.release()
-            return answer
-
-        return await threads_of(request).run(receiving.place, in_thread)
+    async def work() -> Response:
+        return await _entered(request, flow_id, go_on)
 
     return await _answered(request, flow_id, work)
 
 
+async def _entered(
+    request: Request, flow_id: str, go_on: Callable[[Receiving], T], abort: Callable[[], None] = lambda: None
+) -> T:
+    """Let somebody in who shows the flow's token, and go on at the flow's place."""
+    ingest, token = services_of(request).ingest, bearer_token(request)
+    place = ingest.access.last_place(flow_id)
+    return await threads_of(request).enter(place, lambda: ingest.open(flow_id, token), go_on, abort)
+
+
 async def _received(
-    request: Request, receiving: Receiving, name: str, begin: Callable[[Recipient], Arriving]
+    request: Request, flow_id: str, name: str, begin: Callable[[Recipient], Arriving]
 ) -> Arrived:
     """Take a body of data to where it goes."""
-    services, run = services_of(request), threads_of(request).run
-    refuse_closed(receiving.bounds)
-    below = name.removeprefix("/")
+    ingest = services_of(request).ingest
     begun: list[Recipient] = []
 
-    def prepare() -> Arriving:
-        recipient = Recipient(services.ingest, receiving, below)
+    def prepare(receiving: Receiving) -> Arriving:
+        refuse_closed(receiving.bounds)
+        recipient = Recipient(ingest, receiving, name.removeprefix("/"))
         begun.append(recipient)
         return begin(recipient)
 
@@ -255,8 +257,8 @@ async def _received(
             recipient.lent.writer.abort()
 
     try:
-        arriving = await run(receiving.place, prepare, abort)
-        arrived = await pour(request, receiving, arriving)
+        arriving = await _entered(request, flow_id, prepare, abort)
+        arrived = await pour(request, begun[0].receiving, arriving)
     except BaseException:
         for recipient in begun:
             recipient.drop()
@@ -269,11 +271,11 @@ async def _received(
 async def _answered(
     request: Request,
     flow_id: str,
-    work: Callable[[Receiving], Awaitable[Response]],
+    work: Callable[[], Awaitable[Response]],
     *,
     closes: bool = False,
 ) -> Response:
-    """Let somebody in who shows the flow's token, and answer with what ``work`` says.
+    """Answer with what ``work`` says, or with why nothing was done.
 
     Args:
         request: As it came.
@@ -281,10 +283,8 @@ async def _answered(
         work: What was asked for.
         closes: What is left of a body that is refused would be read as the next request.
     """
-    ingest, token = services_of(request).ingest, bearer_token(request)
     try:
-        receiving = await threads_of(request).run(None, lambda: ingest.open(flow_id, token))
-        return await work(receiving)
+        return await work()
     except DisconnectedError as exc:
         raise BrokenOffError(exc.kind) from None
     except DataFerryError as exc:

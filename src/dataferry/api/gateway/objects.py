@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from threading import Lock
 
 from dataferry.domain.errors import (
     AddressError,
@@ -22,6 +22,7 @@ from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.profile import Direction
 from dataferry.engine.rates.bandwidth import WindowClosedError
 from dataferry.flows.gateway import GatewayAccess, Served, Watch
+from dataferry.flows.readers import Readers, Reading
 from dataferry.mechanisms.abilities import Abortable, NamedObjects
 from dataferry.mechanisms.base import ByteStream, Reader, Source
 from dataferry.net.connections import Network
@@ -40,17 +41,17 @@ class OpenedObject:
     Args:
         served: Whose, and where.
         name: Of the object; empty is the only one.
-        network: Dials.
+        readers: Lends a connection to the store.
     """
 
-    def __init__(self, served: Served, name: str, network: Network) -> None:
+    def __init__(self, served: Served, name: str, readers: Readers) -> None:
         self._served = served
         self._name = name
-        self._open = ExitStack()
-        self._source = served.place.mechanism.open_source(served.place.endpoint, network)
-        self._open.callback(self._source.close)
-        self._reader: Reader = self._source.reader()
-        self._open.callback(self._reader.close)
+        self._readers = readers
+        self._lock = Lock()
+        self._lent: Reading | None = readers.lend(served)
+        self._stream: ByteStream | None = None
+        self._aborted = False
 
     def look_up(self) -> ObjectInfo:
         """Find the object, and look at it.
@@ -59,27 +60,52 @@ class OpenedObject:
             NotFoundError: The flow has no such object.
             DataFerryError: It can't be looked up.
         """
-        try:
-            return _looked_up(self._served, self._source, self._reader, self._name)
-        finally:
-            self._source.close()  # its connection is not needed any more
+        lent = self._held()
+        return _looked_up(self._served, lent.source, lent.reader, self._name)
 
     def read(self, info: ObjectInfo, watch: Watch, *, offset_bytes: int, length_bytes: int) -> Pieces:
         """Read a range of the version that was looked up."""
-        stream = self._reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes)
-        self._open.callback(stream.close)
-        return Pieces(stream, watch, length_bytes)
+        lent = self._held()
+        self._stream = lent.reader.open(info, offset_bytes=offset_bytes, length_bytes=length_bytes)
+        pieces = Pieces(self._stream, watch, length_bytes, at_end=self.release)
+        if not pieces.is_whole:
+            lent.source.close()  # its connection is not needed for as long as the body takes
+        return pieces
+
+    def release(self) -> None:
+        """Nothing is to be read any more: the connection may serve the next request. By who read last."""
+        if self._stream is not None:
+            self._stream.close()
+        with self._lock:
+            lent, self._lent = self._lent, None
+            aborted = self._aborted
+        if lent is None:
+            return
+        if aborted:
+            lent.close()
+        else:
+            self._readers.take_back(self._served, lent)
 
     def abort(self) -> None:
         """Make a blocked call fail at once, and later ones too. Any thread."""
-        self._reader.abort()
-        if isinstance(self._source, Abortable):
-            self._source.abort()
+        with self._lock:  # what was released is somebody else's
+            self._aborted = True
+            if self._lent is not None:
+                self._lent.abort()
 
     def close(self) -> None:
         """Give up what is open, without waiting for any store. Safe to repeat."""
         self.abort()  # a stream would read the rest of its body, to keep the connection
-        self._open.close()
+        with self._lock:
+            lent, self._lent = self._lent, None
+        if lent is not None:
+            if self._stream is not None:
+                self._stream.close()
+            lent.close()
+
+    def _held(self) -> Reading:
+        assert self._lent is not None  # noqa: S101  it is released after the last byte, and not before
+        return self._lent
 
 
 class Pieces:
@@ -89,16 +115,25 @@ class Pieces:
         stream: Gives the bytes.
         watch: Says whether they may still be given.
         length_bytes: How many there are.
+        at_end: Called once the last was read, by who read it.
 
     Raises:
         DataFerryError: The source failed.
     """
 
-    def __init__(self, stream: ByteStream, watch: Watch, length_bytes: int) -> None:
+    def __init__(
+        self, stream: ByteStream, watch: Watch, length_bytes: int, *, at_end: Callable[[], None]
+    ) -> None:
         self._stream = stream
         self._watch = watch
         self._left = length_bytes
+        self._at_end = at_end
         self._first = self._read()
+
+    @property
+    def is_whole(self) -> bool:
+        """True if all of the body is at hand."""
+        return not self._left
 
     @property
     def at_hand(self) -> bytes | None:
@@ -124,6 +159,8 @@ class Pieces:
                 break
             filled += count
         self._left -= filled
+        if filled and not self._left:
+            self._at_end()
         return bytes(buffer[:filled])
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Annotated, Protocol
 
@@ -20,17 +19,15 @@ from starlette.responses import StreamingResponse
 
 from dataferry.api.access import BrokenOffError
 from dataferry.api.authorization import bearer_token
-from dataferry.api.gateway.conditions import RangeError, Span, Whole, etag_of, precondition, span
-from dataferry.api.gateway.objects import ListingPieces, OpenedObject, Pieces, told
+from dataferry.api.gateway.objects import ListingPieces, told
 from dataferry.api.gateway.pace import take
 from dataferry.api.gateway.threads import GatewayThreads
+from dataferry.api.gateway.visits import Answer, Asked, Visit
 from dataferry.api.problems import problem
-from dataferry.api.services import Services, services_of
-from dataferry.domain.errors import DataFerryError, UnsupportedError
-from dataferry.domain.objects import ObjectInfo
-from dataferry.domain.profile import Direction
-from dataferry.engine.rates.bandwidth import Share, refuse_closed
-from dataferry.flows.gateway import DATA_PATH, Served, Watch
+from dataferry.api.services import services_of
+from dataferry.domain.errors import DataFerryError
+from dataferry.engine.rates.bandwidth import Share
+from dataferry.flows.gateway import DATA_PATH, Served
 from dataferry.telemetry.logs import get_logger
 
 JSON_LINES = "application/jsonl"
@@ -78,15 +75,7 @@ async def get_data(
     start_after: StartAfter = None,
 ) -> Response:
     """Return the flow's object; of a flow of several, the listing in JSON lines, whole once it sums up."""
-    services = services_of(request)
-    served = await _let_in(request, flow_id)
-    if served.place.endpoint.is_single:
-        return await _object(request, services, served, "")
-    if request.method == "HEAD":
-        return Response(media_type=JSON_LINES)
-    with _translated():
-        listing = ListingPieces(served, services.gateway, services.network, start_after=start_after)
-    return StreamingResponse(_streamed(request, served, listing, listing), media_type=JSON_LINES)
+    return await _answered(request, flow_id, "", start_after)
 
 
 @router.get("/{flow_id}/{name:path}", response_class=Response)
@@ -95,61 +84,56 @@ async def get_object(
     request: Request, flow_id: FlowId, name: Name, start_after: StartAfter = None
 ) -> Response:
     """Return one object of a flow of several, by its name in the listing; without a name, the listing."""
-    if not name:
-        return await get_data(request, flow_id, start_after)
-    return await _object(request, services_of(request), await _let_in(request, flow_id), name)
+    return await _answered(request, flow_id, name, start_after)
 
 
-async def _let_in(request: Request, flow_id: str) -> Served:
-    """Return what the flow serves, to who shows its token."""
-    access, token = services_of(request).gateway, bearer_token(request)
-    with _translated():
-        served = await threads_of(request).run(None, lambda: access.open(flow_id, token))
-        refuse_closed(served.bandwidths)
-        return served
-
-
-async def _object(request: Request, services: Services, served: Served, name: str) -> Response:
-    """Answer a GET or HEAD of one object."""
-    run = threads_of(request).run
-    with _translated():
-        opened = OpenedObject(served, name, services.network)  # asks nobody yet
+async def _answered(request: Request, flow_id: str, name: str, start_after: str | None) -> Response:
+    """Answer a GET or HEAD of an object, or of the listing of all."""
+    services = services_of(request)
+    asked = Asked(
+        flow_id=flow_id,
+        token=bearer_token(request),
+        name=name,
+        headers=request.headers,
+        wants_body=request.method != "HEAD",
+    )
+    visit = Visit(services.gateway, services.readers, asked)
     handed_over = False
     try:
         with _translated():
-            info = await run(served.place, opened.look_up, opened.abort)
-        if info.size_bytes is None:
-            raise UnsupportedError("the source does not say how long its object is, so it can't be served")
-        etag = etag_of(info.validator)
-        headers = _headers(info, etag)
-        if (status := precondition(request.headers, etag)) is not None:
-            return Response(status_code=status, headers=headers)
-        try:
-            asked = span(request.headers, etag=etag, size_bytes=info.size_bytes)
-        except RangeError:
-            return _not_satisfiable(request, info.size_bytes)
-        whole = Span(offset_bytes=0, length_bytes=info.size_bytes)
-        part = whole if isinstance(asked, Whole) else asked
-        status = HTTPStatus.OK
-        if asked is not Whole.WHOLE:
-            status, headers["Content-Range"] = HTTPStatus.PARTIAL_CONTENT, part.content_range(info.size_bytes)
-        headers["Content-Length"] = str(part.length_bytes)
-        if request.method == "HEAD" or not part.length_bytes:
-            return Response(status_code=status, headers=headers)
-        with _translated():
-            watch = services.gateway.watch(served.flow_id, Direction.PULL)
-            # With the first piece: of a small object it is the only one.
-            pieces = await run(served.place, lambda: _read(opened, info, watch, part), opened.abort)
-        handed_over = True
-        body = _streamed(request, served, pieces, opened)
-        return StreamingResponse(body, status_code=status, headers=headers)
+            place = services.gateway.last_place(flow_id)
+            answer = await threads_of(request).enter(place, visit.let_in, visit.find, visit.abort)
+        if answer is None:
+            return _listing(request, visit.served, start_after)
+        response = _response(request, visit, answer)
+        handed_over = isinstance(response, StreamingResponse)
+        return response
     finally:
         if not handed_over:
-            opened.close()
+            visit.close()
 
 
-def _read(opened: OpenedObject, info: ObjectInfo, watch: Watch, part: Span) -> Pieces:
-    return opened.read(info, watch, offset_bytes=part.offset_bytes, length_bytes=part.length_bytes)
+def _listing(request: Request, served: Served, start_after: str | None) -> Response:
+    """Answer with the names of a flow's objects."""
+    if request.method == "HEAD":
+        return Response(media_type=JSON_LINES)
+    services = services_of(request)
+    with _translated():
+        listing = ListingPieces(served, services.gateway, services.network, start_after=start_after)
+    return StreamingResponse(_streamed(request, served, listing, listing), media_type=JSON_LINES)
+
+
+def _response(request: Request, visit: Visit, answer: Answer) -> Response:
+    """Answer with an object, or what is to be said of it."""
+    if answer.status is HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return _not_satisfiable(request, answer.size_bytes)
+    pieces, served = answer.pieces, visit.served
+    if pieces is None:
+        return Response(status_code=answer.status, headers=answer.headers)
+    if pieces.is_whole and not served.is_bounded:
+        return Response(pieces.at_hand, status_code=answer.status, headers=answer.headers)
+    body = _streamed(request, served, pieces, visit)
+    return StreamingResponse(body, status_code=answer.status, headers=answer.headers)
 
 
 @contextmanager
@@ -204,25 +188,6 @@ def threads_of(request: Request) -> GatewayThreads:
     threads = request.app.state.gateway_threads
     assert isinstance(threads, GatewayThreads)  # noqa: S101  create_application put it there
     return threads
-
-
-def _headers(info: ObjectInfo, etag: str | None) -> dict[str, str]:
-    """Describe an object; what a store says and no header can hold is left out."""
-    attributes = info.attributes
-    found = {
-        "Accept-Ranges": "bytes",
-        "ETag": etag,
-        "Last-Modified": info.modified_at and format_datetime(info.modified_at, usegmt=True),
-        "Content-Type": (attributes and attributes.content_type) or "application/octet-stream",
-        "Content-Disposition": attributes and attributes.content_disposition,
-        "Content-Encoding": attributes and attributes.content_encoding,
-        "Content-Language": attributes and attributes.content_language,
-        # Whose contract it is, decides who may read it: nobody on the way keeps a copy.
-        "Cache-Control": "private, no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
-    given = {name: value.strip() for name, value in found.items() if value}
-    return {name: value for name, value in given.items() if value and value.isascii() and value.isprintable()}
 
 
 def _not_satisfiable(request: Request, size_bytes: int) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
@@ -16,7 +16,18 @@ import anyio.to_thread
 
 from dataferry.flows.resolution import Place
 
+
+class Placed(Protocol):
+    """What is open to somebody, and where it is."""
+
+    @property
+    def place(self) -> Place:
+        """Whose store is to be asked."""
+        ...
+
+
 T = TypeVar("T")
+P = TypeVar("P", bound=Placed)
 
 
 class GatewayThreads:
@@ -28,13 +39,51 @@ class GatewayThreads:
 
     def __init__(self, count: int) -> None:
         self._limiter = anyio.CapacityLimiter(count)
+        self._count = count
         self._most = max(1, count // 2)
+        self._entitled = 0  # those that have a thread, or wait for nothing but one
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def busy(self) -> int:
         """How many threads ask a store now."""
         return int(self._limiter.borrowed_tokens)
+
+    def is_free_for(self, place: Place) -> bool:
+        """Return whether work at a place would have a thread at once, if it came now."""
+        turns = self._places.get(_name(place))
+        return self._entitled < self._count and (turns is None or not turns.locked())
+
+    async def enter(
+        self,
+        place: Place | None,
+        let_in: Callable[[], P],
+        go_on: Callable[[P], T],
+        abort: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Let somebody in, and go on with what that opens; in one thread, where one is free for it now.
+
+        A store that stands still so keeps nobody from being told that he may not come in.
+
+        Args:
+            place: Where it was a moment ago; None if that is not known.
+            let_in: Asks our own database who may come in.
+            go_on: What to do at the place.
+            abort: Makes it fail at once.
+        """
+        done: list[T] = []
+
+        def both() -> P:
+            opened = let_in()
+            if opened.place == place:
+                done.append(go_on(opened))
+            return opened
+
+        if place is not None and self.is_free_for(place):
+            opened = await self.run(place, both, abort)
+        else:
+            opened = await self.run(None, let_in)
+        return done[0] if done else await self.run(opened.place, lambda: go_on(opened), abort)
 
     async def run(
         self, place: Place | None, work: Callable[[], T], abort: Callable[[], None] = lambda: None
@@ -48,12 +97,21 @@ class GatewayThreads:
         """
         if place is None:
             return await _in_thread(work, abort, None)
-        name = place.endpoint.identity if place.location is None else f"location {place.location.name}"
+        name = _name(place)
         turns = self._places.get(name)
         if turns is None:
             turns = self._places[name] = asyncio.Semaphore(self._most)
         async with turns:
-            return await _in_thread(work, abort, self._limiter)
+            self._entitled += 1
+            try:
+                return await _in_thread(work, abort, self._limiter)
+            finally:
+                self._entitled -= 1
+
+
+def _name(place: Place) -> str:
+    """Name the store that a place is in."""
+    return place.endpoint.identity if place.location is None else f"location {place.location.name}"
 
 
 async def _in_thread(
