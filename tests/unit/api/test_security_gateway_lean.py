@@ -19,6 +19,7 @@ from dataferry.api.gateway.objects import OpenedObject
 from dataferry.api.gateway.threads import GatewayThreads
 from dataferry.domain.clock import SystemClock
 from dataferry.domain.dataflow import State
+from dataferry.domain.errors import UnauthorizedError
 from dataferry.flows.gateway import Served, Watch
 from dataferry.flows.kept import IDLE_S, MOST_IDLE, Kept
 from dataferry.flows.readers import Readers
@@ -116,6 +117,55 @@ def test_what_would_wait_for_a_thread_is_not_let_in_there() -> None:
         return [*free, threads.is_free_for(one), threads.is_free_for(third)]
 
     assert asyncio.run(look()) == [True, False, True, False, True, True]
+
+
+@pytest.mark.parametrize("guess", [None, "http://127.0.0.1:9/", "http://127.0.0.1:10/"])
+def test_each_comes_in_once_and_goes_on_where_his_data_is(guess: str | None) -> None:
+    """Where it was a moment ago is a guess: right, wrong or none, the same is done at the right place."""
+    place, guessed = (
+        None if url is None else Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url(url))
+        for url in ("http://127.0.0.1:10/", guess)
+    )
+    assert place is not None
+    served, done = Served(flow_id=uuid4(), place=place), []
+
+    async def come() -> list[bool]:
+        threads = GatewayThreads(2)  # a place has one
+
+        def let_in() -> Served:
+            done.append("let in")
+            return served
+
+        def go_on(opened: Served) -> list[bool]:
+            done.append("gone on")
+            return [opened is served, threads.is_free_for(place)]
+
+        return await threads.enter(guessed, let_in, go_on)
+
+    assert asyncio.run(come()) == [True, False]
+    assert done == ["let in", "gone on"]
+
+
+def test_who_may_not_come_in_does_not_wait_for_a_store() -> None:
+    """All turns of his place are taken, for as long as its store likes: he is told at once."""
+    go_on = threading.Event()
+
+    def refuse() -> Served:
+        raise UnauthorizedError("no")
+
+    async def come() -> None:
+        threads = GatewayThreads(4)
+        place = Place(mechanism=MECHANISM, endpoint=MECHANISM.at_url("http://127.0.0.1:9/"))
+        waiting = [asyncio.ensure_future(threads.run(place, go_on.wait)) for _ in range(20)]
+        await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(threads.enter(place, refuse, lambda _: None), timeout=10)
+        finally:
+            go_on.set()
+            await asyncio.wait(waiting)
+
+    with pytest.raises(UnauthorizedError):
+        asyncio.run(come())
 
 
 class Origin:
