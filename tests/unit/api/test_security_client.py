@@ -90,7 +90,7 @@ def test_an_answer_that_drips_holds_nobody_up(dripping: Hostile) -> None:
     """A byte now and then never times out by itself; the exchange as a whole does."""
     began = time.monotonic()
     error = told(dripping)
-    assert time.monotonic() - began < 5 * TIMEOUT_S
+    assert time.monotonic() - began < 20 * TIMEOUT_S
     assert error is None or isinstance(error, ConnectionFailedError)
 
 
