@@ -1,4 +1,4 @@
-"""``/data`` under a crowd: connections to stores are kept between requests, and nobody gets what is not his."""
+"""``/data`` under a crowd: connections to stores are kept between requests; nobody gets what is not his."""
 
 from __future__ import annotations
 
