@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tests.integration.test_copy_s3 import result_of, run
@@ -52,3 +53,23 @@ def test_patterns_that_are_wrong_are_refused_before_anything_happens(tmp_path: P
 
     code, _, err = run(tmp_path, "in", "out", "--include", "b")
     assert (code, err) == (0, "dataferry: the patterns select nothing of what is at the source\n")
+
+
+def test_a_file_whose_name_is_not_utf_8_is_left_out_by_a_pattern(tmp_path: Path) -> None:
+    """It stops the copy with the way out; with an exclude the others arrive, in a run that ends well."""
+    directory = tmp_path / "in"
+    directory.mkdir()
+    (directory / "good").write_text("good")
+    Path(os.fsdecode(os.fsencode(directory) + b"/bad\xff")).write_text("bad")
+
+    code, _, err = run(tmp_path, "in/", "out/")
+    assert code == 1
+    assert "'bad\\xff' can't be moved: its name is not UTF-8" in err
+    assert "exclude" in err
+
+    code, _, err = run(tmp_path, "in/", "out/", "--exclude", "bad\udcff")
+    assert code == 2
+    assert "not UTF-8" in " ".join(err.replace("│", " ").split())
+
+    assert result_of(tmp_path, "in/", "out/", "--exclude", "bad?")["objects"] == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good"]

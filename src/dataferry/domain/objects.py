@@ -65,6 +65,7 @@ class ObjectInfo:
 
     Attributes:
         name: Relative to the root that was opened, ``/`` between levels; the file name of a single object.
+            In a listing it may be no text: see ``domain.names``.
         key: How the mechanism addresses it; opaque to the engine.
         size_bytes: None where the source does not say.
         validator: A strong validator (S3's ETag without quotes); None where there is none.

@@ -151,6 +151,8 @@ def _move(course: Course) -> None:
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
+        if isinstance(course.transfer.sink, KeyCheck):
+            course.transfer.sink.learn_names()
         refuse_collision(course)
         retarget(course)
         planner.start()

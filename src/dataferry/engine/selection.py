@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dataferry.domain.errors import InputError
+from dataferry.domain.names import is_text, quoted
 
 # All patterns of a selection together: a name of 1,000 characters then takes eight million steps at worst.
 MAX_CHARS = 8192
@@ -133,6 +134,10 @@ def _checked(selection: Selection) -> Selection:
     if sum(map(len, patterns)) > MAX_CHARS:
         raise InputError(f"the patterns have more than {MAX_CHARS:,} characters together")
     for pattern in patterns:
+        if not is_text(pattern):
+            raise InputError(
+                f"the pattern {quoted(pattern)} is not UTF-8: write ? for each byte shown as \\x"
+            )
         _parsed(pattern)
     return selection
 

@@ -250,6 +250,8 @@ class WritingCases(MechanismCases):
         keys = [sink.place(name, single=False) for name in ("a", "a.txt", "a/b")]
         if Capability.INJECTIVE_NAMES not in rig.mechanism.sink_capabilities:
             assert isinstance(sink, KeyCheck)
+            sink.learn_names()
+            assert rig.contents(place) == {}
             sink.check_keys(keys[:2])
             with pytest.raises(AddressError):
                 sink.check_keys(keys)

@@ -224,6 +224,7 @@ class MemorySink:
         self.lists_uploads = True
         self.keeps_conditions = True
         self.folds_case = False
+        self.learnt = 0
         self.objects: dict[str, bytes] = {}
         self.etags: dict[str, str] = {}
         self.attributes: dict[str, Attributes] = {}
@@ -244,6 +245,9 @@ class MemorySink:
         if ".." in name.split("/"):
             raise AddressError(f"{name} would escape")
         return f"in/{name.lower() if self.folds_case else name}"
+
+    def learn_names(self) -> None:
+        self.learnt += 1
 
     def check_keys(self, keys: Iterable[str]) -> None:
         self.checked = list(keys)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.engine.attempts import Rig
 
-from dataferry.domain.errors import ConnectionFailedError
-from dataferry.domain.ledger import ObjectState
+from dataferry.domain.errors import AddressError, ConnectionFailedError
+from dataferry.domain.ledger import Attempt, ObjectState
+from dataferry.engine.plan.planning import FIRST_PAGE_OBJECTS
 from dataferry.engine.preview import preview
 from dataferry.engine.selection import Selection
 from dataferry.engine.transfer import Transfer
@@ -57,6 +59,31 @@ def test_patterns_bind_what_was_planned_without_them() -> None:
     assert result.objects_failed == 1
     failed = rig.ledger.objects("t", state=ObjectState.FAILED)
     assert [(row.source.name, row.error_kind) for row in failed] == [("secret.key", "object_not_found")]
+
+
+BYTES = {f"{letter}{n:03}\udcff": b"x" for letter in "bz" for n in range(FIRST_PAGE_OBJECTS)}
+
+
+def test_a_name_that_is_not_utf_8_is_refused_with_the_way_out() -> None:
+    """The error shows the byte; nothing has moved."""
+    rig = Rig({"a": b"a", **BYTES})
+
+    with pytest.raises(AddressError, match=r"'b000\\xff' can't be moved: its name is not UTF-8.*exclude"):
+        rig.go()
+
+    assert rig.sink.objects == {}
+
+
+@pytest.mark.parametrize("selection", [Selection.of([], ["b???[!0-9]", "z*"]), Selection.of(["a", "n"])])
+def test_patterns_leave_out_names_that_are_not_utf_8(selection: Selection) -> None:
+    """The rest arrives, wherever such names stand in a page; the plan goes on behind a name that is text."""
+    rig = Rig({"a": b"a", "n": b"n", **BYTES})
+
+    assert rig.go(selection=selection).objects == 2
+
+    assert sorted(rig.sink.objects) == ["in/a", "in/n"]
+    plan = rig.ledger.plan(Attempt(transfer_id="t", epoch=1))
+    assert (plan.cursor, plan.complete) == ("n", True)
 
 
 def test_a_preview_counts_what_is_left_out() -> None:

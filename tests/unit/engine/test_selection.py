@@ -184,3 +184,10 @@ def test_many_names_are_selected_one_by_one() -> None:
     selection = Selection.of(["2026/11/**", "*.csv"], ["tmp/"])
     found = sum(selection.selects(f"2026/{n % 12}/{n}.bin") for n in range(300_000))
     assert found == 300_000 // 12
+
+
+def test_a_pattern_that_is_not_utf_8_is_refused() -> None:
+    """A question mark stands for the byte: patterns are kept, and compared, as text."""
+    with pytest.raises(InputError, match=r"'bad\\xff' is not UTF-8: write \? for"):
+        Selection.of([], ["bad\udcff"])
+    assert not Selection.of([], ["bad?"]).selects("bad\udcff")

@@ -15,7 +15,7 @@ from dataferry.domain.errors import AddressError, NoSpaceError
 from dataferry.domain.objects import Attributes
 from dataferry.mechanisms.base import Sink
 from dataferry.mechanisms.file import MECHANISM
-from dataferry.mechanisms.file.sink import begun_at, new_upload_id, temporary_name
+from dataferry.mechanisms.file.temporary import begun_at, new_upload_id, temporary_name
 from dataferry.net.connections import Network
 
 PIB = 1 << 50

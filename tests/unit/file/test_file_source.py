@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataferry.domain.errors import AddressError, SourceChangedError
+from dataferry.domain.names import refuse_bytes
 from dataferry.domain.objects import Attributes, ObjectInfo
 from dataferry.mechanisms.base import Reader, Source
 from dataferry.mechanisms.file import MECHANISM
@@ -105,11 +106,20 @@ def test_any_tree_is_listed_in_string_order(
     ]
 
 
-def test_names_that_are_not_unicode_are_an_error(tmp_path: Path) -> None:
-    """A file whose name is not UTF-8 fails the listing: leaving it out would lose it unseen."""
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")).write_bytes(b"")
-    with pytest.raises(AddressError):
-        list(open_source(f"{tmp_path}/").list())
+def test_names_that_are_not_utf_8_are_listed_as_they_are(tmp_path: Path) -> None:
+    """Patterns may leave them out; whoever takes what is left refuses them, so that none is lost unseen."""
+    for raw in (b"a", b"bad\xff", b"d\xfe/x", b"z"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + raw))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    source = open_source(f"{tmp_path}/")
+
+    names = [info.name for info in source.list()]
+
+    assert names == ["a", "bad\udcff", "d\udcfe/x", "z"]
+    for name in names[1:3]:
+        with pytest.raises(AddressError, match="not UTF-8"):
+            refuse_bytes(name)
 
 
 def test_temporary_files_of_transfers_are_not_listed(tmp_path: Path) -> None:

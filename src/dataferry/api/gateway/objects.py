@@ -18,6 +18,7 @@ from dataferry.domain.errors import (
     UnauthorizedError,
 )
 from dataferry.domain.manifest import listing_line, listing_summary
+from dataferry.domain.names import refuse_bytes
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.profile import Direction
 from dataferry.engine.rates.bandwidth import WindowClosedError
@@ -188,6 +189,7 @@ class ListingPieces:
             if not self._selection.selects(info.name):
                 self._watch.look()  # it may be long until one is
                 continue
+            refuse_bytes(info.name)
             objects += 1
             size_bytes += info.size_bytes or 0
             yield listing_line(info)

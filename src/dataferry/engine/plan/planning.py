@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from dataferry.domain.errors import AddressError, TooLargeError
 from dataferry.domain.ledger import ObjectRow, PlannedObject
+from dataferry.domain.names import is_text, refuse_bytes
 from dataferry.domain.objects import Capability, ObjectInfo, Verification
 from dataferry.engine.attempt.course import Course
 from dataferry.engine.plan.manifest import manifest_key, taken
@@ -45,6 +46,7 @@ class Planner:
         Raises:
             ConflictError: Two objects would have the same key at the destination.
             TooLargeError: The source has more objects than a plan may have.
+            AddressError: An object's name is not UTF-8.
             DataFerryError: The source can't be listed, or the destination not be looked at.
         """
         course = self._course
@@ -56,9 +58,11 @@ class Planner:
         cursor, limit = self._begin_after(plan.cursor), FIRST_PAGE_OBJECTS
         while True:
             infos = self._list(cursor, limit)
-            if infos:
-                cursor = infos[-1].name
-                self._add(self._selected(infos), cursor)
+            selected = self._selected(infos)
+            # What is no text can't be written down, nor be where a listing goes on.
+            cursor = next((info.name for info in reversed(infos) if is_text(info.name)), cursor)
+            if infos and cursor is not None:
+                self._add(selected, cursor)
             if len(infos) < limit or self._selection.is_past(infos[-1].name):
                 break
             limit = PAGE_OBJECTS
@@ -74,11 +78,17 @@ class Planner:
         return max(filter(None, (cursor, first)), default=None)
 
     def _selected(self, infos: Sequence[ObjectInfo]) -> Sequence[ObjectInfo]:
-        """Leave out, and count, what the transfer is not about."""
-        if not self._selection:
-            return infos
-        selected = [info for info in infos if self._selection.selects(info.name)]
-        self._course.tally.left_out += len(infos) - len(selected)
+        """Leave out, and count, what the transfer is not about.
+
+        Raises:
+            AddressError: A name that is left is not UTF-8.
+        """
+        selected = infos
+        if self._selection:
+            selected = [info for info in infos if self._selection.selects(info.name)]
+            self._course.tally.left_out += len(infos) - len(selected)
+        for info in selected:
+            refuse_bytes(info.name)
         return selected
 
     def _list(self, cursor: str | None, limit: int) -> list[ObjectInfo]:

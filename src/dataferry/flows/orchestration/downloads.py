@@ -18,6 +18,7 @@ from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundEr
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.location import Landing
+from dataferry.domain.names import refuse_bytes
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Entry, Standing, Step
 from dataferry.domain.profile import Direction
@@ -293,6 +294,8 @@ class Downloads:
         try:
             with closing(place.mechanism.open_source(place.endpoint, self._probing)) as source:
                 found = list(islice(source.list(), MOST_LISTED + 1))
+                for info in found:
+                    refuse_bytes(info.name)
         except ObjectNotFoundError:
             found = []
         return found[:MOST_LISTED], len(found) <= MOST_LISTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -158,16 +159,26 @@ class WholeBody(_Body):
         temporary: The name it may have meanwhile.
         length_bytes: How many bytes it has.
         only_if_absent: Refuse to replace another file.
+        before_visible: Called right before it gets its name; may refuse.
     """
 
     operation = "file.put"
 
     def __init__(
-        self, directory: int, *, key: str, name: str, temporary: str, length_bytes: int, only_if_absent: bool
+        self,
+        directory: int,
+        *,
+        key: str,
+        name: str,
+        temporary: str,
+        length_bytes: int,
+        only_if_absent: bool,
+        before_visible: Callable[[], None],
     ) -> None:
         self._name = name
         self._temporary = temporary
         self._only_if_absent = only_if_absent
+        self._before_visible = before_visible
         descriptor, self._is_named = _create(directory, temporary)
         self._directory: int | None = None
         super().__init__(descriptor, key=key, number=1, offset_bytes=0, length_bytes=length_bytes)
@@ -188,6 +199,7 @@ class WholeBody(_Body):
         try:
             with translated(self.operation, self._key):
                 status = self._flush()
+                self._before_visible()
                 self._publish()
         except BaseException:
             self.cancel()

@@ -1,24 +1,23 @@
 """Writes files: first beside their final place and unseen, then there in one step.
 
 A temporary file is called ``.NAME.UPLOAD.dataferry-part`` and lies in the directory of the final file, hence
-on the same file system, so that moving it is atomic. The upload's id begins with the time it was begun.
+on the same file system, so that moving it is atomic.
 Attributes have no place in plain files and are dropped: the sink does not declare ``ATTRIBUTES``.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
-import secrets
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import TypeVar
 
 from dataferry.domain.errors import (
     AddressError,
+    DataFerryError,
     IntegrityError,
     ObjectNotFoundError,
     UploadGoneError,
@@ -26,9 +25,11 @@ from dataferry.domain.errors import (
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo, PartReceipt, Upload
 from dataferry.mechanisms.file.address import FileEndpoint
 from dataferry.mechanisms.file.body import PartBody, WholeBody, move, reserve
+from dataferry.mechanisms.file.collisions import refuse_folded, refuse_nested
 from dataferry.mechanisms.file.source import FileReader
+from dataferry.mechanisms.file.spelling import Spelling, folds_names
+from dataferry.mechanisms.file.temporary import TIME_CHARS, begun_at, new_upload_id, temporary_name
 from dataferry.mechanisms.file.tree import (
-    MAX_SEGMENT_BYTES,
     TEMPORARY_SUFFIX,
     describe,
     directory,
@@ -43,26 +44,9 @@ CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS, Capability.
 # Nothing limits the parts of a file; the ledger's rows do.
 MAX_PARTS = 10_000
 
-_TIME_CHARS = 12
+T = TypeVar("T")
+
 _UPLOAD_ID = re.compile(r"[0-9a-f]{24}")
-
-
-def new_upload_id() -> str:
-    """Make an id of 24 hexadecimal digits: milliseconds since 1970, then chance."""
-    return f"{time.time_ns() // 1_000_000:0{_TIME_CHARS}x}{secrets.token_hex(6)}"
-
-
-def begun_at(upload_id: str) -> datetime:
-    """Read the time out of an upload's id."""
-    return datetime.fromtimestamp(int(upload_id[:_TIME_CHARS], 16) / 1000, UTC)
-
-
-def temporary_name(name: str, upload_id: str) -> str:
-    """Name the temporary file of a file; a name too long for it is replaced by its digest."""
-    label = name
-    if len(name.encode()) + len(upload_id) + len(TEMPORARY_SUFFIX) + 2 > MAX_SEGMENT_BYTES:
-        label = hashlib.sha256(name.encode()).hexdigest()
-    return f".{label}.{upload_id}{TEMPORARY_SUFFIX}"
 
 
 class FileSink:
@@ -71,6 +55,8 @@ class FileSink:
     def __init__(self, endpoint: FileEndpoint) -> None:
         self._endpoint = endpoint
         self._names_one_file = endpoint.is_single
+        # Where the file system takes several spellings for one name; None until that is known, and elsewhere.
+        self._spelling: Spelling | None = None
 
     @property
     def identity(self) -> str:
@@ -105,6 +91,23 @@ class FileSink:
             AddressError: A link or a file stands in the way.
             AccessDeniedError: The last directory that is there may not be written to.
         """
+
+        def look(opened: int) -> None:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=opened):
+                raise PermissionError(errno.EACCES, "not writable")
+
+        self._nearest(look)
+
+    def learn_names(self) -> None:
+        """Find out what the file system takes for one name, by a file of ours that is removed again.
+
+        Where none can be written, nothing is learnt, and names are taken as they are.
+        """
+        with suppress(DataFerryError):
+            self._spelling = Spelling(self._endpoint.root) if self._nearest(folds_names) else None
+
+    def _nearest(self, look: Callable[[int], T]) -> T:
+        """Look at the directory of the place, or at the last one on the way to it that is there."""
         steps = self._endpoint.steps[:-1] if self._names_one_file else self._endpoint.steps
         while True:
             try:
@@ -112,24 +115,23 @@ class FileSink:
                     translated("file.probe", shown(self._endpoint.root, "/".join(steps))),
                     directory(self._endpoint.root, steps) as opened,
                 ):
-                    if not os.access(".", os.W_OK | os.X_OK, dir_fd=opened):
-                        raise PermissionError(errno.EACCES, "not writable")
+                    return look(opened)
             except ObjectNotFoundError:
                 steps = steps[:-1]
-            else:
-                return
 
     def place(self, name: str, *, single: bool) -> str:
         """Return the path below the root of a source object.
 
         Raises:
             AddressError: The name would leave the root or can't be a file name, or a link or a file stands
-                in its way, or something that is no regular file in its place.
+                in its way, or something that is no regular file in its place, or the file system takes
+                another name for it that is there.
         """
         if single and self._names_one_file:
-            steps = self._endpoint.steps
+            steps, own = self._endpoint.steps, 1
         else:
-            steps = (*self._endpoint.steps, *segments(name))
+            below = segments(name)
+            steps, own = (*self._endpoint.steps, *below), len(below)
         key = "/".join(steps)
         with (
             suppress(ObjectNotFoundError),
@@ -137,30 +139,24 @@ class FileSink:
             directory(self._endpoint.root, steps[:-1]) as above,
         ):
             describe(key, shown(self._endpoint.root, key), os.lstat(steps[-1], dir_fd=above), None)
+        if self._spelling is not None:
+            self._spelling.refuse_other(key, last=own)
         return key
 
     def check_keys(self, keys: Iterable[str]) -> None:
-        """Refuse keys of which one is a file where another needs a directory: ``a`` and ``a/b``.
+        """Refuse keys that can't be there together: ``a`` and ``a/b``; on some systems ``a`` and ``A``.
 
         Args:
             keys: In the order of the source's names; memory is one key's length, however many there are.
+                Where names fold they are sorted, in a temporary file if they are many.
 
         Raises:
             AddressError: Two of them can't be there together.
         """
-        before: list[str] = []
-        for key in keys:
-            # What sorts between "a" and "a/b" begins with "a", so only beginnings of this key are kept.
-            while before and not key.startswith(before[-1]):
-                before.pop()
-            for other in before:
-                if key.startswith(f"{other}/"):
-                    raise AddressError(
-                        f"{other[:300]!r} and {key[:300]!r} can't both be files: "
-                        "one is a directory for the other",
-                        operation="file.place",
-                    )
-            before.append(key)
+        if self._spelling is None:
+            refuse_nested((key, key) for key in keys)
+        else:
+            refuse_folded(keys)
 
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look files up; those not there are left out."""
@@ -170,7 +166,7 @@ class FileSink:
 
     def writer(self) -> FileWriter:
         """Open a worker's writer."""
-        return FileWriter(self._endpoint.root)
+        return FileWriter(self._endpoint.root, self._spelling)
 
     def reader(self) -> FileReader:
         """Open a worker's reader of what was written: from the disk, where the system can do that."""
@@ -181,10 +177,16 @@ class FileSink:
 
 
 class FileWriter:
-    """One worker's way to write below a root."""
+    """One worker's way to write below a root.
 
-    def __init__(self, root: str) -> None:
+    Args:
+        root: The directory.
+        spelling: Looks at names once more before they are taken, where the file system folds them.
+    """
+
+    def __init__(self, root: str, spelling: Spelling | None = None) -> None:
         self._root = root
+        self._spelling = spelling
         self._body: PartBody | WholeBody | None = None
 
     def put(
@@ -204,6 +206,7 @@ class FileWriter:
                 temporary=temporary_name(name, new_upload_id()),
                 length_bytes=length_bytes,
                 only_if_absent=only_if_absent,
+                before_visible=lambda: self._refuse_other(key),
             )
         self._body = body
         return body
@@ -268,6 +271,7 @@ class FileWriter:
             UploadGoneError: The temporary file is not there.
             IntegrityError: Parts, temporary file and ``size_bytes`` do not agree.
             DestinationExistsError: ``only_if_absent``, and it is there.
+            AddressError: The file system takes another name for it that is there by now.
         """
         del crc64nvme  # nothing of a file could be compared with it but its bytes, read again
         descriptor = self._open_temporary(upload, "file.complete", os.O_RDWR)
@@ -281,6 +285,7 @@ class FileWriter:
                         operation="file.complete",
                     )
                 temporary = temporary_name(name, upload.upload_id)
+                self._refuse_other(upload.key)
                 move(above, temporary, name, only_if_absent=only_if_absent)
                 return describe(upload.key, upload.key, status, None)
         finally:
@@ -307,7 +312,7 @@ class FileWriter:
             os.scandir(opened) as entries,
         ):
             for entry in entries:
-                upload_id = entry.name.removesuffix(TEMPORARY_SUFFIX)[-2 * _TIME_CHARS :]
+                upload_id = entry.name.removesuffix(TEMPORARY_SUFFIX)[-2 * TIME_CHARS :]
                 if (
                     _UPLOAD_ID.fullmatch(upload_id)
                     and entry.name == temporary_name(name, upload_id)
@@ -334,6 +339,11 @@ class FileWriter:
         """Drop the body on its way."""
         if self._body is not None:
             self._body.cancel()
+
+    def _refuse_other(self, key: str) -> None:
+        """Refuse to replace a file that was made meanwhile under another spelling of the name."""
+        if self._spelling is not None:
+            self._spelling.refuse_other(key, last=1)
 
     @contextmanager
     def _beside(self, key: str, operation: str, *, create: bool = False) -> Iterator[tuple[int, str]]:

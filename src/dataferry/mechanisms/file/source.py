@@ -17,6 +17,7 @@ from dataferry.domain.errors import (
     SourceChangedError,
     WrongRangeError,
 )
+from dataferry.domain.names import is_text
 from dataferry.domain.objects import Attributes, Capability, ObjectInfo
 from dataferry.mechanisms.file.address import FileEndpoint
 from dataferry.mechanisms.file.tree import (
@@ -87,8 +88,7 @@ class FileSource:
     def list(self, *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """List files in the plain string order of their names; memory is one directory's names per level.
 
-        Raises:
-            AddressError: A file's name is not Unicode text.
+        Names that are not UTF-8 are listed too: patterns may leave them out (``domain.names``).
         """
         if self._is_single:
             yield from self._list_one(start_after)
@@ -170,7 +170,8 @@ class _Walk:
 
     def _file(self, name: str) -> Iterator[ObjectInfo]:
         """Describe one file; nothing if it was removed since its directory was listed."""
-        segments(name)
+        if is_text(name):
+            segments(name)
         steps = (*self._endpoint.steps, *name.split("/"))
         key = "/".join(steps)
         try:

@@ -26,6 +26,7 @@ from dataferry.domain.errors import (
     ServerError,
     StorageError,
 )
+from dataferry.domain.names import is_text, quoted
 from dataferry.domain.objects import Attributes, ObjectInfo
 
 MAX_SEGMENT_BYTES = 255
@@ -77,23 +78,22 @@ def segments(name: str) -> tuple[str, ...]:
     """Split a name into file names that are each a plain step down.
 
     Raises:
-        AddressError: A step is empty, ``.`` or ``..``, holds NUL, is longer than 255 bytes, is not Unicode
-            text, or looks like one of our temporary files.
+        AddressError: A step is empty, ``.`` or ``..``, holds NUL, is longer than 255 bytes, is not UTF-8,
+            or looks like one of our temporary files.
     """
     steps = tuple(name.split("/"))
     for step in steps:
         reason = _fault(step)
         if reason:
-            raise AddressError(f"{name[:300]!r} can't be a file name here: {reason}")
+            raise AddressError(f"{quoted(name)} can't be a file name here: {reason}")
     return steps
 
 
 def _fault(step: str) -> str | None:
     """Say why one step can't be a file name; None if it can."""
-    try:
-        size_bytes = len(step.encode())
-    except UnicodeEncodeError:
-        return "it is not Unicode text"
+    if not is_text(step):
+        return "it is not UTF-8; rename it"
+    size_bytes = len(step.encode())
     if step in ("", ".", ".."):
         return f"it has the step {step!r}"
     if "\0" in step:
