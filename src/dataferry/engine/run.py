@@ -29,7 +29,7 @@ from dataferry.engine.workers.crew import START_WORKERS, Crew
 from dataferry.engine.workers.feed import Feed
 from dataferry.engine.workers.gathering import Gathering
 from dataferry.engine.workers.lanes import Lanes
-from dataferry.mechanisms.abilities import Abortable, KeyCheck
+from dataferry.mechanisms.abilities import Abortable, KeyCheck, NamesToLearn
 
 # How long the feeder waits for room or for the planner, before it looks whether it is to end.
 WAIT_S = 0.1
@@ -151,7 +151,7 @@ def _move(course: Course) -> None:
     unregister = course.halt.on_stop(let_go)
     monitor.start()
     try:
-        if isinstance(course.transfer.sink, KeyCheck):
+        if isinstance(course.transfer.sink, NamesToLearn):
             course.transfer.sink.learn_names()
         refuse_collision(course)
         retarget(course)

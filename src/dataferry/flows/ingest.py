@@ -22,7 +22,7 @@ from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, safe_segment
 from dataferry.flows.shared import Shared
 from dataferry.flows.transfer_options import TransferOptions
-from dataferry.mechanisms.abilities import KeyCheck
+from dataferry.mechanisms.abilities import NamesToLearn
 from dataferry.mechanisms.base import Sink, Writer
 
 
@@ -108,7 +108,7 @@ class Ingest:
         if kept is not None:
             return kept
         sink = place.mechanism.open_sink(place.endpoint, self.shared.network)
-        if isinstance(sink, KeyCheck):
+        if isinstance(sink, NamesToLearn):
             sink.learn_names()
         return Lent(sink=sink, writer=sink.writer())
 

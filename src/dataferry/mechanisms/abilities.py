@@ -96,14 +96,6 @@ class CopyingWriter(Protocol):
 class KeyCheck(Protocol):
     """What a sink without ``INJECTIVE_NAMES`` offers too, where equal keys are not its only collisions."""
 
-    def learn_names(self) -> None:
-        """Find out which names the place takes for one: for who is going to write, before ``place``.
-
-        It may write something of its own for that, and removes it again. Never raises: a place that can't
-        be written to says so when it is.
-        """
-        ...
-
     def check_keys(self, keys: Iterable[str]) -> None:
         """Refuse keys that can't all be there: called with the whole plan before a byte moves (rule 9).
 
@@ -112,6 +104,19 @@ class KeyCheck(Protocol):
 
         Raises:
             AddressError: Two of them can't be there together, e.g. the files ``a`` and ``a/b``.
+        """
+        ...
+
+
+@runtime_checkable
+class NamesToLearn(Protocol):
+    """What a sink offers too, where only the place itself can tell which names it takes for one."""
+
+    def learn_names(self) -> None:
+        """Find that out: for who is going to write, before ``place`` and ``check_keys``.
+
+        It may write something of its own for that, and removes it again. Never raises: a place that can't
+        be written to says so when it is.
         """
         ...
 
