@@ -19,11 +19,9 @@ from uuid import UUID
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.clock import Clock
-from dataferry.domain.dataflow import FINAL_STATES, DataFlow, State
+from dataferry.domain.dataflow import DataFlow
 from dataferry.domain.errors import (
     ConfigError,
-    ForbiddenError,
-    GoneError,
     NotFoundError,
     UnauthorizedError,
     UnsupportedError,
@@ -37,6 +35,7 @@ from dataferry.flows import gateway_tokens
 from dataferry.flows.bounds import Bounds
 from dataferry.flows.recent import Recent
 from dataferry.flows.resolution import Place, Resolver
+from dataferry.flows.standing import Standing, refuse_closed, token_of
 from dataferry.mechanisms.abilities import GatewayAddresses
 from dataferry.secrets.did import is_web_did
 from dataferry.store.store import Store, Transaction
@@ -46,12 +45,6 @@ INGEST_PATH = "/ingest"
 TOKEN_PATH = "/token"  # noqa: S105 - a path
 # Within this time of a suspend or an end no byte flows any more; each look is one short read of the store.
 LOOK_INTERVAL_S = 0.25
-# Who moves data of a flow that is suspended need not give it up: its own side may learn of it a moment later.
-COME_BACK_S = 5.0
-_OPEN = {
-    Direction.PULL: frozenset({State.STARTED}),
-    Direction.PUSH: frozenset({State.PREPARED, State.STARTED}),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +84,7 @@ class GatewayDoor:
                 " that leads here, or, for development on loopback, server.allow_http_on_loopback"
             )
         renews = self._renews(flow)
-        kept = None if renews or gateway_tokens.is_renewable(flow.outgoing_address) else _token(flow)
+        kept = None if renews or gateway_tokens.is_renewable(flow.outgoing_address) else token_of(flow)
         is_push = flow.direction is Direction.PUSH
         address = mechanism.gateway_address(
             profile,
@@ -153,7 +146,7 @@ class GatewayAccess:
         self._resolver = resolver
         self.bounds = bounds
         self._recent: Recent[Served] = Recent()
-        self._flows: Recent[DataFlow] = Recent()
+        self._standings: Recent[Standing] = Recent()
         self.places: Recent[Place] = Recent()
         self._clock = clock
 
@@ -166,8 +159,10 @@ class GatewayAccess:
             GoneError: It is over.
             DataFerryError: Its data can't be found any more.
         """
-        flow = self.flow(flow_id, token, Direction.PULL)
-        served = self._recent.of((flow.id, flow.version), lambda: self._served(flow))
+        standing = self.standing(flow_id, token, Direction.PULL)
+        served = self._recent.of(
+            (standing.id, standing.version), lambda: self._served(self.flow(standing.id))
+        )
         self.places.of(flow_id, lambda: served.place)
         return served
 
@@ -189,8 +184,17 @@ class GatewayAccess:
             bandwidth_bytes_per_s=options.limits.bandwidth_bytes_per_s,
         )
 
-    def flow(self, flow_id: str, token: str | None, direction: Direction) -> DataFlow:
-        """Return the flow whose token somebody shows, if its data may move that way now.
+    def flow(self, flow_id: UUID) -> DataFlow:
+        """Return a flow.
+
+        Raises:
+            NotFoundError: There is no such flow.
+        """
+        with self._store.snapshot() as tx:
+            return tx.flows.get(flow_id)
+
+    def standing(self, flow_id: str, token: str | None, direction: Direction) -> Standing:
+        """Return how the flow stands whose token somebody shows, if its data may move that way now.
 
         Raises:
             UnauthorizedError, ForbiddenError, GoneError: As of ``open``.
@@ -203,25 +207,24 @@ class GatewayAccess:
             if str(number) != flow_id:
                 raise refused  # one flow has one address: requests are counted by it
             with self._store.snapshot() as tx:
-                flow = self._current(tx, number)
-                renews = gateway_tokens.is_renewable(flow.outgoing_address)
-                pairs = tx.gateway_tokens.of(flow.id) if renews else []
+                standing = self._current(tx, number)
+                pairs = tx.gateway_tokens.of(number) if standing.renews else []
         except (ValueError, NotFoundError):
             raise refused from None
         if token is None:
             raise refused
-        if renews:
+        if standing.renews:
             pair = gateway_tokens.by_access_token(pairs, token, now)
             is_good = pair is not None
         else:
-            is_good = _is_same(token, _token(flow))
+            is_good = _is_same(token, standing.token)
         if not is_good:
             raise refused
-        refuse_closed(flow, direction)
+        refuse_closed(standing, direction)
         if pair is not None and not pair.is_used:
             with self._store.transaction() as tx:
                 gateway_tokens.use(tx, pair, now)
-        return flow
+        return standing
 
     def watch(self, flow_id: UUID, direction: Direction) -> Watch:
         """Return what tells, while bytes flow, whether they still may."""
@@ -236,35 +239,14 @@ class GatewayAccess:
         with self._store.snapshot() as tx:
             refuse_closed(self._current(tx, flow_id), direction)
 
-    def _current(self, tx: Transaction, flow_id: UUID) -> DataFlow:
-        """Return a flow as its row is now, read anew only where its version is another one.
+    def _current(self, tx: Transaction, flow_id: UUID) -> Standing:
+        """Return how a flow stands by its row as it is now, read anew only where its version is another one.
 
         Raises:
             NotFoundError: There is no such flow.
         """
-        return self._flows.of((flow_id, tx.flows.version(flow_id)), lambda: tx.flows.get(flow_id))
-
-
-def refuse_closed(flow: DataFlow, direction: Direction) -> None:
-    """Return if a flow's data may move through the gateway now.
-
-    Args:
-        flow: Whose.
-        direction: PULL to be served, PUSH to be taken.
-
-    Raises:
-        ForbiddenError: Not now; with a time to come back if it may be later.
-        GoneError: It is over.
-    """
-    if flow.state in FINAL_STATES:
-        raise GoneError(f"the transfer is over: {flow.state.value}")
-    if flow.direction is not direction or not flow.owns_address:
-        raise ForbiddenError(f"the transfer's data does not move this way: it is a {flow.direction.value}")
-    if flow.state not in _OPEN[direction]:
-        moves = "served while it is STARTED" if direction is Direction.PULL else "taken from PREPARED on"
-        raise ForbiddenError(
-            f"the transfer is {flow.state.value}: its data is {moves}", retry_after_s=COME_BACK_S
-        )
+        version = tx.flows.version(flow_id)
+        return self._standings.of((flow_id, version), lambda: Standing.of(tx.flows.get(flow_id)))
 
 
 class Watch:
@@ -301,11 +283,6 @@ class Watch:
         """
         self._looked_at = time.monotonic()
         self._access.check(self._flow_id, self._direction)
-
-
-def _token(flow: DataFlow) -> str | None:
-    """Return the token that was handed out for a flow."""
-    return None if flow.outgoing_address is None else flow.outgoing_address.get("authorization")
 
 
 def _is_same(one: str, other: str | None) -> bool:

@@ -82,8 +82,10 @@ class Ingest:
             UnauthorizedError, ForbiddenError, GoneError: As of ``GatewayAccess``.
             DataFerryError: The flow's place can't be found any more.
         """
-        flow = self.access.flow(flow_id, token, Direction.PUSH)
-        receiving = self._recent.of((flow.id, flow.version), lambda: self._receiving(flow))
+        standing = self.access.standing(flow_id, token, Direction.PUSH)
+        receiving = self._recent.of(
+            (standing.id, standing.version), lambda: self._receiving(self.access.flow(standing.id))
+        )
         self.access.places.of(flow_id, lambda: receiving.place)
         return receiving
 

@@ -24,8 +24,8 @@ from dataferry.domain.errors import (
 )
 from dataferry.domain.participant import Participant
 from dataferry.flows import gateway_tokens
-from dataferry.flows.gateway import refuse_closed
 from dataferry.flows.identities import Identities
+from dataferry.flows.standing import refuse_closed
 from dataferry.secrets.client_tokens import Presented, Proof, present, verify
 from dataferry.store.records import TokenPair
 from dataferry.store.store import Store, Transaction
