@@ -38,11 +38,12 @@ check: setup  ## lint, types, import contracts, docs
 bench: setup  ## speed, processor time and memory beside rclone and boto3
 	@$(BIN)/python bench/compare.py $(ARGS)
 
-bench-all: setup  ## the same over a distance, a million objects, many flows at once: an hour (bench/README.md)
+bench-all: setup  ## the same over a distance, a million objects, many flows, the gateway: an hour (bench/README.md)
 	@$(BIN)/python bench/compare.py
 	@$(BIN)/python bench/latency.py
 	@$(BIN)/python bench/million.py
 	@$(BIN)/python bench/flows.py
+	@$(BIN)/python bench/gateway.py
 
 package: setup  ## the wheel works alone, in a clean environment
 	@$(BIN)/python -m tests.package.wheel

@@ -151,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="half a second each, and nothing is written")
     quick = parser.parse_args().quick
-    where, rounds = report.machine(), 1 if quick else 2
+    where, begun, rounds = report.machine(), report.stamp(), 1 if quick else 2
     found = [
         measure(which, 0.5 if quick else 3.0) for _ in range(rounds) for which in ("SQLite", "PostgreSQL")
     ]
@@ -167,7 +167,16 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if not quick:
-        print(report.write("commits", "What a commit costs", where, lines, {"rates": found}))
+        path = report.write(
+            "commits",
+            "What a commit costs",
+            where,
+            lines,
+            {"rates": found},
+            tools=["dataferry"],
+            measured={"": begun},
+        )
+        print(path)
 
 
 if __name__ == "__main__":

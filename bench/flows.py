@@ -31,7 +31,7 @@ from cargo import KIB, MIB, Cargo
 from compare import size
 from dataferry.demo.control_plane import Received, ScriptedControlPlane, message
 from dataferry.demo.planes import PlaneProcess
-from report import machine, write
+from report import Stamp, machine, stamp, write
 from servers import Pair, Server, pair
 
 PROFILE = "https://w3id.org/dspace-sig/profile/s3-push"
@@ -40,7 +40,6 @@ SINK = "arrivals"
 CALLERS = 16
 TIMEOUT_S = 900.0
 SAMPLE_S = 0.25
-MOST_CONCURRENT = 64
 VERBS = ("start", "status", "suspend", "terminate")
 
 
@@ -217,7 +216,7 @@ def measured(number: int, servers: Pair, directory: Path, asked: argparse.Namesp
     """Run so many flows at once, in a plane of their own."""
     cargo.client(servers.sink).create_bucket(Bucket=SINK)
     watch = Stopwatch()
-    engine = {"flow_concurrency": min(number, MOST_CONCURRENT), "workers": asked.workers}
+    engine = {"flow_concurrency": number, "workers": asked.workers}
     with ExitStack() as stack:
         control_plane = stack.enter_context(TimedControlPlane())
         plane = stack.enter_context(_plane(control_plane, servers, directory, engine))
@@ -296,7 +295,7 @@ def main() -> None:
     if asked.quick:
         asked.flows, asked.large, asked.small = [1, 8], 32 * MIB, 50
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
-    where = machine()
+    where, begun = machine(), stamp()
     lines: list[Line] = []
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
     try:
@@ -307,7 +306,7 @@ def main() -> None:
             shutil.rmtree(directory / str(number), ignore_errors=True)
             print(table(lines[-1:]).splitlines()[-1], flush=True)
             if not asked.quick:
-                _write(lines, where, asked)
+                _write(lines, where, begun, asked)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print("\n" + table(lines))
@@ -321,16 +320,29 @@ def _load(servers: Pair, asked: argparse.Namespace) -> None:
     cargo.make(servers.source, small)
 
 
-def _write(lines: Sequence[Line], where: Mapping[str, str | int | float], asked: argparse.Namespace) -> None:
+def _write(
+    lines: Sequence[Line],
+    where: Mapping[str, str | int | float],
+    begun: Stamp,
+    asked: argparse.Namespace,
+) -> None:
     text = [
         f"Each flow pushes {asked.large // MIB} MiB in one object and {asked.small} objects of 16 KiB",
-        f"between two lean servers; {MOST_CONCURRENT} at once at most, of {asked.workers} workers each.",
+        f"between two lean servers; all at once, of {asked.workers} workers each at most.",
         f"*burst*: all flows started by {CALLERS} callers. Verbs: one caller, call after call, while",
         "bytes move; median / 99th percentile in milliseconds. A probe is a flow too, and moves what it can.",
         "",
         table(lines),
     ]
-    path = write("flows", "Flows at once in one plane", where, text, {"lines": lines})
+    path = write(
+        "flows",
+        "Flows at once in one plane",
+        where,
+        text,
+        {"lines": lines},
+        tools=["dataferry"],
+        measured={"": begun},
+    )
     print(f"written: {path}", flush=True)
 
 

@@ -30,7 +30,7 @@ from contestants import FERRY, RCLONE
 from dataferry.demo.control_plane import ScriptedControlPlane, message
 from dataferry.demo.planes import PlaneProcess
 from dataferry.demo.processes import ChildProcess, free_port
-from report import machine, write
+from report import machine, runs_in_words, stamp, write
 
 TOKEN = "token-of-the-control-plane-0123456789"  # noqa: S105 - of this bench
 CONNECTIONS = 4
@@ -331,7 +331,7 @@ def main() -> None:
         Load(name="four-large", files=CONNECTIONS, file_bytes=asked.large // CONNECTIONS),
         Load(name="many-small", files=asked.small, file_bytes=16 * KIB),
     ]
-    where = machine()
+    where, begun = machine(), stamp()
     directory = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         found = Bench(asked.runs, directory).run(loads)
@@ -340,16 +340,23 @@ def main() -> None:
     print("\n" + table(found))
     if not asked.quick:
         text = [
-            f"Medians of {asked.runs} runs, servers in turn, {CONNECTIONS} connections of one client that",
+            f"{runs_in_words(asked.runs)}, servers in turn, {CONNECTIONS} connections of one client that",
             f"shares the cores. *speed* is {OTHER}'s wall time by the server's, *CPU* the server's processor",
             f"time by {OTHER}'s. {DIRECT} is a whole process that copies the same files.",
             "",
             table(found),
         ]
         settings = {name: getattr(asked, name) for name in ("large", "small", "runs")}
-        print(
-            f"written: {write('gateway', 'The gateway', where, text, {'settings': settings, 'lines': found})}"
+        path = write(
+            "gateway",
+            "The gateway",
+            where,
+            text,
+            {"settings": settings, "lines": found},
+            tools=["dataferry", "rclone"],
+            measured={"": begun},
         )
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

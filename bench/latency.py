@@ -1,6 +1,7 @@
 """Copies over a distance: a round trip of 50 ms to either server, DataFerry beside rclone.
 
 Run: ``.venv/bin/python bench/latency.py [--quick] [--large 1GiB] [--small 2000] [--round-trip-ms 50] ...``.
+The same copies through proxies that delay nothing stand beside them, as what concurrency has to make up for.
 Results go to ``bench/results``. The proxies' own ceiling is measured first: they share the cores with all
 else.
 """
@@ -16,16 +17,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cargo
 from cargo import KIB, MIB, Cargo
 from compare import Comparison, Line, size, table
-from contestants import BASELINE, CONTESTANTS
-from report import machine, write
+from contestants import BASELINE, CONTESTANTS, used
+from report import machine, runs_in_words, stamp, write
 from servers import Pair, Server, pair
 
 CEILING_BYTES = 1024 * MIB
@@ -55,23 +56,39 @@ def distance(port: int, one_way_ms: float) -> Iterator[int]:
         process.communicate()
 
 
-@contextmanager
-def distant(kind: str, directory: Path, round_trip_ms: float) -> Iterator[Pair]:
-    """Start a pair of servers, far away for contestants and near for making and checking data."""
-    with ExitStack() as stack:
-        near = stack.enter_context(pair(kind, directory))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """The same two servers by two ways, each through proxies of its own; data are made and checked by none.
 
-        def far(server: Server) -> Server:
+    Attributes:
+        near: By proxies that delay nothing.
+        far: By proxies that put the distance in between.
+    """
+
+    near: Pair
+    far: Pair
+
+
+@contextmanager
+def distant(kind: str, directory: Path, round_trip_ms: float) -> Iterator[Ways]:
+    """Start a pair of servers, and the ways to them."""
+    with ExitStack() as stack:
+        servers = stack.enter_context(pair(kind, directory))
+
+        def by(server: Server, milliseconds: float) -> Server:
             scheme, _, port = server.endpoint_url.rpartition(":")
-            proxy = distance(int(port), round_trip_ms / 2)
+            proxy = distance(int(port), milliseconds / 2)
             return replace(server, endpoint_url=f"{scheme}:{stack.enter_context(proxy)}")
 
-        yield replace(
-            near,
-            kind=f"{kind}-{round_trip_ms:g}ms",
-            source=far(near.source),
-            sink=far(near.sink),
-        )
+        def way(milliseconds: float) -> Pair:
+            return replace(
+                servers,
+                kind=f"{kind}-{milliseconds:g}ms",
+                source=by(servers.source, milliseconds),
+                sink=by(servers.sink, milliseconds),
+            )
+
+        yield Ways(near=way(0), far=way(round_trip_ms))
 
 
 def ceiling(round_trip_ms: float) -> float:
@@ -107,6 +124,16 @@ def ceiling(round_trip_ms: float) -> float:
         return CEILING_BYTES / MIB / (time.monotonic() - begun)
 
 
+def shares(near: Sequence[Line], far: Sequence[Line]) -> str:
+    """Write what is left of each tool's speed over the distance, as a Markdown table."""
+    rows = [
+        f"| {one.cargo} | {one.contestant} | {one.wall_s:.2f} | {other.wall_s:.2f}"
+        f" | {one.wall_s / other.wall_s:.0%} |"
+        for one, other in zip(near, far, strict=True)
+    ]
+    return "\n".join(["| cargo | tool | near s | far s | far by near |", "|" + "---|" * 5, *rows])
+
+
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
@@ -131,37 +158,55 @@ def main() -> None:
     """Compare over a distance, print the table, and write it down."""
     asked = _asked()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
-    where = machine()
+    where, begun = machine(), stamp()
     contestants = [it for it in CONTESTANTS if it.name in {*asked.tools, BASELINE}]
     loads = [
         Cargo(name="one-large", objects=1, object_bytes=asked.large),
         Cargo(name="many-small", objects=asked.small, object_bytes=16 * KIB),
     ]
-    lines: list[Line] = []
+    near: list[Line] = []
+    far: list[Line] = []
+    loads = [load for load in loads if load.total_bytes]
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
     try:
-        most = ceiling(asked.round_trip_ms)
-        print(f"a proxy lets {most:.0f} MiB/s through", flush=True)
-        with distant("lean", directory / "lean", asked.round_trip_ms) as servers:
+        most = [ceiling(round_trip_ms) for round_trip_ms in (0, asked.round_trip_ms)]
+        print(f"a proxy lets {most[0]:.0f} MiB/s through near, {most[1]:.0f} far", flush=True)
+        with distant("lean", directory / "lean", asked.round_trip_ms) as ways:
             comparison = Comparison(asked.runs, contestants, directory)
             for load in loads:
-                if load.total_bytes:
-                    cargo.make(servers.source, load)
-                    lines += comparison.copies(servers, load)
-                    cargo.remove(servers.source, load.name)
+                cargo.make(ways.near.source, load)
+                near += comparison.copies(ways.near, load)
+                far += comparison.copies(ways.far, load)
+                cargo.remove(ways.near.source, load.name)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    print("\n" + table(lines))
+    print("\n".join(["", table([*near, *far]), "", shares(near, far)]))
     if not asked.quick:
         text = [
-            f"A round trip of {asked.round_trip_ms:g} ms to either server, half of it each way; proxies let",
-            f"{most:.0f} MiB/s pass. Medians of {asked.runs} runs, tools in turn, whole processes. *speed*",
-            f"is {BASELINE}'s wall time by the tool's (more is better), *CPU* the tool's processor time by",
-            f"{BASELINE}'s (less is better).",
+            f"A round trip of {asked.round_trip_ms:g} ms to either server, half of it each way, beside the",
+            f"same copies near, by proxies that delay nothing; those let {most[0]:.0f} MiB/s pass near and",
+            f"{most[1]:.0f} far. {runs_in_words(asked.runs)}, tools in turn, whole processes.",
+            f"*speed* is {BASELINE}'s wall time by the tool's (more is better), *CPU* the tool's processor",
+            f"time by {BASELINE}'s (less is better).",
             "",
-            table(lines),
+            *(f"- {load.name}: {load.words}" for load in loads),
+            "",
+            table([*near, *far]),
+            "",
+            "What is left of each tool's speed over the distance (100% would be all):",
+            "",
+            shares(near, far),
         ]
-        print(f"\nwritten: {write('latency', 'Copies over a distance', where, text, {'lines': lines})}")
+        path = write(
+            "latency",
+            "Copies over a distance",
+            where,
+            text,
+            {"lines": [*near, *far], "ceiling_mib_per_s": most},
+            tools=used({line.contestant for line in near}),
+            measured={"": begun},
+        )
+        print(f"\nwritten: {path}")
 
 
 if __name__ == "__main__":

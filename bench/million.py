@@ -23,7 +23,7 @@ from urllib.request import urlopen
 
 from contestants import FERRY, environment
 from dataferry.demo.processes import ChildProcess, free_port
-from report import machine, write
+from report import machine, stamp, write
 from servers import Pair, Server
 
 SAMPLE_S = 0.5
@@ -162,7 +162,7 @@ def main() -> None:
     if asked.quick:
         asked.objects = 20_000
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was made is removed
-    where = machine()
+    where, begun = machine(), stamp()
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=asked.directory))
     started: list[ChildProcess] = []
     try:
@@ -181,7 +181,16 @@ def main() -> None:
     print("\n".join(text))
     if not asked.quick:
         data = {"objects": asked.objects, "object_bytes": asked.bytes, "result": result, "samples": samples}
-        print(f"\nwritten: {write('million', 'A great many objects', where, text, data)}")
+        path = write(
+            "million",
+            "A great many objects",
+            where,
+            text,
+            data,
+            tools=["dataferry"],
+            measured={"": begun},
+        )
+        print(f"\nwritten: {path}")
     if result["objects"] != asked.objects or growth(samples, asked.objects) > FLAT:
         raise SystemExit("not all objects arrived, or memory grew with them")
 

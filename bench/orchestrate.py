@@ -30,7 +30,7 @@ from tests.servers.orchestrator import CONNECTOR_KEY, KEY, entry
 
 from dataferry.demo.planes import PlaneProcess
 from flows import Meter
-from report import machine, write
+from report import Stamp, machine, stamp, write
 
 CONTENT = b"x" * 100
 LOOK_S = 5.0
@@ -213,7 +213,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.rounds, asked.seconds = 2, 30
-    where = machine()
+    where, begun = machine(), stamp()
     rounds: list[Accepted] = []
     seen: list[Moment] = []
     total = asked.requests * asked.entries + 1  # with the one that warms up
@@ -232,13 +232,14 @@ def main() -> None:
                     seen = fetched(plane, meter, total, asked.seconds)
     print("\n".join([acceptance_table(rounds), "", *completion_lines(seen, total)]))
     if not asked.quick:
-        _write(rounds, seen, where, asked)
+        _write(rounds, seen, where, begun, asked)
 
 
 def _write(
     rounds: Sequence[Accepted],
     seen: Sequence[Moment],
     where: Mapping[str, str | int | float],
+    begun: Stamp,
     asked: argparse.Namespace,
 ) -> None:
     total = asked.requests * asked.entries + 1
@@ -256,7 +257,15 @@ def _write(
         *completion_lines(seen, total),
     ]
     data = {"requests": asked.requests, "entries": asked.entries, "rounds": rounds, "moments": seen}
-    path = write("orchestrate", "The orchestrator under a crowd of requests", where, text, data)
+    path = write(
+        "orchestrate",
+        "The orchestrator under a crowd of requests",
+        where,
+        text,
+        data,
+        tools=["dataferry"],
+        measured={"": begun},
+    )
     print(f"written: {path}", flush=True)
 
 

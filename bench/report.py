@@ -7,14 +7,37 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contestants import versions
+from contestants import commit, versions
 
 RESULTS = Path(__file__).with_name("results")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """When something was measured, of which code, and how busy the machine was before; taken as it begins."""
+
+    at: str
+    commit: str
+    load_before: float
+
+    @property
+    def words(self) -> str:
+        """The same, for people."""
+        return f"{self.at}, dataferry's commit {self.commit}, load before {self.load_before}"
+
+
+def stamp() -> Stamp:
+    """Take it."""
+    return Stamp(
+        at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        commit=commit(),
+        load_before=round(os.getloadavg()[0], 2),
+    )
 
 
 def machine() -> dict[str, str | int | float]:
@@ -26,8 +49,12 @@ def machine() -> dict[str, str | int | float]:
         "cores": os.cpu_count() or 0,
         "memory_gib": round(int(memory[1]) / 1024**2) if memory else 0,
         "kernel": platform.release(),
-        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def runs_in_words(runs: int) -> str:
+    """Say what the numbers of a page are."""
+    return "One run of each" if runs == 1 else f"Medians of {runs} runs"
 
 
 def path_of(name: str, where: Mapping[str, str | int | float], suffix: str) -> Path:
@@ -43,6 +70,9 @@ def write(
     where: Mapping[str, str | int | float],
     text: Sequence[str],
     data: Mapping[str, Any],
+    *,
+    tools: Sequence[str],
+    measured: Mapping[str, Stamp],
 ) -> Path:
     """Write results over those of the same day; return the path of the page.
 
@@ -52,20 +82,25 @@ def write(
         where: As ``machine`` tells.
         text: The page's lines, after what the machine is.
         data: What the document has beside date, machine and versions.
+        tools: Those that took part, as ``versions`` calls them; Python always does.
+        measured: When and of which code, by what was measured; the name is empty if it is all.
     """
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
-    used = versions()
-    document = {"at": now.isoformat(timespec="seconds"), "machine": where, "versions": used, **data}
+    used = {tool: text for tool, text in versions().items() if tool in {*tools, "python"}}
+    document = {"machine": where, "versions": used, "measured": measured, **data}
     _replace(path_of(name, where, ".json"), json.dumps(document, indent=2, default=_plain) + "\n")
     page = [
         f"# {title}, {now:%Y-%m-%d}",
         "",
-        f"{where['processor']}, {where['memory_gib']} GiB, {where['cores']} cores shared by all that runs;",
-        f"load before {where['load_before']}.",
+        f"{where['processor']}, {where['memory_gib']} GiB, {where['cores']} cores shared by all that runs.",
         *text,
         "",
         *(f"- {tool} {text}" for tool, text in used.items()),
+        "",
+        "Measured:",
+        "",
+        *(f"- {f'{what}: ' if what else ''}{it.words}" for what, it in measured.items()),
         "",
     ]
     path = path_of(name, where, ".md")

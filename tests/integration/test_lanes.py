@@ -18,7 +18,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from tests.servers.faulty_s3 import Fault, FaultyS3
+from tests.servers.faulty_s3 import Etags, Fault, FaultyS3
 from tests.unit.engine.memory import Witness
 
 from dataferry.domain.errors import FencedError, StoppedError
@@ -243,6 +243,39 @@ def test_a_passing_error_is_tried_again_in_the_lane_and_told(bench: Bench) -> No
     assert [kind for kind, _ in bench.witness.notes].count("retry") == 20
 
 
+@pytest.mark.parametrize(
+    ("call", "fault", "verify"),
+    [
+        ("GetObject", Fault.FLIP_SENT, Verify.BEST),
+        ("PutObject", Fault.CORRUPT, Verify.BEST),
+        ("PutObject", Fault.FLIP_STORED, Verify.READBACK),
+    ],
+)
+def test_a_lane_catches_a_flipped_bit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str, fault: Fault, verify: Verify
+) -> None:
+    """What is read wrong, spoiled on the wire, or kept wrong, the lane itself sends again."""
+    bench.server.etags = Etags.OPAQUE  # so that nothing but the CRC-64/NVME tells
+    spoiled: list[str] = []
+    send = lanes.Seat.send
+
+    def sent(self: lanes.Seat, rows: Sequence[ObjectRow]) -> Report | None:
+        # The first is tried in any case, and nobody else asks for it.
+        spoiled.append(rows[0].source.name)
+        bench.server.inject(call, fault, key=rows[0].source.name)
+        return send(self, rows)
+
+    monkeypatch.setattr(lanes.Seat, "send", sent)
+    result = bench.go(verify=verify)
+    assert result.is_complete
+    assert bench.arrived
+    assert spoiled
+    assert bench.server.faults_left == 0, "nothing was flipped"
+    told = [kind for report in bench.reports for kind, _ in report.notes]
+    assert sum(told.count(kind) for kind in ("retry", "object_restarted")) == len(spoiled)
+    assert result.verification.word == "end_to_end"
+
+
 def test_a_stop_ends_lanes_at_once(bench: Bench) -> None:
     """Also one whose store does not answer; the next attempt does what is left."""
     stop = Stop()
@@ -289,6 +322,15 @@ def test_two_processors_have_no_lanes(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.path = bench.path.with_name("other.db")
     assert bench.go().is_complete
     assert bench.pids == []
+
+
+def test_there_are_two_lanes_at_most(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many processors there are: each has memory of its own."""
+    monkeypatch.setattr(lanes, "processors", lambda: 16)
+    bench.ready.set()
+    assert bench.go().is_complete
+    assert bench.arrived
+    assert len(bench.pids) == 2
 
 
 def copying(bench: Bench, *options: str) -> list[str]:

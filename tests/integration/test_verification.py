@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.authority import Authority, TlsFront
 from tests.servers.faulty_s3 import Etags, Fault, FaultyS3
+from tests.servers.proxy import Proxy
 from tests.unit.engine.memory import Witness
 
 from dataferry.domain.ledger import ObjectState
@@ -48,11 +50,20 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Rig:
-    """Two places, and what is known of both."""
+    """Two places, and what is known of both.
+
+    Attributes:
+        scheme: How S3 servers are spoken to.
+        way: The ends that are reached by a wire of ours.
+        wires: Those wires, by end: ``source`` or ``sink``.
+    """
 
     directory: Path
     stack: ExitStack
     servers: dict[str, FaultyS3] = field(default_factory=dict)
+    scheme: str = "http"
+    wires: dict[str, Proxy] = field(default_factory=dict)
+    way: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.ledger: LocalLedger = self.stack.enter_context(
@@ -73,13 +84,26 @@ class Rig:
             self.servers[end] = server
             mechanism = Registry().get("s3")
             settings = {
-                "endpoint_url": server.endpoint_url,
+                **self._reached(end, server),
                 "access_key_id": server.access_key_id,
                 "secret_access_key": server.secret_access_key,
             }
             opened = mechanism.at_location(Location(name=end, mechanism="s3", settings=settings), "data/")
         make = mechanism.open_source if end == "source" else mechanism.open_sink
         return self.stack.enter_context(closing(make(opened, Network())))
+
+    def _reached(self, end: str, server: FaultyS3) -> dict[str, str]:
+        """Where a server is spoken to: itself, or by a wire that can be made to spoil bytes."""
+        if end not in self.way:
+            return {"endpoint_url": server.endpoint_url}
+        authority, port = Authority(self.directory), server.port
+        if self.scheme == "https":
+            port = self.stack.enter_context(TlsFront(port, authority.certificate("localhost"))).port
+        wire = self.wires[end] = self.stack.enter_context(Proxy(port))
+        return {
+            "endpoint_url": f"{self.scheme}://localhost:{wire.port}",
+            "ca_file": str(authority.ca_file),
+        }
 
     def copy(self, source: str, sink: str, *names: str, verify: Verify = Verify.BEST) -> Result:
         """Copy objects from a store of one kind to one of another."""
@@ -200,6 +224,24 @@ def test_a_level_does_not_cover_what_the_page_says(
     flipped(rig, source, sink, name, flip)
     assert not rig.arrived(name)
     assert {name: level} == rig.levels()
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("end", ["source", "sink"])
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_only_tls_notices_a_byte_that_changes_on_the_wire(rig: Rig, scheme: str, end: str, name: str) -> None:
+    """What ``transport`` claims: by https it is sent again, by http it passes where no checksum is kept."""
+    rig.scheme, rig.way = scheme, (end,)
+    ends = rig.fill(NOTHING, name), rig.open("sink", NOTHING)
+    faults, at = rig.wires[end].faults, min(SIZES[name], LIMITS.part_size_bytes) * 2 // 3
+    faults.flip_up_at_byte, faults.flip_down_at_byte = (at, None) if end == "sink" else (None, at)
+    result = rig.go(*ends)
+    assert (faults.flip_up_at_byte, faults.flip_down_at_byte) == (None, None), "nothing was flipped"
+    assert (result.objects, result.objects_failed) == (1, 0)
+    assert {name: "transport"} == rig.levels()
+    is_noticed = scheme == "https"
+    assert rig.arrived(name) == is_noticed
+    assert ("retry" in rig.witness.kinds()) == is_noticed
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,45 @@ path: int = LocationRef.parse("plant-a:measurements/").path
 TYPED_ANSWER = 'expression has type "str", variable has type "int"'
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """A shell that completes our commands.
+
+    Attributes:
+        name: What completion calls it.
+        registers: Only its own script has this line.
+        asks: What its script tells us for ``dataferry co``.
+        answers: Lines of our answer to that, in its form.
+    """
+
+    name: str
+    registers: str
+    asks: Mapping[str, str]
+    answers: tuple[str, ...]
+
+
+SHELLS = (
+    Shell(
+        name="bash",
+        registers="complete -o default -F _dataferry_completion dataferry",
+        asks={"COMP_WORDS": "dataferry co", "COMP_CWORD": "1"},
+        answers=("copy", "control-planes"),
+    ),
+    Shell(
+        name="zsh",
+        registers="compdef _dataferry_completion dataferry",
+        asks={"_TYPER_COMPLETE_ARGS": "dataferry co"},
+        answers=('_arguments \'*: :(("copy":"Copy ', '"control-planes":"Control planes '),
+    ),
+    Shell(
+        name="fish",
+        registers="complete --command dataferry --no-files",
+        asks={"_TYPER_COMPLETE_ARGS": "dataferry co", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+        answers=("copy\tCopy ", "control-planes\tControl planes "),
+    ),
+)
+
+
 class PackageError(Exception):
     """The wheel does not do what it should; says what."""
 
@@ -46,8 +86,15 @@ class CleanEnvironment:
         """Where its commands are."""
         return self.directory / "bin"
 
-    def run(self, *command: str | Path, timeout_s: float = 300) -> str:
+    def run(
+        self, *command: str | Path, timeout_s: float = 300, variables: Mapping[str, str] | None = None
+    ) -> str:
         """Run one of its commands, away from the checkout, and return what it printed.
+
+        Args:
+            command: Its name, and its arguments.
+            timeout_s: When it is ended.
+            variables: Of its environment, beside ours.
 
         Raises:
             PackageError: It failed.
@@ -58,6 +105,7 @@ class CleanEnvironment:
             if not name.startswith(("PYTHON", "DATAFERRY_", "VIRTUAL_ENV"))
         }
         environment["PATH"] = f"{self.programs}{os.pathsep}{environment['PATH']}"
+        environment |= variables or {}
         done = subprocess.run(
             [self.programs / command[0], *command[1:]],
             cwd=self.directory,
@@ -131,9 +179,28 @@ def try_alone(environment: CleanEnvironment) -> None:
     source.write_bytes(PAYLOAD)
     environment.run("dataferry", "copy", source, destination)
     _expect(destination.read_bytes() == PAYLOAD, "`dataferry copy` did not bring the bytes")
-    for shell in ("bash", "zsh", "fish"):
-        script = environment.run("dataferry", "--show-completion", shell)
-        _expect("_DATAFERRY_COMPLETE" in script, f"there is no completion for {shell}")
+    for shell in SHELLS:
+        try_completion(environment, shell)
+
+
+def try_completion(environment: CleanEnvironment, shell: Shell) -> None:
+    """Ask for a shell's script, and then what that asks, as the shell would.
+
+    Raises:
+        PackageError: It is another shell's script, or commands are not completed.
+    """
+    script = environment.run("dataferry", variables={"_DATAFERRY_COMPLETE": f"source_{shell.name}"})
+    registered = [other.name for other in SHELLS if other.registers in script]
+    _expect(registered == [shell.name], f"the script for {shell.name} is one for {registered or 'nothing'}")
+    asked = {"_DATAFERRY_COMPLETE": f"complete_{shell.name}", **shell.asks}
+    for name in shell.asks:
+        _expect(name in script, f"the script for {shell.name} does not say {name}")
+    answer = environment.run("dataferry", variables=asked).splitlines()
+    _expect(
+        len(answer) == len(shell.answers)
+        and all(line.startswith(begin) for line, begin in zip(answer, shell.answers, strict=True)),
+        f"{shell.name} is not told what `dataferry co` may become: {answer}",
+    )
 
 
 def try_types(environment: CleanEnvironment) -> None:

@@ -179,7 +179,18 @@ class FaultyS3:
     @property
     def endpoint_url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens on loopback."""
+        return int(self._server.server_address[1])
+
+    @property
+    def faults_left(self) -> int:
+        """How many faults have not come yet."""
+        with self.lock:
+            return sum(injection.times for injection in self._injections)
 
     def __enter__(self) -> Self:
         self._thread.start()

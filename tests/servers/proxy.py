@@ -24,6 +24,9 @@ class Faults:
         cut_down_after_bytes: The same for bytes from the server.
         refuse: New connections are reset at once.
         blackhole: Bytes are accepted and go nowhere; nor does the other end hear of the connection's.
+        flip_up_at_byte: One bit of that byte of a connection's, counted from 0, changes on its way to the
+            server; of the first connection that has so many, then no more.
+        flip_down_at_byte: The same for bytes from the server.
     """
 
     rate_bytes_per_s: float | None = None
@@ -32,6 +35,8 @@ class Faults:
     cut_down_after_bytes: int | None = None
     refuse: bool = False
     blackhole: bool = False
+    flip_up_at_byte: int | None = None
+    flip_down_at_byte: int | None = None
 
 
 @dataclass(slots=True)
@@ -143,7 +148,7 @@ class Proxy(Running):
                     continue
                 if not up and self.faults.latency_s:
                     self._stopped.wait(self.faults.latency_s)
-                target.sendall(piece)
+                target.sendall(self._flipped(piece, carried, up=up))
                 carried += len(piece)
                 self._count(len(piece), up=up)
                 limit = self.faults.cut_up_after_bytes if up else self.faults.cut_down_after_bytes
@@ -156,6 +161,18 @@ class Proxy(Running):
         except OSError:
             _reset(source)
             _reset(target)
+
+    def _flipped(self, piece: bytes, carried: int, *, up: bool) -> bytes:
+        """Change one bit, if its turn is in this piece."""
+        name = "flip_up_at_byte" if up else "flip_down_at_byte"
+        with self._lock:
+            at = getattr(self.faults, name)
+            if at is None or not carried <= at < carried + len(piece):
+                return piece
+            setattr(self.faults, name, None)
+        spoiled = bytearray(piece)
+        spoiled[at - carried] ^= 1
+        return bytes(spoiled)
 
     def _count(self, size_bytes: int, *, up: bool) -> None:
         with self._lock:

@@ -228,7 +228,7 @@ class LocationSettings(BaseModel):
     bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None,
         description="Bound of all transfers of this process together that read from it or write to it, bytes"
-        " a second; each has its fair part. None: no bound of its own.",
+        " a second, 1 to 2^50; each has its fair part. None: no bound of its own.",
     )
     bandwidth_windows: Windows = Field(
         default=(),
@@ -284,7 +284,8 @@ class DatasetSettings(Section):
         default=None, ge=0, description="As `engine.prepare_wait_s`, for this dataset. None: that one."
     )
     bandwidth_bytes_per_s: Bandwidth | None = Field(
-        default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
+        default=None,
+        description="Bound for each of its flows, bytes a second, 1 to 2^50. None: no bound of its own.",
     )
     labels: tuple[str, ...] = Field(default=(), description="Labels, shown by the management API.")
     control_planes: tuple[str, ...] = Field(default=(), description=_FOR)
@@ -346,7 +347,8 @@ class LandingZoneSettings(Section):
         default=None, ge=0, description="As `engine.prepare_wait_s`, for this zone. None: that one."
     )
     bandwidth_bytes_per_s: Bandwidth | None = Field(
-        default=None, description="Bound for each of its flows, bytes a second. None: no bound of its own."
+        default=None,
+        description="Bound for each of its flows, bytes a second, 1 to 2^50. None: no bound of its own.",
     )
     manifest: bool = Field(
         default=False,

@@ -8,6 +8,9 @@ from dataferry.app.section import Bandwidth, Section, Windows
 from dataferry.domain.limits import MAX_PART_BYTES, MAX_WORKERS, MIN_PART_BYTES
 from dataferry.engine.transfer import Overwrite, Verify
 
+# Each has threads of its own; beyond, a process has more of them than it gets work done with.
+MAX_FLOWS_AT_ONCE = 256
+
 
 class EngineSettings(Section):
     """``[engine]``: how bytes move."""
@@ -16,9 +19,9 @@ class EngineSettings(Section):
         default=32,
         ge=1,
         le=MAX_WORKERS,
-        description="Threads of a transfer at most, each with a connection to either side and a 1 MiB buffer."
-        " A transfer begins with eight; more join while that makes it faster, as over a long distance, and"
-        " rest where it does not. Events of kind `tuned` say why.",
+        description="Threads of a transfer at most, 1 to 256, each with a connection to either side and a"
+        " 1 MiB buffer. A transfer begins with eight; more join while that makes it faster, as over a long"
+        " distance, and rest where it does not. Events of kind `tuned` say why.",
     )
     part_size_bytes: int = Field(
         default=16 * 1024 * 1024,
@@ -54,7 +57,7 @@ class EngineSettings(Section):
     )
     max_backoff_s: float = Field(default=20.0, gt=0, description="Longest wait before another try, seconds.")
     bandwidth_bytes_per_s: Bandwidth | None = Field(
-        default=None, description="Bound of each transfer, bytes a second. None: no bound."
+        default=None, description="Bound of each transfer, bytes a second, 1 to 2^50. None: no bound."
     )
     max_unknown_length_bytes: int = Field(
         default=64 * 1024**3,
@@ -94,8 +97,8 @@ class EngineSettings(Section):
     )
     total_bandwidth_bytes_per_s: Bandwidth | None = Field(
         default=None,
-        description="Bound of all transfers of this process together, bytes a second; each has its fair part."
-        " None: no bound.",
+        description="Bound of all transfers of this process together, bytes a second, 1 to 2^50; each has its"
+        " fair part. None: no bound.",
     )
     bandwidth_windows: Windows = Field(
         default=(),
@@ -113,16 +116,17 @@ class EngineSettings(Section):
     flow_concurrency: int = Field(
         default=4,
         ge=1,
-        le=64,
-        description="Flows that move bytes at once in this process; others wait in the queue. Memory is this"
-        " times `workers` MiB at most, where all of them go a long way.",
+        le=MAX_FLOWS_AT_ONCE,
+        description="Flows that move bytes at once in this process, 1 to 256; others wait in the queue."
+        " Memory is this times `workers` MiB at most, where all of them go a long way.",
     )
     flow_concurrency_per_control_plane: int | None = Field(
         default=None,
         ge=1,
-        le=64,
-        description="Of these, how many may be of one control plane. None: all but one where there is more"
-        " than one control plane, so that nobody's long flows keep the others out; else all.",
+        le=MAX_FLOWS_AT_ONCE,
+        description="Of these, how many may be of one control plane, 1 to 256. None: all but"
+        " one where there is more than one control plane, so that nobody's long flows keep the others out;"
+        " else all.",
     )
     verify: Verify = Field(
         default=Verify.BEST,

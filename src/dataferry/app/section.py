@@ -40,8 +40,8 @@ class WindowSettings(Section):
     bandwidth_bytes_per_s: int = Field(
         ge=0,
         le=MAX_BANDWIDTH_BYTES_PER_S,
-        description="Bound in this window, bytes a second, in place of the one that holds else; of several"
-        " windows at once the least. 0: not a byte; transfers wait.",
+        description="Bound in this window, bytes a second, 0 to 2^50, in place of the one that holds"
+        " else; of several windows at once the least. 0: not a byte; transfers wait.",
     )
 
     @model_validator(mode="after")

@@ -49,7 +49,7 @@ WithManifest = Annotated[
     typer.Option("--manifest", help="Write objects.jsonl at the destination: what has arrived, proved how."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, max=256, help="Threads at most.")
+    int | None, typer.Option("--workers", metavar="N", min=1, max=256, help="Threads at most, 1 to 256.")
 ]
 PartSize = Annotated[
     str | None, typer.Option("--part-size", metavar="SIZE", help="Least size of a part: 16M, 1G.")

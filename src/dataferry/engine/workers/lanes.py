@@ -26,8 +26,8 @@ from dataferry.engine.workers.lane import BEAT, Report, packed, receive_message,
 # A lane takes a tenth of a second of a processor to begin: so many objects must be left that it is worth it.
 MANY_OBJECTS = 2_000
 SMALL_BYTES = 256 * 1024
-# Beside this process, whatever runs in it: more would be memory for what no store near us takes.
-MAX_LANES = 3
+# Beside this process, whatever runs in it: with two, all together have some 100 MiB; a third is 16 MiB more.
+MAX_LANES = 2
 # One for this process, one for all that has to do with it: without a third a lane only costs.
 BUSY_PROCESSORS = 2
 BATCH_OBJECTS = 32
