@@ -102,6 +102,7 @@ def orchestration(
         edc=asking.edc,
         negotiator=asking.negotiator,
         network=probing,
+        retry=runner.retry,
     )
     awaited = AwaitedFlows(shared.store, shared.clock, policy)
     notices = None
