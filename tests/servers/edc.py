@@ -105,7 +105,7 @@ class _Injection:
 
 @dataclass(slots=True, kw_only=True)
 class _Offer:
-    url: str
+    url: str | Callable[[], str]
     token: Callable[[], str | None]
     properties: dict[str, str] = field(default_factory=dict)
 
@@ -163,12 +163,15 @@ class EdcConnector(LoopbackHttp):
     def offer(
         self,
         contract_id: str,
-        url: str,
+        url: str | Callable[[], str],
         *,
         token: Callable[[], str | None] = lambda: None,
         **properties: str,
     ) -> None:
-        """Let transfers under a contract lead to a URL, with the token that holds at the time."""
+        """Let transfers under a contract lead to the URL, with the token, that holds at the time.
+
+        An ``authType`` that is empty is left out.
+        """
         self.offers[contract_id] = _Offer(url=url, token=token, properties=properties)
 
     def fail(self, contract_id: str, detail: str) -> None:
@@ -295,11 +298,13 @@ class EdcConnector(LoopbackHttp):
             "@type": "DataAddress",
             "type": "https://w3id.org/idsa/v4.1/HTTP",
             "endpointType": "https://w3id.org/idsa/v4.1/HTTP",
-            "endpoint": offer.url,
-            **offer.properties,
+            "endpoint": offer.url if isinstance(offer.url, str) else offer.url(),
         }
         if token is not None:
             found |= {"authType": "bearer", "authorization": token}
+        found |= offer.properties
+        if not found.get("authType"):
+            found.pop("authType", None)
         if self.expanded:
             found = {
                 name if name.startswith("@") else EDC + name: value

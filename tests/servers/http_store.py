@@ -8,6 +8,7 @@
         ...
         assert [request.method for request in server.requests] == ["GET"]
 
+A request needs the token behind ``scheme``, and the query ``?sig=SIGNATURE`` if there is a ``signature``.
 ``ETag`` is strong unless ``etags`` says ``weak`` or is None. ``ranges=False`` knows no ranges; a server that
 does says so unless ``says_ranges`` is False. ``if_match`` and ``conditional_writes``
 say which conditions are looked at. ``raw`` answers GETs
@@ -97,6 +98,8 @@ class HttpStore:
 
     def __init__(self, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.token = token
+        self.scheme = "Bearer "
+        self.signature: str | None = None
         self.refuses_with = 401
         self.objects: dict[str, Kept] = {}
         self.redirects: dict[str, tuple[int, str]] = {}
@@ -236,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._is(Fault.STATUS) and self.fault is not None:
             more = {} if self.fault.retry_after is None else {"Retry-After": self.fault.retry_after}
             self._status(self.fault.status, more)
-        elif self.store.token and self.headers.get("Authorization") != f"Bearer {self.store.token}":
+        elif self._is_denied():
             self._status(self.store.refuses_with, {"WWW-Authenticate": "Bearer"})
         elif self.name in self.store.redirects:
             status, location = self.store.redirects[self.name]
@@ -247,6 +250,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(self.store.refuse_head)
         else:
             self._read()
+
+    def _is_denied(self) -> bool:
+        store = self.store
+        shown = f"{store.scheme}{store.token}"
+        if store.token and self.headers.get("Authorization") != shown:
+            return True
+        return store.signature is not None and self.path.partition("?")[2] != f"sig={store.signature}"
 
     def _body(self) -> bytes | mmap.mmap:
         length = int(self.headers.get("Content-Length", "0"))

@@ -203,7 +203,7 @@ class Service:
         settings = self._settings
         asking = Asking(settings, shared.network, self.secrets)
         self._open.callback(asking.edc.close)
-        attempts = self._attempts = Attempts(shared, asking.tokens(shared.store, shared.resolver))
+        attempts = self._attempts = Attempts(shared, asking.tokens(shared))
         self._executor = EmbeddedExecutor(
             attempts,
             concurrency=settings.engine.flow_concurrency,

@@ -29,11 +29,9 @@ from dataferry.flows.orchestration.ports import ConnectorAddresses
 from dataferry.flows.orchestration.runner import Runner
 from dataferry.flows.orchestration.steps import Steps
 from dataferry.flows.orchestration.tokens import FetchedTokens
-from dataferry.flows.resolution import Resolver
 from dataferry.flows.shared import Shared
 from dataferry.net.connections import Network
 from dataferry.secrets.redaction import SecretValues
-from dataferry.store.store import Store
 from dataferry.telemetry.logs import get_logger
 
 _log = get_logger("orchestrator")
@@ -55,9 +53,11 @@ class Asking:
         self.negotiator = HttpNegotiator(self.edc)
         self.addresses = ConnectorAddresses(self.edc)
 
-    def tokens(self, store: Store, resolver: Resolver) -> FetchedTokens:
+    def tokens(self, shared: Shared) -> FetchedTokens:
         """Return how the downloads of entries come to new tokens."""
-        return FetchedTokens(store, self.connectors, self.edc, self.addresses, resolver)
+        return FetchedTokens(
+            shared.store, self.connectors, self.edc, self.addresses, shared.resolver, shared.renewals
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,7 @@ def orchestration(
         edc=asking.edc,
         negotiator=asking.negotiator,
         network=probing,
+        retry=runner.retry,
     )
     awaited = AwaitedFlows(shared.store, shared.clock, policy)
     notices = None

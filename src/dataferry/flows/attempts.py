@@ -257,12 +257,11 @@ class Attempts:
         from_address = place.location is None and flow.role is receiver
         if not (from_address and isinstance(place.mechanism, RenewableEndpoints)):
             return place.endpoint
-        tokens: AccessTokens | None = self._shared.renewals.of(flow)
-        if tokens is None and flow.is_own and self._own_tokens is not None:
+        tokens: AccessTokens | None = None
+        if flow.is_own and self._own_tokens is not None:
             tokens = self._own_tokens.of(flow)
-        if tokens is None:
-            return place.endpoint
-        return place.mechanism.with_tokens(place.endpoint, tokens)
+        tokens = tokens or self._shared.renewals.of(flow)
+        return place.endpoint if tokens is None else place.mechanism.with_tokens(place.endpoint, tokens)
 
     def _went_wrong(self, flow: DataFlow, error: DataFerryError) -> None:
         """Try again later where that can help and has not been done too often; else the run failed."""

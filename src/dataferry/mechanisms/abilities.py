@@ -203,6 +203,18 @@ class RenewableEndpoints(Protocol):
 
 
 @runtime_checkable
+class SignedEndpoints(Protocol):
+    """A mechanism whose endpoints may have their credential in what identifies them, as signed URLs do."""
+
+    def may_be_resigned(self, known: Endpoint, other: Endpoint) -> bool:
+        """Return whether two endpoints are one place but for what may be a signature, or may name an object.
+
+        Nobody can tell which: only the object's validator says that it is still the same.
+        """
+        ...
+
+
+@runtime_checkable
 class ExpiringGrants(Protocol):
     """A mechanism whose grants may end by themselves."""
 

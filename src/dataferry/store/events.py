@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +70,16 @@ class EventRepository:
             .limit(pages.bounded(limit))
         )
         return [_event(row) for row in self._connection.execute(query).mappings()]
+
+    def latest(self, flow_ids: Collection[UUID], kind: str) -> dict[UUID, FlowEvent]:
+        """Return the last event of a kind of each of these flows that has one."""
+        last = (
+            select(func.max(events.c.id))
+            .where(events.c.flow_id.in_(list(flow_ids)), events.c.kind == kind)
+            .group_by(events.c.flow_id)
+        )
+        rows = self._connection.execute(select(events).where(events.c.id.in_(last))).mappings()
+        return {found.flow_id: found for found in map(_event, rows)}
 
     def since(self, after: int, limit: int = 100, purview: Purview = EVERYTHING) -> FlowEvents:
         """Return the events with ids above ``after`` of all flows within a purview, oldest first."""

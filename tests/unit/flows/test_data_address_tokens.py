@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
-from tests.unit.flows.test_renewal import US, Endpoint, address
+from tests.servers.refresh_endpoint import RefreshEndpoint
+from tests.unit.flows.test_renewal import US, address
 from tests.unit.flows.world import PULL, World, until
 
 from dataferry.domain.address import DataAddress
@@ -42,15 +43,10 @@ class Hands(SystemClock):
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint() -> Iterator[RefreshEndpoint]:
     """A refresh endpoint on loopback."""
-    made = Endpoint()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with RefreshEndpoint() as made:
+        yield made
 
 
 class Renewing:
@@ -98,7 +94,7 @@ def with_root(given: DataAddress, world: World) -> DataAddress:
     return replace(world.their_address(), properties=(*world.their_address().properties, *given.properties))
 
 
-def test_what_renews_a_token_is_not_handed_out(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_what_renews_a_token_is_not_handed_out(renewing: Renewing, endpoint: RefreshEndpoint) -> None:
     """The refresh token is bound to this participant; when the access token ends is told instead."""
     renewing.started(with_root(address(endpoint.url), renewing.world))
     current = renewing.management.data_address("p1", actor="app")
@@ -111,7 +107,7 @@ def test_what_renews_a_token_is_not_handed_out(renewing: Renewing, endpoint: End
     assert "refresh-0" not in repr(current)
 
 
-def test_a_token_is_as_old_as_its_address(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_a_token_is_as_old_as_its_address(renewing: Renewing, endpoint: RefreshEndpoint) -> None:
     """Nobody uses the token here: when it came is known, even after a kill, and it is renewed in time."""
     renewing.started(with_root(address(endpoint.url), renewing.world))
     renewing.clock.forward = timedelta(seconds=200)
@@ -126,7 +122,9 @@ def test_a_token_is_as_old_as_its_address(renewing: Renewing, endpoint: Endpoint
     assert [form["refresh_token"] for form in endpoint.asked] == [["refresh-0"]]
 
 
-def test_a_repeated_notification_does_not_undo_a_renewal(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_a_repeated_notification_does_not_undo_a_renewal(
+    renewing: Renewing, endpoint: RefreshEndpoint
+) -> None:
     """The same address again is the same; another one counts at once."""
     given = with_root(address(endpoint.url), renewing.world)
     renewing.started(given)
@@ -141,7 +139,7 @@ def test_a_repeated_notification_does_not_undo_a_renewal(renewing: Renewing, end
     assert renewing.token() == "new"
 
 
-def test_many_readers_share_one_renewal(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_many_readers_share_one_renewal(renewing: Renewing, endpoint: RefreshEndpoint) -> None:
     """Of a token that has ended; the provider is asked once."""
     renewing.started(with_root(address(endpoint.url), renewing.world))
     renewing.clock.forward = timedelta(seconds=400)
@@ -152,7 +150,7 @@ def test_many_readers_share_one_renewal(renewing: Renewing, endpoint: Endpoint) 
     assert len(endpoint.asked) == 1
 
 
-def test_many_readers_share_one_failure(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_many_readers_share_one_failure(renewing: Renewing, endpoint: RefreshEndpoint) -> None:
     """They do not stand in line at a provider that is silent: each would wait for all before it."""
     gate, ready = threading.Event(), threading.Barrier(9)
     answered: list[int] = []
@@ -188,14 +186,14 @@ def test_many_readers_share_one_failure(renewing: Renewing, endpoint: Endpoint) 
     assert renewing.token() is not None
 
 
-def test_a_lost_answer_costs_nothing(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_a_lost_answer_costs_nothing(renewing: Renewing, endpoint: RefreshEndpoint) -> None:
     """The provider has renewed, and its answer gets lost: the token that is still good is handed out."""
 
     def lost(_: object) -> tuple[int, bytes]:
         raise BrokenPipeError
 
     endpoint.answer = lost
-    endpoint.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # it is meant
+    endpoint.forgive()
     renewing.started(with_root(address(endpoint.url), renewing.world))
     renewing.clock.forward = timedelta(seconds=280)
     assert renewing.token() == "access-0"
@@ -211,7 +209,7 @@ def test_a_lost_answer_costs_nothing(renewing: Renewing, endpoint: Endpoint) -> 
     [(400, ConflictError, "a resume may bring a new address"), (503, ServerError, "answered with 503")],
 )
 def test_a_token_that_can_not_be_renewed_is_not_handed_out(
-    renewing: Renewing, endpoint: Endpoint, status: int, error: type[Exception], words: str
+    renewing: Renewing, endpoint: RefreshEndpoint, status: int, error: type[Exception], words: str
 ) -> None:
     """Once it has ended: for good, or for a while; and a reading that failed is none."""
     endpoint.answer = lambda _: (status, b'{"error": "invalid_grant"}')
@@ -225,7 +223,9 @@ def test_a_token_that_can_not_be_renewed_is_not_handed_out(
     assert not [event for event in renewing.world.events() if event.kind == data_addresses.EVENT]
 
 
-def test_an_endpoint_that_is_not_there_is_a_passing_fault(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_an_endpoint_that_is_not_there_is_a_passing_fault(
+    renewing: Renewing, endpoint: RefreshEndpoint
+) -> None:
     """503 to the application, which asks again."""
     renewing.started(with_root(address("http://localhost:9/token"), renewing.world))
     renewing.clock.forward = timedelta(seconds=301)
@@ -233,7 +233,9 @@ def test_an_endpoint_that_is_not_there_is_a_passing_fault(renewing: Renewing, en
         renewing.token()
 
 
-def test_a_renewal_that_a_new_address_overtook_is_not_kept(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_a_renewal_that_a_new_address_overtook_is_not_kept(
+    renewing: Renewing, endpoint: RefreshEndpoint
+) -> None:
     """It would stand in the way of the new address's own tokens."""
     other = with_root(address(endpoint.url, authorization="new", refreshToken="new-r"), renewing.world)
     newest: list[str | None] = []
@@ -255,7 +257,9 @@ def test_a_renewal_that_a_new_address_overtook_is_not_kept(renewing: Renewing, e
     assert [form["refresh_token"] for form in endpoint.asked] == [["refresh-0"], ["new-r"]]
 
 
-def test_a_flow_that_is_suspended_meanwhile_is_not_read(renewing: Renewing, endpoint: Endpoint) -> None:
+def test_a_flow_that_is_suspended_meanwhile_is_not_read(
+    renewing: Renewing, endpoint: RefreshEndpoint
+) -> None:
     """Whatever was renewed for it."""
 
     def suspended(form: dict[str, list[str]]) -> tuple[int, bytes]:

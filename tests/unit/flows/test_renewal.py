@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
 from uuid import uuid4
 
 import pytest
 from joserfc.jwk import ECKey
+from tests.servers.refresh_endpoint import RefreshEndpoint
 from tests.unit.flows.world import World
 
 from dataferry.domain.address import DataAddress
@@ -29,55 +24,14 @@ from dataferry.flows.signers import Signers
 from dataferry.net.connections import Network
 from dataferry.net.egress import EgressGuard, EgressPolicy
 
-Answer = Callable[[dict[str, list[str]]], tuple[int, bytes]]
 US = "did:web:us.example"
 
 
-class Endpoint:
-    """A refresh endpoint that answers as the test says."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, list[str]]] = []
-        self.answer: Answer = self.issue
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        self.url = f"http://localhost:{self.server.server_address[1]}/token"
-
-    def issue(self, _: dict[str, list[str]]) -> tuple[int, bytes]:
-        """Issue a pair."""
-        number = len(self.asked)
-        issued = {"access_token": f"access-{number}", "refresh_token": f"refresh-{number}"}
-        return 200, json.dumps({**issued, "token_type": "Bearer", "expires_in": 300}).encode()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def __init__(self, endpoint: Endpoint, *arguments: Any) -> None:
-        self._endpoint = endpoint
-        super().__init__(*arguments)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-    def do_POST(self) -> None:
-        """Answer."""
-        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        self._endpoint.asked.append(form)
-        status, body = self._endpoint.answer(form)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint() -> Iterator[RefreshEndpoint]:
     """A refresh endpoint on loopback."""
-    made = Endpoint()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    with RefreshEndpoint() as made:
+        yield made
 
 
 def address(endpoint: str, **changes: str | None) -> DataAddress:
@@ -122,13 +76,13 @@ def renew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[DataAd
 Make = Callable[[DataAddress], FlowTokens]
 
 
-def test_a_token_that_is_good_is_not_renewed(endpoint: Endpoint, renew: Make) -> None:
+def test_a_token_that_is_good_is_not_renewed(endpoint: RefreshEndpoint, renew: Make) -> None:
     """Nobody is asked while most of its life is left."""
     assert renew(address(endpoint.url)).current() == "access-0"
     assert endpoint.asked == []
 
 
-def test_one_renewal_serves_all_workers(endpoint: Endpoint, renew: Make) -> None:
+def test_one_renewal_serves_all_workers(endpoint: RefreshEndpoint, renew: Make) -> None:
     """A token that was refused to many at once is renewed once."""
     tokens = renew(address(endpoint.url))
     with ThreadPoolExecutor(8) as pool:
@@ -138,7 +92,7 @@ def test_one_renewal_serves_all_workers(endpoint: Endpoint, renew: Make) -> None
     assert [form["refresh_token"] for form in endpoint.asked] == [["refresh-0"]]
 
 
-def test_what_was_renewed_is_kept(endpoint: Endpoint, renew: Make) -> None:
+def test_what_was_renewed_is_kept(endpoint: RefreshEndpoint, renew: Make) -> None:
     """Another process goes on with it; a repeated address changes nothing, another one makes it void."""
     renew(address(endpoint.url)).after("access-0")
     again = renew(address(endpoint.url))
@@ -150,7 +104,7 @@ def test_what_was_renewed_is_kept(endpoint: Endpoint, renew: Make) -> None:
     assert endpoint.asked[-1]["refresh_token"] == ["refresh-1"]
 
 
-def test_a_token_is_renewed_before_it_ends(endpoint: Endpoint, renew: Make) -> None:
+def test_a_token_is_renewed_before_it_ends(endpoint: RefreshEndpoint, renew: Make) -> None:
     """With little of its life left; while it is good, an endpoint that fails is no fault."""
     tokens = renew(address(endpoint.url))
     held = tokens._held
@@ -171,7 +125,7 @@ def test_a_token_is_renewed_before_it_ends(endpoint: Endpoint, renew: Make) -> N
     [(400, AccessDeniedError), (401, AccessDeniedError), (503, ServerError), (302, ProtocolError)],
 )
 def test_a_refusal_is_an_error_of_its_kind(
-    endpoint: Endpoint, renew: Make, status: int, error: type[DataFerryError]
+    endpoint: RefreshEndpoint, renew: Make, status: int, error: type[DataFerryError]
 ) -> None:
     """For good, or for a while; the server's own words and the tokens are in none."""
     endpoint.answer = lambda _: (status, b'{"error_description": "words refresh-0"}')
@@ -203,7 +157,7 @@ def test_a_refusal_is_an_error_of_its_kind(
     ],
     ids=lambda body: str(body[:60]),
 )
-def test_an_answer_that_is_none_is_refused(endpoint: Endpoint, renew: Make, body: bytes) -> None:
+def test_an_answer_that_is_none_is_refused(endpoint: RefreshEndpoint, renew: Make, body: bytes) -> None:
     """Nothing of it is kept, and the old pair goes on renewing."""
     endpoint.answer = lambda _: (200, body)
     tokens = renew(address(endpoint.url))

@@ -13,6 +13,7 @@ from dataferry.domain.errors import AddressError, ConfigError
 from dataferry.domain.location import Location, Provenance
 from dataferry.mechanisms.http import MECHANISM
 from dataferry.mechanisms.http.address import Place
+from dataferry.mechanisms.http.headers import presented
 
 STRICT_PULL = "https://w3id.org/dspace-sig/profile/http-pull"
 STRICT_PUSH = "https://w3id.org/dspace-sig/profile/http-push"
@@ -260,6 +261,38 @@ def test_other_types_are_read_as_their_users_write_them(
     place = MECHANISM.at_address(found)
     assert (url, headers) == (str(place), dict(place.headers))
     assert place.provenance is Provenance.EXTERNAL
+
+
+@pytest.mark.parametrize(
+    ("properties", "ways"),
+    [
+        ({"authorization": SECRET, "authType": "bearer"}, [f"Bearer {SECRET}", SECRET]),
+        ({"authorization": f"bearer {SECRET}", "authType": "Bearer"}, [f"Bearer {SECRET}", SECRET]),
+        ({"authorization": SECRET}, [SECRET, f"Bearer {SECRET}"]),
+        ({"authorization": f"Token {SECRET}"}, [f"Token {SECRET}"]),
+        ({"authKey": "Authorization", "authCode": SECRET}, [SECRET]),
+    ],
+)
+def test_bare_tokens_are_shown_in_both_ways(properties: dict[str, str], ways: list[str]) -> None:
+    """The likeliest first; what is more than a token is shown as it stands."""
+    place = MECHANISM.at_address(address("HttpData", "http://h.example/x", **properties))
+    assert dict(place.headers)["Authorization"] == ways[0]
+    token = place.token
+    assert (ways[1:] == []) is (token is None)
+    assert token is None or [presented(token, scheme)[1] for scheme in place.schemes] == ways
+    assert SECRET not in repr(place)
+
+
+def test_only_another_query_may_be_another_signature() -> None:
+    """Origin and path are the same to the letter, and both have a query."""
+    known = MECHANISM.at_url("https://h.example/x?sig=1")
+    others = ["?sig=2", "?id=1", "", "/y?sig=1"]
+    found = [
+        MECHANISM.may_be_resigned(known, MECHANISM.at_url(f"https://h.example/x{end}")) for end in others
+    ]
+    assert found == [True, True, False, False]
+    for url in ("http://h.example/x?s=1", "https://g.example/x?s=1", "https://h.example:444/x?s=1"):
+        assert not MECHANISM.may_be_resigned(known, MECHANISM.at_url(url))
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,9 @@ def test_events(store: Store, clock: StillClock) -> None:
         assert [event.kind for event in events.list(first.id, after=ids[0], limit=10)] == ["c"]
         assert [event.id for event in events.since(ids[0], limit=1)] == [ids[1]]
         assert events.last_id() == ids[2]
+        again = events.add(first.id, "a", "again")
+        latest = events.latest([first.id, second.id], "a")
+        assert {flow_id: found.id for flow_id, found in latest.items()} == {first.id: again}
         event = events.since(0, limit=1)[0]
     assert (event.flow_id, event.reason, event.actor, event.at) == (first.id, "why", "ops", clock.moment)
 

@@ -10,6 +10,7 @@ from dataferry.domain.orchestration import Entry, Notice, Orchestration, Step
 from dataferry.domain.progress import Progress
 from dataferry.flows.orchestration.orchestrator import OrchestrationView
 from dataferry.flows.orchestration.sidecar import checksum
+from dataferry.flows.orchestration.work import Retry
 
 STARTED_MESSAGE = "Transfer processing started"
 VALID_MESSAGE = "The request is valid; nothing was started"
@@ -53,7 +54,12 @@ def process(view: OrchestrationView) -> dict[str, Any]:
     """Return one orchestration and its entries."""
     one = view.orchestration
     paths = [
-        _entry(entry, view.progress.get(entry.flow_id) if entry.flow_id else None) for entry in view.entries
+        _entry(
+            entry,
+            view.progress.get(entry.flow_id) if entry.flow_id else None,
+            view.retries.get(entry.position),
+        )
+        for entry in view.entries
     ]
     return {
         **_base(one),
@@ -97,7 +103,7 @@ def _notice(notice: Notice) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Entry, progress: Progress | None) -> dict[str, Any]:
+def _entry(entry: Entry, progress: Progress | None, retry: Retry | None) -> dict[str, Any]:
     """One of ``storage_paths``; the path is told once something is there."""
     shown: dict[str, Any] = {
         "transfer_id": entry.transfer_id,
@@ -118,6 +124,8 @@ def _entry(entry: Entry, progress: Progress | None) -> dict[str, Any]:
             "error_kind": entry.fault.kind,
             "status_code": entry.fault.code,
         }
+    if retry is not None:
+        shown["last_retry"] = {"reason": retry.reason, "at": _time(retry.at)}
     if entry.note is not None:
         shown["note"] = entry.note
     if progress is not None:

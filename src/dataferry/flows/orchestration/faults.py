@@ -80,7 +80,12 @@ def is_outage(error: DataFerryError) -> bool:
 
 def fault_of(error: DataFerryError) -> Fault:
     """Return what is written of an error that ends an entry."""
-    return Fault(code=int(_code(error)), kind=error.kind, message=str(error)[:MAX_MESSAGE_CHARS])
+    return Fault(code=int(_code(error)), kind=error.kind, message=shown(error))
+
+
+def shown(error: DataFerryError) -> str:
+    """Return what clients are told of an error."""
+    return str(error)[:MAX_MESSAGE_CHARS]
 
 
 def _code(error: DataFerryError) -> HTTPStatus:

@@ -25,12 +25,16 @@ from dataferry.flows.orchestration.faults import is_outage
 from dataferry.flows.orchestration.intake import Intake
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import EdcClient, Negotiator
+from dataferry.flows.orchestration.work import Retry
 from dataferry.flows.resolution import Resolver
 from dataferry.net.connections import Network
+from dataferry.store.records import FlowEvent
 from dataferry.store.store import Store
 
 # A rehearsal asks for the offers of so many assets: it is one request of a client that waits.
 REHEARSED_OFFERS = 8
+# What a download's flow is told of each try that failed for a passing reason.
+RETRY = "retry"
 
 
 class RequestError(InputError):
@@ -72,11 +76,21 @@ def _content(ask: Ask) -> list[str | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationView:
-    """An orchestration, its entries in order, and how far the downloads of those are."""
+    """An orchestration, its entries in order, and how far the downloads of those are.
+
+    Attributes:
+        progress: By flow.
+        retries: By position: what was tried again last.
+    """
 
     orchestration: Orchestration
     entries: Sequence[Entry]
     progress: Mapping[UUID, Progress]
+    retries: Mapping[int, Retry] = field(default_factory=dict)
+
+
+def _retry_of(event: FlowEvent | None) -> Retry | None:
+    return None if event is None else Retry(reason=event.reason, at=event.at)
 
 
 class Orchestrator:
@@ -92,6 +106,7 @@ class Orchestrator:
         edc: Asks connectors, for a rehearsal; None asks none.
         negotiator: As ``edc``, for offers.
         network: How a rehearsal reaches destinations.
+        retry: Tells why an entry's step is being tried again.
     """
 
     def __init__(
@@ -106,6 +121,7 @@ class Orchestrator:
         edc: EdcClient | None = None,
         negotiator: Negotiator | None = None,
         network: Network | None = None,
+        retry: Callable[[tuple[UUID, int]], Retry | None] = lambda _: None,
     ) -> None:
         self._store = store
         self._intake = Intake(store)
@@ -118,6 +134,7 @@ class Orchestrator:
         self._negotiator = negotiator
         self._acceptance = Acceptance(policy.accepted)
         self._network = network or Network()
+        self._retry = retry
 
     def accept(self, request: Request) -> Future[Orchestration]:
         """Take a request in; everything else happens later. Blocks only if the request ``needs_look_up``.
@@ -288,7 +305,15 @@ class Orchestrator:
             entries = tx.orchestrations.entries_of(id)
             flows = [entry.flow_id for entry in entries if entry.flow_id and not entry.step.is_final]
             progress = tx.progress.get_many(flows) if flows else {}
-        return OrchestrationView(orchestration=orchestration, entries=entries, progress=progress)
+            events = tx.events.latest(flows, RETRY) if flows else {}
+        retries = {
+            entry.position: retry
+            for entry in entries
+            if (retry := self._retry(entry.key) or _retry_of(events.get(entry.flow_id or id)))
+        }
+        return OrchestrationView(
+            orchestration=orchestration, entries=entries, progress=progress, retries=retries
+        )
 
     def cancel(self, id: UUID) -> Orchestration:
         """Call an orchestration off: what waits is not begun, what runs is taken back. Safe to repeat.

@@ -19,7 +19,7 @@ from dataferry.domain.dataflow import Run
 from dataferry.domain.errors import DataFerryError
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.steps import Steps
-from dataferry.flows.orchestration.work import Memory, Next
+from dataferry.flows.orchestration.work import Memory, Next, Retry
 from dataferry.flows.periodic import Periodic
 from dataferry.flows.shared import Shared
 from dataferry.telemetry.logs import get_logger
@@ -143,6 +143,12 @@ class Runner:
                 return
             self._places[key].is_called = True
         self._periodic.wake()
+
+    def retry(self, key: Key) -> Retry | None:
+        """Return why an entry's step is being tried again; None if it is not, or not by this process."""
+        with self._lock:
+            place = self._places.get(key)
+            return None if place is None else place.memory.retry
 
     def close(self) -> None:
         """End, and join the threads; what is at work goes on with the next start."""

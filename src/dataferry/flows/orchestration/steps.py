@@ -33,6 +33,7 @@ from dataferry.flows.orchestration.faults import (
     ended,
     fault_of,
     is_outage,
+    shown,
 )
 from dataferry.flows.orchestration.negotiating import Negotiating
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
@@ -46,7 +47,7 @@ from dataferry.flows.orchestration.ports import (
     TransferProcess,
 )
 from dataferry.flows.orchestration.pushes import Pushes
-from dataferry.flows.orchestration.work import Memory, Next, Work
+from dataferry.flows.orchestration.work import Memory, Next, Retry, Work
 from dataferry.flows.shared import Shared
 from dataferry.telemetry.logs import get_logger
 
@@ -122,7 +123,7 @@ class Steps:
             _log.exception("step failed", entry=entry.reference, step=entry.step.value)
             fault = DataFerryError(f"internal fault ({type(exc).__name__}); see the log")
             return self._went_wrong(work, fault)
-        memory.failures = 0
+        memory.failures, memory.retry = 0, None
         return done
 
     def _work(self, key: tuple[UUID, int], memory: Memory) -> Work:
@@ -303,9 +304,11 @@ class Steps:
         work.save(self._shared.store, counted.to(Step.DOWNLOADING))
         if address is None:
             return Next(after_s=self._policy.data_address_delay_s)
-        if not self._downloads.is_same_place(flow, address):
-            raise ProtocolError(f"the data address leads elsewhere now, and {flow.error}")
-        self._downloads.go_on(flow, address)
+        try:
+            self._downloads.renew(flow, address)
+        except AccessDeniedError:
+            # It may be too early, or the signature too old: the next address may do.
+            return Next(after_s=self._policy.data_address_delay_s)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
     # -- what goes wrong
@@ -317,10 +320,11 @@ class Steps:
         most = self._policy.close_retries if closes else self._policy.retries
         if error.is_temporary and memory.failures < most:
             memory.failures += 1
+            memory.retry = Retry(reason=shown(error), at=self._shared.clock.now())
             delay_s = max(self._policy.backoff.delay_s(memory.failures), error.retry_after_s or 0.0)
             _log.info("step again", entry=entry.reference, step=entry.step.value, why=str(error))
             return Next(after_s=min(delay_s, self._policy.backoff.most_s))
-        memory.failures = 0
+        memory.failures, memory.retry = 0, None
         if closes:
             # The outcome does not depend on it; what may be open still is said.
             what = "negotiation" if entry.ask.negotiates else "transfer process"

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from dataferry.domain.orchestration import Connector, Entry, Orchestration, Standing
 from dataferry.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """What was tried again last.
+
+    Attributes:
+        reason: Of what the try before it failed; no secret.
+        at: When that was.
+    """
+
+    reason: str
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -17,6 +31,7 @@ class Memory:
         connector: Whom its steps ask; empty before the first.
         is_new: Its first step was written by this process, which has not asked the connector yet.
         failures: Of the present step, in a row.
+        retry: The last of these; None if there is none.
         looks: At its transfer process, since it was started.
         misses: Of its data address.
         looked_at: Monotonic seconds of the last look at the process of a running download.
@@ -26,6 +41,7 @@ class Memory:
     connector: str = ""
     is_new: bool = False
     failures: int = 0
+    retry: Retry | None = None
     looks: int = 0
     misses: int = 0
     looked_at: float = 0.0

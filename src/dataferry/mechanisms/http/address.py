@@ -80,6 +80,8 @@ class Place:
         is_listing: As a source it is a listing, with the objects below it; else one object.
         takes_parts: As a sink it is another plane's gateway, which takes objects in parts for one flow.
         route: What the operator says about the way to this host.
+        token: The bare token of an address that does not settle how tokens are shown.
+        schemes: How tokens are shown: the words before them, the likeliest first; empty is none.
         tokens: Renewed ones, in place of the ``Authorization`` among ``headers``.
     """
 
@@ -90,6 +92,8 @@ class Place:
     is_listing: bool = False
     takes_parts: bool = False
     route: Route = field(default=USUAL, compare=False)
+    token: str | None = field(default=None, repr=False, compare=False)
+    schemes: tuple[str, ...] = field(default=("Bearer",), compare=False)
     tokens: AccessTokens | None = field(default=None, repr=False, compare=False)
     exclusive: bool = field(default=False, init=False)
     mechanism: str = field(default="http", init=False)

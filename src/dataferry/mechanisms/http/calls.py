@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -27,13 +27,14 @@ from dataferry.domain.errors import (
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Origin, Place, Url, parse_url
 from dataferry.mechanisms.http.errors import error_of
-from dataferry.mechanisms.http.headers import bearer, retry_after
+from dataferry.mechanisms.http.headers import BEARER, presented, retry_after
 from dataferry.net.connections import Network, PinnedConnection
 from dataferry.net.replies import MAX_DRAIN_BYTES, REPLY_STALLS, PinnedResponse
 
 MAX_REDIRECTS = 5
 # A list of 10,000 parts has a tenth of it.
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Others of the 2xx speak of several results, of a part, or of something else than what was sent.
 _OK = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
@@ -47,8 +48,12 @@ class _Hop:
     url: Url
     provenance: Provenance
     headers: Headers = field(default=(), repr=False)
-    # Of the headers, what may be replaced if it is refused.
+    # Of the headers: the token, how it is shown, and how else it may be.
     token: str | None = field(default=None, repr=False)
+    scheme: str = BEARER
+    others: tuple[str, ...] = ()
+    # Whether another token may follow it if it is refused.
+    is_first: bool = True
 
 
 class Client:
@@ -67,6 +72,8 @@ class Client:
         self._home = self._connection(place.url.origin, place.provenance)
         self._away: PinnedConnection | None = None
         self._away_to: tuple[Origin, Provenance] | None = None
+        # How the token may be shown; what was taken once is what is shown from then on.
+        self._schemes = place.schemes
         # The token of the write that is on its way, if it may be replaced.
         self._shown: str | None = None
 
@@ -90,9 +97,9 @@ class Client:
         while redirects <= MAX_REDIRECTS:
             connection = self._to(hop)
             response = self._exchange(connection, operation, method, hop, headers)
-            if not redirects and self._is_refused(hop, response.status):
+            if not redirects and (other := self._instead(hop, response.status)) is not None:
                 self.discard(response, connection)
-                hop = self._again(hop)
+                hop = other()
                 continue
             redirects += 1
             if not follow or response.status not in _REDIRECTS:
@@ -229,18 +236,27 @@ class Client:
         place = self.place
         url = replace(place.at(key), query=query) if query else place.at(key)
         hop = _Hop(url=url, provenance=place.provenance, headers=place.headers)
-        return hop if place.tokens is None else _carrying(hop, place.tokens.current())
+        token = place.token if place.tokens is None else place.tokens.current()
+        return hop if token is None else _carrying(hop, token, self._schemes)
 
-    def _is_refused(self, hop: _Hop, status: int) -> bool:
-        """Return whether a status says that the token was good no more, and another may follow it."""
-        tokens = self.place.tokens
-        return tokens is not None and hop.token is not None and status in tokens.refusals
+    def _instead(self, hop: _Hop, status: int) -> Callable[[], _Hop] | None:
+        """Return how a request may be made once more whose token was refused; None if it may not.
 
-    def _again(self, hop: _Hop) -> _Hop:
-        """Return a request whose token was refused with the one that follows it; that one is the last."""
-        if self.place.tokens is None or hop.token is None:
-            raise AssertionError(hop)
-        return replace(_carrying(hop, self.place.tokens.after(hop.token)), token=None)
+        The same token is shown in another way first, until one was taken; then the token is asked for that
+        follows it, and that one is the last.
+        """
+        token, tokens = hop.token, self.place.tokens
+        if token is None:
+            return None
+        if status not in _REFUSALS:
+            if status < HTTPStatus.BAD_REQUEST:
+                self._schemes = (hop.scheme,)
+            return None
+        if hop.others:
+            return lambda: _carrying(hop, token, hop.others)
+        if tokens is None or not hop.is_first or status not in tokens.refusals:
+            return None
+        return lambda: replace(_carrying(hop, tokens.after(token), self._schemes), is_first=False)
 
     def _connection(self, origin: Origin, provenance: Provenance) -> PinnedConnection:
         return self._network.connect(
@@ -382,7 +398,10 @@ def _document(body: bytes, operation: str) -> dict[str, Any]:
     return found
 
 
-def _carrying(hop: _Hop, token: str) -> _Hop:
-    """Return a request with another bearer token."""
-    others = tuple(header for header in hop.headers if header[0].lower() != "authorization")
-    return replace(hop, headers=(*others, bearer(token)), token=token)
+def _carrying(hop: _Hop, token: str, schemes: tuple[str, ...]) -> _Hop:
+    """Return a request with another token, shown in the first of these ways."""
+    headers = tuple(header for header in hop.headers if header[0].lower() != "authorization")
+    scheme, *others = schemes
+    return replace(
+        hop, headers=(*headers, presented(token, scheme)), token=token, scheme=scheme, others=tuple(others)
+    )

@@ -17,7 +17,15 @@ from dataferry.domain.errors import AddressError
 from dataferry.domain.location import Provenance
 from dataferry.mechanisms.http.address import Headers, Place, Url, joined, parse_url
 from dataferry.mechanisms.http.grant import JSON_LINES, LISTING, PARTS, PARTS_OF_CRC64
-from dataferry.mechanisms.http.headers import MAX_HEADERS, basic, bearer, checked_header
+from dataferry.mechanisms.http.headers import (
+    BARE,
+    BEARER,
+    MAX_HEADERS,
+    basic,
+    bearer,
+    checked_header,
+    presented,
+)
 from dataferry.mechanisms.routes import refuse_route
 
 PROFILE = "https://w3id.org/dspace-sig/profile/http"
@@ -62,11 +70,20 @@ def _lax(address: DataAddress) -> Place:
     method = (address.get("method") or "").upper() or None
     if method is not None and method not in METHODS:
         raise AddressError("the address's method is none of GET, PUT and POST")
-    headers = (*_authorization(address), *_more_headers(address))
+    token, schemes = _bare_token(address)
+    shown = _authorization(address) if token is None else (presented(token, schemes[0]),)
+    headers = (*shown, *_more_headers(address))
     names = [name.lower() for name, _ in headers]
     if len(set(names)) != len(names):
         raise AddressError("the address sets a header twice")
-    return Place(url=_url(address), provenance=Provenance.EXTERNAL, headers=headers, method=method)
+    return Place(
+        url=_url(address),
+        provenance=Provenance.EXTERNAL,
+        headers=headers,
+        method=method,
+        token=token,
+        schemes=schemes,
+    )
 
 
 def _url(address: DataAddress) -> Url:
@@ -81,8 +98,23 @@ def _url(address: DataAddress) -> Url:
     return joined(parse_url(text), [path] if path else [], address.get("queryParams"))
 
 
+def _bare_token(address: DataAddress) -> tuple[str | None, tuple[str, ...]]:
+    """Return the token of an address that may be shown in two ways, None if it may not; and the ways.
+
+    EDC's own data planes say ``bearer`` and take the whole header for the token, as EDC's clients send it;
+    others want the scheme of RFC 6750, and do not always say so.
+
+    Source: EDC 0.7 to 0.15, ``DataPlanePublicApiV2Controller``, ``DefaultDataPlaneAccessTokenServiceImpl``.
+    """
+    token, kind = address.get("authorization") or "", (address.get("authType") or "").lower()
+    scheme, _, rest = token.partition(" ")
+    if token and kind == BEARER.lower():
+        return rest if scheme.lower() == kind and rest else token, (BEARER, BARE)
+    return (token, (BARE, BEARER)) if token and not (kind or rest) else (None, (BEARER,))
+
+
 def _authorization(address: DataAddress) -> Headers:
-    """Return the header that carries the address's credential."""
+    """Return the header that carries the address's credential, if that is no bare token."""
     token, kind = address.get("authorization"), (address.get("authType") or "").lower()
     key, code = address.get("authKey"), address.get("authCode")
     if token is not None:
@@ -97,10 +129,7 @@ def _authorization(address: DataAddress) -> Headers:
 
 
 def _presented(token: str, kind: str) -> tuple[str, str]:
-    """Present a token as its type says; without one it is the whole header, as EDC's proxies sent it."""
-    if kind == "bearer":
-        scheme, _, rest = token.partition(" ")
-        return bearer(rest if scheme.lower() == "bearer" and rest else token)
+    """Present what is no bare token as its type says; without one it is the whole header."""
     if kind == "basic":
         user, colon, password = token.partition(":")
         if colon:

@@ -16,6 +16,9 @@ from dataferry.domain.objects import Attributes
 from dataferry.net.heads import Headers
 
 MAX_HEADERS = 32
+# How a token is shown: behind this word, or as the whole header.
+BEARER = "Bearer"
+BARE = ""
 MAX_VALUE_CHARS = 8_192
 _MAX_RETRY_AFTER_S = 3_600.0
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -88,9 +91,14 @@ def checked_header(name: str, value: str) -> tuple[str, str]:
 
 def bearer(token: str) -> tuple[str, str]:
     """Return the ``Authorization`` of a bearer token. Source: RFC 6750, section 2.1."""
+    return presented(token, BEARER)
+
+
+def presented(token: str, scheme: str) -> tuple[str, str]:
+    """Return the ``Authorization`` of a token behind its scheme, ``BARE`` for none."""
     if " " in token:
         raise AddressError("a bearer token has no blanks")
-    return checked_header("Authorization", f"Bearer {token}")
+    return checked_header("Authorization", f"{scheme} {token}" if scheme else token)
 
 
 def basic(username: str, password: str) -> tuple[str, str]:

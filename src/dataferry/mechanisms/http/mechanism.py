@@ -134,6 +134,11 @@ class HttpMechanism:
         """Return the place with tokens that are renewed."""
         return replace(_own(endpoint), tokens=tokens)
 
+    def may_be_resigned(self, known: Endpoint, other: Endpoint) -> bool:
+        """Return whether two URLs, each with a query, differ in that at most."""
+        urls = (_own(known).url, _own(other).url)
+        return all(url.query for url in urls) and replace(urls[0], query="") == replace(urls[1], query="")
+
     def revoke(self, endpoint: Endpoint, address: DataAddress) -> bool:
         """Return False: nothing was granted."""
         return False
