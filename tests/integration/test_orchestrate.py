@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def test_assets_become_files(rig: Orchestrating) -> None:
     contents["c-empty"] = (b"", "text/csv; charset=utf-8", "csv")
     for contract, (content, kind, _) in contents.items():
         rig.put(contract, f"/{contract}", content, kind)
+    asked_at = datetime.now(UTC)
     view = rig.wait(rig.begin(*contents))
     assert (view["process_status"], view["error"]) == ("COMPLETED", None)
     assert len(rig.files()) == 2 * len(contents)
@@ -68,6 +70,10 @@ def test_assets_become_files(rig: Orchestrating) -> None:
         assert (sidecar["contract_id"], sidecar["size"]) == (contract, len(content))
         assert sidecar["source"] == f"{rig.data.url}/{contract}"
         assert sidecar["checksum"] == path["checksum"] != {}
+        started_at, stored_at = (
+            datetime.fromisoformat(sidecar[name]) for name in ("started_at", "stored_at")
+        )
+        assert asked_at <= started_at < stored_at <= datetime.now(UTC)
         assert "token-1" not in json.dumps(sidecar)
         process = rig.edc.processes[path["transfer_id"]]
         assert (process.state, process.reason) == ("TERMINATED", "the data was received completely")

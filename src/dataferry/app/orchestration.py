@@ -24,7 +24,7 @@ from dataferry.flows.orchestration.connectors import Connectors, normalized
 from dataferry.flows.orchestration.downloads import Downloads
 from dataferry.flows.orchestration.notices import NoticePolicy, NoticeSender, Webhook
 from dataferry.flows.orchestration.orchestrator import Orchestrator
-from dataferry.flows.orchestration.policy import OrchestratorPolicy
+from dataferry.flows.orchestration.policy import LEAST_DELAY_S, OrchestratorPolicy
 from dataferry.flows.orchestration.ports import ConnectorAddresses
 from dataferry.flows.orchestration.runner import Runner
 from dataferry.flows.orchestration.steps import Steps
@@ -195,8 +195,8 @@ def policy_of(settings: Settings) -> OrchestratorPolicy:
         concurrency=ours.concurrency,
         concurrency_per_request=ours.concurrency_per_request,
         threads=ours.threads,
-        data_address_retries=ours.data_address_max_retries,
-        data_address_delay_s=ours.data_address_delay_s,
+        data_address_retries=max(1, ours.data_address_max_retries),
+        data_address_delay_s=max(LEAST_DELAY_S, ours.data_address_delay_s),
         start_timeout_s=ours.start_timeout_s,
         watch_interval_s=ours.watch_interval_s,
         retries=ours.retries,
@@ -225,8 +225,17 @@ def own_location(settings: Settings) -> tuple[Location, ...]:
 
 
 def client_key(settings: Settings, secrets: SecretValues) -> ClientKey:
-    """Return the key of the orchestrator's clients, and warn of the one that everybody knows."""
+    """Return the key of the orchestrator's clients.
+
+    Raises:
+        ConfigError: It leads nowhere, or no client could send it.
+    """
     value = str(resolved(settings.orchestrator.api_key, "orchestrator.api_key"))
+    if not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise ConfigError(
+            "orchestrator.api_key (EDC_API_KEY): clients send it in a header, which holds printable ASCII and"
+            " no spaces at its ends; take such a key, for example what `openssl rand -hex 32` prints"
+        )
     key = ClientKey(value=value)
     if not key.is_default:
         secrets.add(value)

@@ -202,7 +202,7 @@ class OrchestratorSettings(Section):
         min_length=1,
         description="What clients send as `X-Api-Key`: a value, `env:NAME` or `file:PATH`; also"
         " `EDC_API_KEY`. The default is the one that everybody knows, so that it is taken from this machine"
-        " only, with a warning at the start.",
+        " only, with a warning at the start. Printable ASCII, as in every header.",
     )
     connectors: tuple[ConnectorSettings, ...] = Field(
         default=(), description="Connectors that requests may name. None: every request is refused."
@@ -262,17 +262,18 @@ class OrchestratorSettings(Section):
     )
     data_address_max_retries: int = Field(
         default=3,
-        ge=1,
+        ge=0,
         le=1000,
         description="How often the data address of a started process is asked for before the entry fails;"
-        " also `DATA_ADDRESS_MAX_RETRIES`.",
+        " also `DATA_ADDRESS_MAX_RETRIES`. 0 is 1: once it has to be.",
     )
     data_address_delay_s: float = Field(
         default=1.0,
-        gt=0,
+        ge=0,
         le=3600,
         description="Seconds between those, and at most between looks at a process that is not started yet;"
-        " also `DATA_ADDRESS_DELAY`.",
+        " also `DATA_ADDRESS_DELAY`. Less than 0.05, also 0, is 0.05: connectors are not asked without a"
+        " pause.",
     )
     start_timeout_s: float = Field(
         default=300.0,

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from dataferry.app.configuration import find, load, with_server
+from dataferry.app.orchestration import client_key, policy_of
 from dataferry.app.settings import Settings
 from dataferry.domain.errors import ConfigError
 from dataferry.domain.purview import Scope
+from dataferry.secrets.redaction import SecretValues
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -298,6 +300,28 @@ def test_the_orchestrators_variables_count_below_ours(tmp_path: Path) -> None:
     assert (found.api_key, found.data_address_delay_s) == ("from-the-environment", 3.0)
     assert (found.data_address_max_retries, found.storage_api_url) == (9, None)
     assert read.server.log_level == "debug"
+
+
+def test_nothing_is_enough_for_the_orchestrators_patience(tmp_path: Path) -> None:
+    """No retries and no delay may be said: an address is asked for once, and nobody without a pause."""
+    (tmp_path / "dataferry.toml").write_text("[orchestrator]")
+    environ = {"DATA_ADDRESS_MAX_RETRIES": "0", "DATA_ADDRESS_DELAY": "0"}
+    read = load(str(tmp_path / "dataferry.toml"), environ, dot_env=tmp_path / "no.env")
+    assert (read.orchestrator.data_address_max_retries, read.orchestrator.data_address_delay_s) == (0, 0.0)
+    policy = policy_of(read)
+    assert (policy.data_address_retries, policy.data_address_delay_s) == (1, 0.05)
+    for name in environ:
+        with pytest.raises(ConfigError, match=f"environment variable {name}: orchestrator"):
+            load(str(tmp_path / "dataferry.toml"), {name: "-1"}, dot_env=tmp_path / "no.env")
+
+
+@pytest.mark.parametrize("key", ["schl\u00fcssel", "\u0430bc", " the-key", "the-key\t", "a\nb", "a\x7f"])
+def test_the_clients_key_can_be_sent(key: str) -> None:
+    """What no header holds, or holds otherwise, is refused at the start; the message does not say the key."""
+    settings = Settings.model_validate({"orchestrator": {"api_key": key}})
+    with pytest.raises(ConfigError, match=r"api_key \(EDC_API_KEY\): .*printable ASCII") as told:
+        client_key(settings, SecretValues())
+    assert key not in str(told.value)
 
 
 def test_the_orchestrators_variables_do_not_disturb_others(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.unit.flows.world import World, until
 
 from dataferry.domain.asks import Asks
 from dataferry.domain.errors import DatabaseUnavailableError
-from dataferry.domain.orchestration import Ask, Orchestration, Step
+from dataferry.domain.orchestration import Ask, Entry, Orchestration, Step
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.runner import Runner
 from dataferry.flows.orchestration.steps import Steps
@@ -33,6 +33,9 @@ class FirstSteps:
     store: Store
     ending: dict[Key, Event] = field(default_factory=dict)
     begun: list[Key] = field(default_factory=list)
+
+    def go_on(self, begun: Iterable[Entry]) -> None:
+        """They name no files."""
 
     def make(self, key: Key, memory: Memory) -> Next:
         """Make a step."""

@@ -26,12 +26,11 @@ from dataferry.domain.asks import Asks
 from dataferry.domain.errors import InputError
 from dataferry.domain.orchestration import Ask
 from dataferry.flows.orchestration.connectors import normalized
-from dataferry.flows.orchestration.orchestrator import Request, RequestError
+from dataferry.flows.orchestration.orchestrator import MAX_FAULTS, Request, RequestError
 
 MAX_TEXT_CHARS = 2048
 MAX_PROPERTIES_BYTES = 16 * 1024
 MAX_KEY_CHARS = 255
-MAX_FAULTS = 50
 
 
 def _url(value: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,7 @@ from dataferry.flows.orchestration.acceptance import SETTING, Acceptance
 from dataferry.flows.orchestration.connectors import Connectors
 from dataferry.flows.orchestration.faults import is_outage
 from dataferry.flows.orchestration.intake import Intake
+from dataferry.flows.orchestration.named_files import NamedFiles, written_twice
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import EdcClient, Negotiator
 from dataferry.flows.orchestration.work import Retry
@@ -35,6 +37,11 @@ from dataferry.store.store import Store
 REHEARSED_OFFERS = 8
 # What a download's flow is told of each try that failed for a passing reason.
 RETRY = "retry"
+# Of a request that is wrong throughout, the first so many faults are told.
+MAX_FAULTS = 50
+
+# By the names of an entry's fields.
+Faults = dict[str, list[str]]
 
 
 class RequestError(InputError):
@@ -126,6 +133,7 @@ class Orchestrator:
         self._store = store
         self._intake = Intake(store)
         self._resolver = resolver
+        self._files = NamedFiles(resolver, policy)
         self._connectors = connectors
         self._policy = policy
         self._clock = clock
@@ -192,20 +200,20 @@ class Orchestrator:
             wrong["data"] = [f"Longer than maximum length {self._policy.max_entries}."]
             raise RequestError(wrong)
         found = {value: self._transfer_type(value) for value in request.asks.distinct("transfer_type")}
-        places = {value: self._destination(value) for value in request.asks.distinct("destination")}
+        places, files = self._destinations(request.asks)
         pairs = request.asks.distinct("transfer_type", "destination")
         refused = {
-            (type_, place): found[type_] | places[place] or self._push(type_, place) for type_, place in pairs
+            (type_, place): found[type_] | places.get(place, {}) or self._push(type_, place)
+            for type_, place in pairs
         }
-        if request.asks.lack("contract_id") or any(refused.values()):
-            entries = {
-                str(position): faults
-                for position, ask in enumerate(request.asks)
-                if (
-                    faults := refused[ask.transfer_type, ask.destination]
-                    | (self._negotiable(ask, connector) if ask.negotiates else {})
-                )
-            }
+        twice = _named_twice(request.asks, files) if files else {}
+
+        def of(position: int, ask: Ask) -> Faults:
+            negotiable = self._negotiable(ask, connector) if ask.negotiates else {}
+            return refused[ask.transfer_type, ask.destination] | twice.get(position, {}) | negotiable
+
+        if request.asks.lack("contract_id") or twice or any(refused.values()):
+            entries = _first_faults(of(position, ask) for position, ask in enumerate(request.asks))
             wrong |= {"data": entries} if entries else {}
         if wrong:
             raise RequestError(wrong)
@@ -249,7 +257,7 @@ class Orchestrator:
                 raise
             raise ConfigError(f"the destination {ref}: {exc}") from exc
 
-    def _negotiable(self, ask: Ask, connector: Connector | None) -> dict[str, list[str]]:
+    def _negotiable(self, ask: Ask, connector: Connector | None) -> Faults:
         """Say why nothing may be negotiated for an entry that has no contract."""
         if connector is not None and not connector.is_configured:
             return {"assetId": ["Only a configured connector is asked to negotiate: give a contractId."]}
@@ -257,11 +265,11 @@ class Orchestrator:
             return {"assetId": [f"Nothing may be agreed with this provider ({SETTING}): give a contractId."]}
         return {}
 
-    def _transfer_type(self, name: str | None) -> dict[str, list[str]]:
+    def _transfer_type(self, name: str | None) -> Faults:
         """Say what is wrong with a transfer type."""
         return _faults("transferType", lambda: self._profile(name))
 
-    def _push(self, name: str | None, ref: str | None) -> dict[str, list[str]]:
+    def _push(self, name: str | None, ref: str | None) -> Faults:
         """Say what keeps a push from being received where it is to go; nothing of a pull."""
         if self._profile(name).direction is Direction.PULL:
             return {}
@@ -273,18 +281,25 @@ class Orchestrator:
     def _profile(self, name: str | None) -> Profile:
         return self._resolver.profile(name or self._policy.transfer_type)[1]
 
-    def _destination(self, ref: str | None) -> dict[str, list[str]]:
-        """Say what is wrong with a destination."""
-        if ref is None:
-            return {}
-        return _faults("destination", lambda: self._nameable(ref))
+    def _destinations(self, asks: Asks) -> tuple[dict[str, Faults], dict[str, Sequence[str]]]:
+        """Look at the destinations that entries name: which are wrong, and which are files, written where."""
+        wrong: dict[str, Faults] = {}
+        files: dict[str, Sequence[str]] = {}
+        for ref in asks.distinct("destination") - {None}:
+            try:
+                written = self._nameable(ref)
+            except DataFerryError as exc:
+                wrong[ref] = _told("destination", exc)
+            else:
+                files |= {ref: written} if written else {}
+        return wrong, files
 
-    def _nameable(self, ref: str) -> None:
-        """Return if requests may name a destination, and it is there."""
+    def _nameable(self, ref: str) -> Sequence[str]:
+        """Return which files are written, if requests may name a destination and it is there."""
         location = LocationRef.parse(ref).location
         if not any(matches(pattern, location) for pattern in self._policy.destinations):
             raise InputError("Not a destination that requests may name.")
-        self._resolver.at_ref(ref, self._policy.participant)
+        return self._files.of(ref)
 
     def list(
         self, *, after: str | None = None, limit: int | None = None, is_active: bool | None = None
@@ -331,12 +346,40 @@ class Orchestrator:
         return after
 
 
-def _faults(field: str, look: Callable[[], object]) -> dict[str, list[str]]:
-    """Say what is wrong with a field: why a look at it fails, unless the database is the cause."""
+def _faults(field: str, look: Callable[[], object]) -> Faults:
+    """Say what is wrong with a field: why a look at it fails."""
     try:
         look()
     except DataFerryError as exc:
-        if is_outage(exc):
-            raise
-        return {field: [exc.message]}
+        return _told(field, exc)
     return {}
+
+
+def _told(field: str, error: DataFerryError) -> Faults:
+    """Say of a field why a look at it failed, unless the database is the cause."""
+    if is_outage(error):
+        raise error
+    return {field: [error.message]}
+
+
+def _named_twice(asks: Asks, files: Mapping[str, Sequence[str]]) -> dict[int, Faults]:
+    """Say which entries would write over what another one stores."""
+    written = (
+        (place, position)
+        for position, ask in enumerate(asks)
+        for place in files.get(ask.destination or "", ())
+    )
+    advice = "Name another file, or a directory (`…/`), in which each entry gets a name of its own."
+    return {
+        position: {"destination": [f"Entry {other} writes there too. {advice}"]}
+        for position, other in written_twice(written).items()
+    }
+
+
+def _first_faults(found: Iterable[Faults]) -> dict[str, Faults]:
+    """Return what is wrong with entries, by their positions; of very many the first."""
+    each = ((str(at), field, told) for at, faults in enumerate(found) for field, told in faults.items())
+    entries: dict[str, Faults] = {}
+    for position, field_, sentences in islice(each, MAX_FAULTS):
+        entries.setdefault(position, {})[field_] = sentences
+    return entries

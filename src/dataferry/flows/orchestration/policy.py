@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from dataferry.flows.orchestration.acceptance import AcceptedPolicy
 from dataferry.flows.policy import Backoff
 
+# Nobody is asked the same again sooner.
+LEAST_DELAY_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorPolicy:
@@ -24,8 +27,9 @@ class OrchestratorPolicy:
         concurrency: Entries at work at once; each waits for its connector without a thread.
         concurrency_per_request: Of these, how many of one request: a long one does not hold up others.
         threads: Steps made at once: each waits for one answer at most.
-        data_address_retries: How often a data address that should be there is asked for.
-        data_address_delay_s: Between those, and at most between looks at a process that is not started.
+        data_address_retries: How often a data address that should be there is asked for; once at least.
+        data_address_delay_s: Between those, and at most between looks at a process that is not started;
+            ``LEAST_DELAY_S`` or more, for what waits without a bound would else hold a thread.
         first_delay_s: Before the first of those looks; each next one waits half as long again.
         start_timeout_s: How long a process may take to be STARTED, and a negotiation to be FINALIZED; an
             approval by hand may stand behind it.
@@ -52,7 +56,7 @@ class OrchestratorPolicy:
     threads: int = 8
     data_address_retries: int = 3
     data_address_delay_s: float = 1.0
-    first_delay_s: float = 0.05
+    first_delay_s: float = LEAST_DELAY_S
     start_timeout_s: float = 300.0
     watch_interval_s: float = 5.0
     retries: int = 6

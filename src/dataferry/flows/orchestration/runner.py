@@ -100,6 +100,8 @@ class Runner:
         """Go on with what a former process left, and start."""
         with self._shared.store.snapshot() as tx:
             self._begun = list(tx.orchestrations.begun())
+            begun = [tx.orchestrations.entry(key) for key in self._begun]
+        self._steps.go_on(begun)
         self._may_wait = True
         self._periodic.start()
         if self._policy.retention_days:

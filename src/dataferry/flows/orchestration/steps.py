@@ -6,7 +6,7 @@ many tries as may help; a crash at any point finds the row at the last step that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -35,6 +35,7 @@ from dataferry.flows.orchestration.faults import (
     is_outage,
     shown,
 )
+from dataferry.flows.orchestration.named_files import NamedFiles, Turns
 from dataferry.flows.orchestration.negotiating import Negotiating
 from dataferry.flows.orchestration.policy import OrchestratorPolicy
 from dataferry.flows.orchestration.ports import (
@@ -83,6 +84,8 @@ class Steps:
         self._addresses = addresses
         self._downloads = downloads
         self._policy = policy
+        self._files = NamedFiles(shared.resolver, policy)
+        self._turns = Turns()
         negotiating = Negotiating(shared, negotiator, policy)
         self._closing = Closing(shared, edc, negotiating, downloads, policy)
         self._pushes = Pushes(shared, edc, downloads, self._closing, policy)
@@ -97,6 +100,23 @@ class Steps:
             Step.CLOSING: self._closing.close,
         }
 
+    def go_on(self, begun: Iterable[Entry]) -> None:
+        """Take the turns of entries that a former process has begun, before another one makes a step.
+
+        Args:
+            begun: In the order in which they were.
+        """
+        for entry in begun:
+            try:
+                self._is_up(entry)
+            except DataFerryError as exc:
+                # Its own step meets that again, and ends it: nothing can be written there.
+                _log.debug("no turn", entry=entry.reference, why=str(exc))
+
+    def _is_up(self, entry: Entry) -> bool:
+        """Return whether no other entry is at work on the file that this one names."""
+        return self._turns.is_up(entry.key, self._files.of(entry.ask.destination))
+
     def make(self, key: tuple[UUID, int], memory: Memory) -> Next:
         """Make an entry's next step, and say when the one after it is due.
 
@@ -104,6 +124,13 @@ class Steps:
             DataFerryError: Our own database fails: the step is to be made again, from the row, and counts
                 for nothing.
         """
+        following = self._make(key, memory)
+        if following.after_s is None:
+            self._turns.leave(key)
+        return following
+
+    def _make(self, key: tuple[UUID, int], memory: Memory) -> Next:
+        """As ``make``, which sees to it that an entry that has ended leaves its turn to others."""
         try:
             work = self._work(key, memory)
         except NotFoundError:
@@ -147,7 +174,12 @@ class Steps:
     # -- the steps
 
     def _begin(self, work: Work) -> Next:
-        """Write that the connector is about to be asked, before it is."""
+        """Write that the connector is about to be asked, before it is; wait while another writes there."""
+        if not self._is_up(work.entry):
+            work.memory.looks += 1
+            work.memory.work = work
+            return Next(after_s=self._policy.look_delay_s(work.memory.looks))
+        work.memory.looks = 0
         following = Step.CHOOSING if work.entry.ask.negotiates else Step.STARTING
         work.save(
             self._shared.store,
