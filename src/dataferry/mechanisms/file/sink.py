@@ -37,6 +37,7 @@ from dataferry.mechanisms.file.tree import (
     sync_directory,
     translated,
 )
+from dataferry.mechanisms.sink_faults import fault_of_sink, faults_of_sink
 
 CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS, Capability.READ_BACK})
 
@@ -97,6 +98,7 @@ class FileSink:
         """One: parts lie anywhere in a file."""
         return 1
 
+    @fault_of_sink
     def probe(self) -> None:
         """Check that the root, and what is there already of the way to the place, are directories of ours.
 
@@ -162,6 +164,7 @@ class FileSink:
                     )
             before.append(key)
 
+    @fault_of_sink
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look files up; those not there are left out."""
         writer = self.writer()
@@ -180,6 +183,7 @@ class FileSink:
         """Nothing is kept open between calls."""
 
 
+@faults_of_sink
 class FileWriter:
     """One worker's way to write below a root."""
 
