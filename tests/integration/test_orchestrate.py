@@ -360,7 +360,7 @@ def test_a_slow_provider_does_not_hold_up_others(tmp_path: Path) -> None:
     """Entries whose source hangs hold threads for moments only; others end meanwhile."""
     changes: dict[str, Any] = {
         "orchestrator": {"threads": 2, "request_timeout_s": 0.5, "retries": 0},
-        "network": {"stall_timeout_s": 1},
+        "engine": {"stall_timeout_s": 1},
     }
     with HttpStore(token="token-1") as hanging, orchestrating(tmp_path, **changes) as rig:
         hanging.objects["/x"] = Kept(b"never comes whole")

@@ -133,13 +133,23 @@ class FileSink:
         else:
             steps = (*self._endpoint.steps, *segments(name))
         key = "/".join(steps)
+        self._refuse_obstacles(key, steps)
+        return key
+
+    @fault_of_sink
+    def _refuse_obstacles(self, key: str, steps: tuple[str, ...]) -> None:
+        """Refuse a path on which something else is there already.
+
+        Raises:
+            AddressError: A link or a file stands in the way, or what is no regular file in its place.
+            BucketNotFoundError: The root is not there.
+        """
         with (
             suppress(ObjectNotFoundError),
             translated("file.place", shown(self._endpoint.root, key)),
             directory(self._endpoint.root, steps[:-1]) as above,
         ):
             describe(key, shown(self._endpoint.root, key), os.lstat(steps[-1], dir_fd=above), None)
-        return key
 
     def check_keys(self, keys: Iterable[str]) -> None:
         """Refuse keys of which one is a file where another needs a directory: ``a`` and ``a/b``.
