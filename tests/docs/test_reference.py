@@ -14,12 +14,20 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from dataferry.api import seed_errors
 from dataferry.api.problems import status_of
 from dataferry.app.configuration import model_in
 from dataferry.app.settings import Settings
 from dataferry.cli.application import application
 from dataferry.domain import errors
 from dataferry.domain.objects import Capability
+from dataferry.flows.orchestration.faults import (
+    LateError,
+    NegotiationEndedError,
+    NoAgreementError,
+    TransferEndedError,
+    fault_of,
+)
 from dataferry.mechanisms.registry import Registry
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -143,6 +151,26 @@ def test_kinds_of_other_rooms_are_documented() -> None:
         for kind in re.findall(r"^    kind = \"(\w+)\"$", path.read_text(), flags=re.MULTILINE)
     }
     assert {kind for kind in named if f"| `{kind}` |" not in text} == set()
+
+
+@pytest.mark.parametrize("error", [LateError, TransferEndedError, NegotiationEndedError, NoAgreementError])
+def test_kinds_of_the_orchestrator_have_the_codes_of_its_answers(
+    error: type[errors.DataFerryError],
+) -> None:
+    """Those that nobody else meets."""
+    text = (REFERENCE / "errors.md").read_text()
+    row = re.search(rf"^\| `{error.kind}` \| .+ \| (\d+) \| .+ \|$", text, flags=re.MULTILINE)
+    assert row, f"errors.md has no row for {error.kind}"
+    assert int(row[1]) == fault_of(error("x")).code
+
+
+def test_the_codes_of_the_orchestrator_are_documented() -> None:
+    """Whatever the module of these errors knows, with those of a dry run."""
+    text = (REFERENCE / "http-api.md").read_text()
+    told = re.search(r"^The codes are (.+?)\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    assert told
+    known = re.findall(r"\b[45]\d\d\b", seed_errors.__doc__ or "")
+    assert set(known) == set(re.findall(r"\b\d{3}\b", told[1]))
 
 
 @pytest.mark.parametrize("name", Registry().names)

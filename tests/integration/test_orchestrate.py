@@ -349,8 +349,12 @@ def test_faults_of_the_data_never_end_in_a_wrong_file(
 
 def test_a_slow_provider_does_not_hold_up_others(tmp_path: Path) -> None:
     """Entries whose source hangs hold threads for moments only; others end meanwhile."""
-    changes: dict[str, Any] = {"orchestrator": {"threads": 2, "request_timeout_s": 0.5, "retries": 0}}
+    changes: dict[str, Any] = {
+        "orchestrator": {"threads": 2, "request_timeout_s": 0.5, "retries": 0},
+        "engine": {"stall_timeout_s": 1},
+    }
     with HttpStore(token="token-1") as hanging, orchestrating(tmp_path, **changes) as rig:
+        hanging.objects["/x"] = Kept(b"never comes whole")
         hanging.inject("*", DataFault.STALL, times=100)
         for number in range(4):
             rig.edc.offer(f"slow-{number}", f"{hanging.url}/x", token=lambda: "token-1")
@@ -358,7 +362,50 @@ def test_a_slow_provider_does_not_hold_up_others(tmp_path: Path) -> None:
         slow = rig.begin(*[f"slow-{number}" for number in range(4)])
         quick = rig.begin("c")
         assert rig.wait(quick)["process_status"] == "COMPLETED"
-        assert rig.wait(slow)["process_status"] == "FAILED"
+        view = rig.wait(slow)
+        assert view["process_status"] == "FAILED"
+        assert [(one["status_code"], one["error_kind"]) for one in view["storage_paths"]] == [
+            (504, "timed_out")
+        ] * 4
+
+
+def test_what_befalls_our_storage_is_500(rig: Orchestrating) -> None:
+    """A directory that somebody takes away, or that is a file, is no fault of the provider's."""
+    rig.put("c", "/c", b"bytes")
+    rig.stored.rename(rig.directory / "elsewhere")
+    failed = _only(rig.wait(rig.begin("c")))
+    assert (failed["status_code"], failed["error_kind"]) == (500, "bucket_not_found")
+    rig.stored.write_bytes(b"a file")
+    assert _only(rig.wait(rig.begin("c")))["status_code"] == 500
+
+
+def test_a_destination_that_is_a_file_is_500(tmp_path: Path) -> None:
+    """Nothing can be stored below it, whoever sent the bytes."""
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "lake" / "taken").write_bytes(b"somebody's")
+    changes: dict[str, Any] = {
+        "locations": {"lake": {"type": "file", "root": str(tmp_path / "lake")}},
+        "orchestrator": {"destinations": ["lake"]},
+    }
+    with orchestrating(tmp_path, **changes) as rig:
+        rig.put("c", "/c", b"bytes")
+        answer = rig.post(rig.request(data=[entry("c", destination="lake:taken/")]))
+        failed = _only(rig.wait(answer.json()["orchestration_id"]))
+        assert failed["status_code"] == 500, failed
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_storage_api_that_refuses_is_not_the_provider(tmp_path: Path, status: int) -> None:
+    """It is 500, and no new data address is fetched for it."""
+    with (
+        HttpStore() as api,
+        orchestrating(tmp_path, orchestrator={"storage_api_url": f"{api.url}/v1"}) as rig,
+    ):
+        rig.put("c", "/c", b"bytes")
+        api.inject("PUT", DataFault.STATUS, times=100, status=status)
+        failed = _only(rig.wait(rig.begin("c")))
+        assert failed["status_code"] == 500, failed
+        assert rig.edc.count("edr") == 1
 
 
 def test_cancelling_ends_what_runs_and_begins_nothing(tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers.orchestrator import KEY, Orchestrating, orchestrating
+
+MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,11 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrating]:
 
 
 def _run(
-    rig: Orchestrating, *arguments: str, document: Any = None, key: str | None = KEY
+    rig: Orchestrating,
+    *arguments: str,
+    document: Any = None,
+    key: str | None = KEY,
+    directory: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "DATAFERRY_URL": rig.url}
     if key is not None:
@@ -39,6 +48,7 @@ def _run(
         capture_output=True,
         text=True,
         env=environment,
+        cwd=directory,
         timeout=60,
         check=False,
     )
@@ -130,8 +140,41 @@ def test_a_wrong_key_is_told(rig: Orchestrating) -> None:
         assert "EDC_API_KEY" in done.stderr
 
 
+@pytest.mark.parametrize("key", [None, "another-program's"])
+def test_the_key_of_dot_env_goes_first(rig: Orchestrating, tmp_path: Path, key: str | None) -> None:
+    """As it does for the service that is started there; what is typed goes before both."""
+    dot_env = tmp_path / ".env"
+    dot_env.write_text(f"EDC_API_KEY={KEY}\n")
+    document = rig.request("c")
+    done = _run(rig, "-", "--dry-run", document=document, key=key, directory=tmp_path)
+    assert done.returncode == 0, done.stderr
+    dot_env.write_text("EDC_API_KEY=an-older-one\n")
+    for more, code in ((("--api-key", KEY), 0), ((), 1)):
+        done = _run(rig, "-", "--dry-run", *more, document=document, directory=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert "`.env`" in done.stderr
+
+
 def test_a_terminal_sees_bars(rig: Orchestrating) -> None:
     """On a terminal bars are drawn, on stderr; stdout stays for results."""
+    code, out, drawn = _watched(rig, rig.request("c", "d"))
+    assert code == 0
+    assert out.count(b"SAVED  ") == 2
+    assert "2/2" in drawn
+
+
+def test_a_terminal_sees_a_download_on_its_way(tmp_path: Path) -> None:
+    """By its contract, how much of it is here, and of how much."""
+    with orchestrating(tmp_path, engine={"bandwidth_bytes_per_s": MIB}) as rig:
+        rig.put("the-big-one", "/big", bytes(3 * MIB), "application/octet-stream")
+        code, out, drawn = _watched(rig, rig.request("the-big-one"))
+        assert (code, out.count(b"SAVED  ")) == (0, 1)
+        moved = re.findall(r"the-big-one [^\n]*?(\d+\.\d)/3\.0 MiB", _plain(drawn))
+        assert any(0 < float(mib) < 3 for mib in moved), drawn
+
+
+def _watched(rig: Orchestrating, document: Any) -> tuple[int, bytes, str]:
+    """Run the command on a terminal; return its exit code, its stdout, and what was drawn."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "dataferry.cli.main", "orchestrate", "-"],
@@ -140,13 +183,26 @@ def test_a_terminal_sees_bars(rig: Orchestrating) -> None:
         stderr=theirs,
         env={"PATH": os.environ["PATH"], "DATAFERRY_URL": rig.url, "EDC_API_KEY": KEY, "TERM": "xterm"},
     )
+    os.close(theirs)
+    drawn = bytearray()
+    reading = threading.Thread(target=_read_all, args=(ours, drawn))
+    reading.start()
     try:
-        out, _ = process.communicate(json.dumps(rig.request("c", "d")).encode(), timeout=60)
-        os.set_blocking(ours, False)
-        drawn = os.read(ours, 1 << 20).decode(errors="replace")
+        out, _ = process.communicate(json.dumps(document).encode(), timeout=60)
     finally:
-        os.close(theirs)
+        process.kill()
+        reading.join(60)
         os.close(ours)
-    assert process.returncode == 0
-    assert out.count(b"SAVED  ") == 2
-    assert "2/2" in drawn
+    return process.returncode, out, drawn.decode(errors="replace")
+
+
+def _read_all(terminal: int, into: bytearray) -> None:
+    """Read a terminal until nobody has its other side open: then Linux says EIO."""
+    with suppress(OSError):
+        while data := os.read(terminal, 1 << 16):
+            into += data
+
+
+def _plain(drawn: str) -> str:
+    """Take away what moves the cursor and colours text."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)

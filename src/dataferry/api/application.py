@@ -16,6 +16,7 @@ from dataferry.api.management import events
 from dataferry.api.management import routes as management
 from dataferry.api.orchestration import routes as orchestration
 from dataferry.api.orchestration import usual, webhook_description
+from dataferry.api.orchestration.authorization import ClientDoor
 from dataferry.api.orchestration.handover import Handover
 from dataferry.api.services import Door, Services
 from dataferry.api.signaling import routes as signaling
@@ -83,6 +84,7 @@ def create_application(services: Services) -> FastAPI:
         readers={f"{prefix}/orchestrate": usual.read for prefix in ("", _ORCHESTRATOR)},
         max_bytes=services.max_body_bytes,
     )
+    application.add_middleware(ClientDoor, services=services)
     application.add_middleware(
         Admission, per_caller=services.max_requests_per_caller, most_data=services.max_data_requests
     )

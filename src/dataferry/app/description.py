@@ -48,6 +48,16 @@ def described(
     return found
 
 
+def clients_key(environ: Mapping[str, str], *, dot_env: Path = Path(DOT_ENV)) -> str | None:
+    """Return the key of clients that are started where the service is: of ``.env``, else of the environment.
+
+    Raises:
+        ConfigError: ``.env`` can't be read.
+    """
+    found = described(environ, read_dot_env(dot_env)).get("EDC_API_KEY")
+    return None if found is None else str(found[1])
+
+
 def read_dot_env(path: Path) -> dict[str, str]:
     """Read ``NAME=value`` lines; comments, ``export`` and quotes are understood, nothing is expanded.
 

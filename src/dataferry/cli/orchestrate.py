@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,17 +51,18 @@ def orchestrate(
         str | None,
         typer.Option(
             "--api-key",
-            envvar="EDC_API_KEY",
             metavar="KEY",
-            help="Key of the orchestrator's clients; better in the environment, where `ps` does not show it.",
+            help="Key of the orchestrator's clients; better as EDC_API_KEY in `.env` or the environment,"
+            " where `ps` does not show it.",
         ),
     ] = None,
 ) -> None:
     """Have a list of assets fetched, follow it, and print where the files are."""
+    from dataferry.app.description import clients_key
     from dataferry.cli.client import OrchestratorClient
 
     document = _read(file)
-    with OrchestratorClient(url, api_key or _local_key(url)) as client:
+    with OrchestratorClient(url, api_key or clients_key(os.environ) or _local_key(url)) as client:
         id_ = client.begin(document, idempotency_key=idempotency_key, dry_run=dry_run)
         if id_ is None:
             _say({"status": "VALID"}, "the request is valid; nothing was started", as_json=as_json)

@@ -146,6 +146,7 @@ class DataFlow:
         source_ref, sink_ref: ``location:path`` where this side's end lies in a configured location.
         landing: What becomes of a consumer's data here; a provider's flow has ``COPY``.
         correlation_id: What its ``metadata`` says that it belongs to, for who looks for it.
+        error_of_sink: Whether ``error``, if there is one, was met where the bytes go.
     """
 
     id: UUID
@@ -180,6 +181,7 @@ class DataFlow:
     request_digest: str = ""
     reason: str | None = None
     error_kind: str | None = None
+    error_of_sink: bool = False
     error: str | None = None
     created_at: datetime
     updated_at: datetime

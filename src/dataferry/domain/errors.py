@@ -39,6 +39,7 @@
     │   └── ProtocolError          an answer that the protocol does not allow       permanent
     ├── DatabaseUnavailableError   our own database does not answer                 temporary
     ├── ExhaustedError             temporary too often                              exhausted
+    │   └── TimedOutError          at last, because nothing came for too long       exhausted
     ├── StoppedError               we were asked to stop                            permanent
     └── FencedError                a newer attempt owns this transfer               permanent
 
@@ -67,6 +68,9 @@ class DataFerryError(Exception):
         message: One sentence for an operator; names what and where, never a secret.
         operation: What was being done, e.g. ``s3.PutObject``.
         retry_after_s: Seconds that the other side asked us to wait, where it did.
+
+    Attributes:
+        of_sink: Whether a transfer met it where it writes; else where it reads, or neither.
     """
 
     kind: ClassVar[str] = "error"
@@ -77,6 +81,7 @@ class DataFerryError(Exception):
         self.message = message
         self.operation = operation
         self.retry_after_s = retry_after_s
+        self.of_sink = False
 
     def __str__(self) -> str:
         return f"{self.operation}: {self.message}" if self.operation else self.message
@@ -93,7 +98,9 @@ class DataFerryError(Exception):
             kind: What to tell it as, where that is not what it is.
         """
         told_as = kind or type(self)
-        return told_as(self.message, operation=self.operation, retry_after_s=self.retry_after_s)
+        told = told_as(self.message, operation=self.operation, retry_after_s=self.retry_after_s)
+        told.of_sink = self.of_sink
+        return told
 
 
 class InputError(DataFerryError):
@@ -320,6 +327,12 @@ class ExhaustedError(DataFerryError):
 
     kind = "exhausted"
     retry = RetryClass.EXHAUSTED
+
+
+class TimedOutError(ExhaustedError):
+    """Nothing came for too long, too often."""
+
+    kind = "timed_out"
 
 
 class StoppedError(DataFerryError):

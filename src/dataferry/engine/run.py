@@ -8,7 +8,7 @@ from threading import Thread
 
 from dataferry.domain.clock import Clock, SystemClock
 from dataferry.domain.errors import StoppedError
-from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, ObjectState, OwnWriter, rows_of
+from dataferry.domain.ledger import PAGE_ROWS, Attempt, Cleanup, Ledger, OwnWriter, rows_of
 from dataferry.domain.objects import Capability
 from dataferry.domain.schedule import Schedule
 from dataferry.engine.attempt.course import Course
@@ -268,11 +268,10 @@ def _clean_up(course: Course, stop: Stop) -> None:
 
 
 def _result(course: Course, seconds: float) -> Result:
-    """Read the outcome from the ledger: what is committed counts."""
+    """Read the outcome from the ledger: what is committed counts; why not, is told by who failed."""
     transfer_id = course.transfer.id
     totals = course.ledger.totals(transfer_id)
-    failed = course.ledger.objects(transfer_id, limit=1, state=ObjectState.FAILED)
-    first = (failed[0].error_kind or "error", failed[0].error or "") if failed else None
+    first = None if course.first_failure is None else course.first_failure[1]
     copied = sum(meter.done_by_copy for meter in course.tally.meters)
     streamed = sum(meter.done for meter in course.tally.meters) - copied
     return Result(

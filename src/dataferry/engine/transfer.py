@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from dataferry.domain.errors import DataFerryError
 from dataferry.domain.objects import Verification
 from dataferry.domain.progress import Progress
 from dataferry.engine.rates.bandwidth import Bandwidth
@@ -104,7 +105,7 @@ class Result:
         strategy: ``streaming``, ``server-side copy``, or both.
         bytes_copied: That the store copied by itself in this attempt.
         verification: The lowest level of any object.
-        first_error: Of the first object that failed: ``(kind, message)``.
+        first_error: Of the first object that failed.
     """
 
     objects: int
@@ -117,7 +118,7 @@ class Result:
     seconds: float
     strategy: str
     verification: Verification
-    first_error: tuple[str, str] | None = None
+    first_error: DataFerryError | None = None
     bytes_copied: int = 0
 
     @property

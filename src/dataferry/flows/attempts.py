@@ -274,7 +274,9 @@ class Attempts:
 
         def again(tx: Transaction, row: DataFlow) -> DataFlow:
             tx.events.add(row.id, "retry", f"trying again in {delay_s:.0f} s: {error}")
-            return replace(row, run=Run.QUEUED, error=str(error), error_kind=error.kind)
+            return replace(
+                row, run=Run.QUEUED, error=str(error), error_kind=error.kind, error_of_sink=error.of_sink
+            )
 
         self._record(flow, again)
 
@@ -340,11 +342,10 @@ def objects_error(result: Result) -> DataFerryError:
 
     Where that was a passing fault that came too often, so is this: the whole attempt may be made again.
     """
-    kind, message = result.first_error or ("storage", "no reason was given")
+    first = result.first_error or StorageError("no reason was given")
     total = result.objects + result.objects_failed
-    text = f"{result.objects_failed} of {total} objects failed; the first: {message}"
-    if kind == ExhaustedError.kind:
-        return ExhaustedError(text)
-    error = StorageError(text)
-    error.kind = kind  # type: ignore[misc]  # the kind of the first fault is what on-call filters by
+    text = f"{result.objects_failed} of {total} objects failed; the first: {first}"
+    error = ExhaustedError(text) if isinstance(first, ExhaustedError) else StorageError(text)
+    error.kind = first.kind  # type: ignore[misc]  # the kind of the first fault is what on-call filters by
+    error.of_sink = first.of_sink
     return error

@@ -83,7 +83,7 @@ def failed(tx: Transaction, flow: DataFlow, error: DataFerryError, plane: Contro
     Source: Data Plane Signaling, "Errored": it changes no state; a plane that must stop reports ``errored``.
     """
     text = str(error)
-    after = replace(flow, run=Run.FAILED, error=text, error_kind=error.kind)
+    after = replace(flow, run=Run.FAILED, error=text, error_kind=error.kind, error_of_sink=error.of_sink)
     on_failure = OnFailure.HOLD if plane is None else plane.on_failure
     if on_failure is OnFailure.TERMINATE and not flow.state.is_final:
         tx.outbox.void(flow.id)

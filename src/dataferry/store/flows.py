@@ -35,7 +35,7 @@ _PLAIN = (
     "id", "data_flow_id", "control_plane_id", "participant_context_id", "process_id", "profile", "mechanism",
     "version", "epoch", "participant_id", "counter_party_id", "dataspace_context", "agreement_id",
     "dataset_id", "callback_address", "source_ref", "sink_ref", "correlation_id", "request_digest", "reason",
-    "error_kind", "error", "created_at", "updated_at",
+    "error_kind", "error_of_sink", "error", "created_at", "updated_at",
 )  # fmt: skip
 # What identifies a flow: never changed by a save.
 _FIXED = ("id", "control_plane_id", "participant_context_id", "process_id", "created_at", "epoch")

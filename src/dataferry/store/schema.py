@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -111,6 +112,7 @@ flows = Table(
     Column("request_digest", String(128), nullable=False),
     Column("reason", Text),
     Column("error_kind", String(100)),
+    Column("error_of_sink", Boolean, nullable=False, server_default=false()),
     Column("error", Text),
     Column("created_at", Time, nullable=False),
     Column("updated_at", Time, nullable=False),

@@ -90,7 +90,7 @@ class FaultCases(MechanismCases):
             pytest.skip(f"the rig can't bring about {fault}")
         data = pattern(500_000)
         source = self.source(rig, rig.faulty_source(fault, {"x": data}))
-        with raises_one_of(rig, fault, SOURCE_FAULTS[fault]):
+        with raises_one_of(rig, fault, SOURCE_FAULTS[fault], of_sink=False):
             info = find_one(source, "x")
             if fault in (Fault.IGNORED_RANGE, Fault.SHIFTED_RANGE):
                 read(self.reader(source), info, offset_bytes=1000, length_bytes=1000)
@@ -103,7 +103,7 @@ class FaultCases(MechanismCases):
         if fault not in rig.sink_faults:
             pytest.skip(f"the rig can't bring about {fault}")
         sink = self.sink(rig, rig.faulty_sink(fault))
-        with raises_one_of(rig, fault, SINK_FAULTS[fault]):
+        with raises_one_of(rig, fault, SINK_FAULTS[fault], of_sink=True):
             put(self.writer(sink), sink.place("x", single=False), pattern(100_000))
 
     def test_an_error_in_a_success_is_an_error(self, rig: MechanismRig) -> None:
@@ -192,12 +192,14 @@ class FaultCases(MechanismCases):
 
 
 @contextmanager
-def raises_one_of(rig: MechanismRig, fault: Fault, kinds: tuple[type[DataFerryError], ...]) -> Iterator[None]:
-    """Expect one of some errors, in the right retry class, and without a secret in it."""
+def raises_one_of(
+    rig: MechanismRig, fault: Fault, kinds: tuple[type[DataFerryError], ...], *, of_sink: bool
+) -> Iterator[None]:
+    """Expect one of some errors, of the right side, in the right retry class, and without a secret in it."""
     with pytest.raises(kinds) as caught:
         yield
     expected = RetryClass.TEMPORARY if fault in TEMPORARY else RetryClass.PERMANENT
-    assert expected == caught.value.retry
+    assert (expected, of_sink) == (caught.value.retry, caught.value.of_sink)
     if fault is Fault.THROTTLING:
         assert caught.value.retry_after_s
     for secret in rig.secrets:

@@ -25,7 +25,7 @@ from threading import Lock
 
 import pytest
 
-from dataferry.domain.errors import DataFerryError, StoppedError
+from dataferry.domain.errors import DataFerryError, ExhaustedError, StoppedError, TimedOutError
 from dataferry.domain.objects import Capability, Verification
 from dataferry.domain.progress import Progress
 from dataferry.engine.run import run
@@ -41,6 +41,7 @@ from dataferry.testing.tapped import TappedSource
 TRANSFER = "pair"
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 BROKEN_SOURCE = (Fault.SHORT_BODY, Fault.IGNORED_RANGE, Fault.SHIFTED_RANGE, Fault.IGNORED_CONDITION)
+EXHAUSTED = {ExhaustedError.kind, TimedOutError.kind}
 REFUSED = (Fault.THROTTLING, Fault.SERVER_ERROR, Fault.EXPIRED_CREDENTIALS, Fault.WRONG_CREDENTIALS)
 
 data_of = cache(pattern)
@@ -145,7 +146,7 @@ class Pair:
         except DataFerryError as error:
             return error.kind
         assert result.first_error is not None
-        return result.first_error[0]
+        return result.first_error.kind
 
     def contents(self, sink: Endpoint) -> dict[str, bytes]:
         """Return what is visible in the sink."""
@@ -247,7 +248,7 @@ class PairSuite:
         place = pair.source_rig.faulty_source(fault, {"x": data_of(size)})
         sink = pair.sink_rig.fresh_sink()
         [source] = pair.singles(place, {"x": b""})
-        kinds = {kind.kind for kind in SOURCE_FAULTS[fault]} | {"exhausted"}
+        kinds = {kind.kind for kind in SOURCE_FAULTS[fault]} | EXHAUSTED
         assert pair.fails(source, sink) in kinds
         assert pair.contents(sink) == {}
         assert pair.open_uploads(sink, "x") == 0
@@ -261,7 +262,7 @@ class PairSuite:
             pytest.skip("the rig names single objects with the right credentials")
         place, sink = pair.source_rig.faulty_source(fault, {"x": b"data"}), pair.sink_rig.fresh_sink()
         [source] = pair.singles(place, {"x": b""})
-        assert pair.fails(source, sink) in {kind.kind for kind in SOURCE_FAULTS[fault]} | {"exhausted"}
+        assert pair.fails(source, sink) in {kind.kind for kind in SOURCE_FAULTS[fault]} | EXHAUSTED
         assert pair.contents(sink) == {}
 
     @pytest.mark.parametrize("fault", [*REFUSED, Fault.FULL, Fault.WRONG_CHECKSUM], ids=str)
@@ -271,7 +272,7 @@ class PairSuite:
             pytest.skip(f"the sink's rig can't bring about {fault}")
         place, sink = pair.source_rig.fresh_source({"x": b"data"}), pair.sink_rig.faulty_sink(fault)
         [source] = pair.singles(place, {"x": b""})
-        assert pair.fails(source, sink) in {kind.kind for kind in SINK_FAULTS[fault]} | {"exhausted"}
+        assert pair.fails(source, sink) in {kind.kind for kind in SINK_FAULTS[fault]} | EXHAUSTED
         if fault is not Fault.WRONG_CHECKSUM:
             assert pair.contents(sink) == {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -107,6 +108,36 @@ def test_every_route_wants_the_key(
     body = rig.request("held") if method == "POST" else None
     answer = rig.client.request(method, prefix + path, headers=headers, json=body)
     assert _error(answer, 403)["message"] == "Invalid API key"
+
+
+@pytest.mark.parametrize("key", [None, "wrong"])
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b"{", "application/json"),
+        (b"", "application/json"),
+        (b'{"data": 7}', "application/json"),
+        (b"{}", "text/plain"),
+        (b"[" * 2 * 1024 * 1024, "application/json"),
+    ],
+    ids=["no-json", "empty", "wrong", "text", "2-MiB"],
+)
+def test_the_key_goes_before_the_body(
+    rig: Orchestrating, key: str | None, body: bytes, media_type: str
+) -> None:
+    """However wrong the body is, too."""
+    headers = {"Content-Type": media_type} | ({} if key is None else {"X-Api-Key": key})
+    for method, path in (("POST", "/orchestrate"), ("POST", "/status"), ("PUT", "/orchestrator/orchestrate")):
+        answer = rig.client.request(method, path, headers=headers, content=body)
+        assert _error(answer, 403)["message"] == "Invalid API key"
+
+
+def test_bodies_of_strangers_are_not_waited_for(rig: Orchestrating) -> None:
+    """Who shows no key is answered before any of the body is there."""
+    head = "POST /orchestrate HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection((rig.client.base_url.host, rig.client.base_url.port or 0), 10) as client:
+        client.sendall(head.encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 403 ")
 
 
 def test_the_same_routes_are_below_orchestrator(rig: Orchestrating) -> None:

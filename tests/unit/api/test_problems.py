@@ -32,6 +32,7 @@ def test_every_error_that_a_caller_can_cause_is_a_4xx() -> None:
         errors.StoppedError,
         errors.DatabaseUnavailableError,
         errors.ExhaustedError,
+        errors.TimedOutError,
     }
     found = {
         kind for kind in tree() if kind.__module__ == errors.__name__ and problems.status_of(kind("x")) >= 500

@@ -72,7 +72,7 @@ def test_an_object_that_fails_too_often_fails_alone(name: str) -> None:
 
     assert (result.objects, result.objects_failed) == (9, 1)
     assert result.first_error is not None
-    assert result.first_error[0] == "exhausted"
+    assert result.first_error.kind == "exhausted"
     assert f"in/{name}" not in rig.sink.objects
     assert rig.sink.uploads == {}
 

@@ -85,9 +85,8 @@ def test_what_always_differs_fails(rig: Rig, name: str) -> None:
     rig.sink.spoil = spoils(name, 1000)
     result = rig.go(verify=BACK)
     assert (result.objects, result.objects_failed) == (2, 1)
-    kind, message = result.first_error or ("", "")
-    assert kind == "integrity"
-    assert "do not use it" in message
+    assert getattr(result.first_error, "kind", "") == "integrity"
+    assert "do not use it" in str(result.first_error)
     assert rig.witness.progress[-1].bytes_transferred == SIZE - len(OBJECTS[name])
 
 
@@ -163,7 +162,7 @@ def test_what_somebody_else_wrote_stays(rig: Rig, name: str) -> None:
     rig.sink.fault = fault
     result = rig.go(verify=BACK)
     assert (result.objects, result.objects_failed) == (2, 1)
-    assert (result.first_error or ("",))[0] == "conflict"
+    assert getattr(result.first_error, "kind", "") == "conflict"
     assert rig.sink.objects[f"in/{name}"] == b"theirs"
 
 
@@ -171,9 +170,10 @@ def test_credentials_that_may_not_read_fail_clearly(rig: Rig) -> None:
     """The error says that it was written, and what to do."""
     rig.source.objects = {SMALL: OBJECTS[SMALL]}
     rig.sink.fault = times(100, lambda: AccessDeniedError("403"), "back open")
-    kind, message = rig.go(verify=BACK).first_error or ("", "")
-    assert kind == "access_denied"
-    assert "may not be read back" in message
+    error = rig.go(verify=BACK).first_error
+    assert error is not None
+    assert (error.kind, error.of_sink) == ("access_denied", True)
+    assert "may not be read back" in str(error)
 
 
 def test_a_sink_that_can_not_be_read_is_refused_at_once(rig: Rig) -> None:

@@ -186,7 +186,7 @@ def test_a_source_replaced_while_suspended_fails_the_object() -> None:
 
     assert (result.objects_failed, result.objects) == (1, 0)
     assert result.first_error is not None
-    assert result.first_error[0] == "source_changed"
+    assert result.first_error.kind == "source_changed"
     assert rig.sink.objects == {}
     assert rig.sink.uploads == {}
 
@@ -508,7 +508,7 @@ def test_a_name_that_would_escape_fails_alone() -> None:
 
     assert (result.objects, result.objects_failed) == (1, 1)
     assert result.first_error is not None
-    assert result.first_error[0] == "invalid_address"
+    assert result.first_error.kind == "invalid_address"
     assert rig.sink.objects == {"in/ok": b"1"}
 
 
@@ -640,4 +640,4 @@ def test_a_source_that_grew_without_saying_so_is_not_cut_off(size: int) -> None:
     result = rig.go(limits=ONE)
 
     assert (result.objects_failed, rig.sink.objects, rig.sink.uploads) == (1, {}, {})
-    assert (result.first_error or ("",))[0] == "source_changed"
+    assert getattr(result.first_error, "kind", "") == "source_changed"

@@ -11,7 +11,16 @@ import pytest
 from tests.unit.flows.world import PULL, QUICK, World, until
 
 from dataferry.domain.dataflow import Run, State
-from dataferry.domain.errors import AccessDeniedError, ConflictError, ConnectionFailedError, RetryClass
+from dataferry.domain.errors import (
+    AccessDeniedError,
+    ConflictError,
+    ConnectionFailedError,
+    DataFerryError,
+    ExhaustedError,
+    RetryClass,
+    SourceChangedError,
+    TimedOutError,
+)
 from dataferry.domain.location import ControlPlane, Dataset, LandingZone, OnFailure
 from dataferry.domain.objects import Verification
 from dataferry.engine.transfer import EngineLimits, Result
@@ -177,10 +186,20 @@ def test_objects_that_fail_are_counted_and_the_first_is_named(world: World) -> N
 
 
 @pytest.mark.parametrize(
-    ("kind", "retry"), [("exhausted", RetryClass.EXHAUSTED), ("source_changed", RetryClass.PERMANENT)]
+    ("kind", "retry"),
+    [
+        (ExhaustedError, RetryClass.EXHAUSTED),
+        (TimedOutError, RetryClass.EXHAUSTED),
+        (SourceChangedError, RetryClass.PERMANENT),
+    ],
 )
-def test_only_passing_faults_of_objects_are_worth_another_attempt(kind: str, retry: RetryClass) -> None:
+@pytest.mark.parametrize("of_sink", [True, False])
+def test_only_passing_faults_of_objects_are_worth_another_attempt(
+    kind: type[DataFerryError], retry: RetryClass, *, of_sink: bool
+) -> None:
     """Objects that failed because the store was busy are tried again; a source that changed is not."""
+    first = kind("why")
+    first.of_sink = of_sink
     result = Result(
         objects=1,
         bytes=1,
@@ -192,10 +211,10 @@ def test_only_passing_faults_of_objects_are_worth_another_attempt(kind: str, ret
         seconds=1.0,
         strategy="streaming",
         verification=Verification.NONE,
-        first_error=(kind, "why"),
+        first_error=first,
     )
     error = objects_error(result)
-    assert (error.kind, error.retry) == (kind, retry)
+    assert (error.kind, error.retry, error.of_sink) == (kind.kind, retry, of_sink)
     assert str(error) == "2 of 3 objects failed; the first: why"
 
 

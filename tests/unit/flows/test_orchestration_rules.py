@@ -19,6 +19,7 @@ from dataferry.domain.errors import (
     NotFoundError,
     ProtocolError,
     StallError,
+    TimedOutError,
 )
 from dataferry.domain.orchestration import Ask, Connector
 from dataferry.domain.usage_policy import UsagePolicy
@@ -163,6 +164,7 @@ def test_requests_are_told_apart_as_before_there_were_asset_ids() -> None:
     ("error", "code"),
     [
         (StallError("x"), 504),
+        (TimedOutError("x"), 504),
         (LateError("x"), 504),
         (ConnectionFailedError("x"), 502),
         (ProtocolError("x"), 502),
@@ -180,3 +182,5 @@ def test_requests_are_told_apart_as_before_there_were_asset_ids() -> None:
 def test_faults_have_the_codes_that_clients_know(error: DataFerryError, code: int) -> None:
     """502 for others, 504 for time, 500 for us."""
     assert (fault_of(error).code, fault_of(error).kind) == (code, error.kind)
+    error.of_sink = True
+    assert (fault_of(error).code, fault_of(error).kind) == (500, error.kind)

@@ -34,6 +34,7 @@ class Course:
         denials: Objects refused by the access rules since the last that arrived.
         bandwidth: What it has of every bound; None if there is none.
         etags: What is known of both stores' ETags.
+        first_failure: Of the objects that failed, the first of the plan: its ordinal, and of what.
     """
 
     transfer: Transfer
@@ -49,6 +50,7 @@ class Course:
     route: Route
     denials: int = 0
     etags: Etags = field(default_factory=Etags)
+    first_failure: tuple[int, DataFerryError] | None = None
     _lock: Lock = field(default_factory=Lock)
     _error: BaseException | None = None
     _held: tuple[bool, str] | None = None
@@ -76,6 +78,13 @@ class Course:
         is_closed, text = state or (False, "no bandwidth limit holds the transfer now")
         self.tally.waiting = text if is_closed else None
         self.observer.noted("waiting" if is_closed else "bandwidth", text)
+
+    def failed(self, ordinal: int, error: DataFerryError) -> None:
+        """Write down that an object failed; the others go on."""
+        self.ledger.fail(self.attempt, ordinal, kind=error.kind, error=str(error))
+        with self._lock:
+            if self.first_failure is None or ordinal < self.first_failure[0]:
+                self.first_failure = (ordinal, error)
 
     def is_denied(self, error: DataFerryError) -> bool:
         """Return True once so many objects in a row were refused that it is the credentials' fault."""

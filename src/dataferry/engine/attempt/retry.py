@@ -16,8 +16,10 @@ from dataferry.domain.errors import (
     EgressDeniedError,
     ExhaustedError,
     NoSpaceError,
+    StallError,
     StoppedError,
     ThrottledError,
+    TimedOutError,
     UnauthorizedError,
     UntrustedCertificateError,
     UploadGoneError,
@@ -109,7 +111,8 @@ class Retrier:
             at_once: Temporary errors that need another look instead of another try.
 
         Raises:
-            ExhaustedError: Temporary errors came too often; ``UnreachableError`` if a place seems down.
+            ExhaustedError: Temporary errors came too often; ``UnreachableError`` if a place seems down,
+                ``TimedOutError`` if the last was a stall.
             StoppedError: We were told to stop.
             DataFerryError: Permanent, at once.
         """
@@ -135,11 +138,14 @@ class Retrier:
         raise ExhaustedError(f"{what}: no attempt is allowed")
 
     def _exhausted(self, what: str, error: DataFerryError, *, alone: bool) -> ExhaustedError:
-        down = alone and isinstance(error, ConnectionFailedError | ThrottledError)
-        kind = UnreachableError if down else ExhaustedError
-        return kind(
+        kind = TimedOutError if isinstance(error, StallError) else ExhaustedError
+        if alone and isinstance(error, ConnectionFailedError | ThrottledError):
+            kind = UnreachableError
+        exhausted = kind(
             f"{what} failed {self._limits.attempts} times, at last: {error}", operation=error.operation
         )
+        exhausted.of_sink = error.of_sink
+        return exhausted
 
     def _back_off(self, what: str, error: DataFerryError, number: int) -> None:
         ceiling = min(self._limits.max_backoff_s, self._limits.backoff_s * 2 ** (number - 1))

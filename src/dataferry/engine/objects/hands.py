@@ -238,7 +238,9 @@ class Hands:
             return error
         self._stalled = False
         limit_s = self.course.transfer.limits.stall_timeout_s
-        return StallError(f"no byte moved for {limit_s:g} s", operation=error.operation)
+        stall = StallError(f"no byte moved for {limit_s:g} s", operation=error.operation)
+        stall.of_sink = error.of_sink
+        return stall
 
 
 def checked(planned: ObjectInfo, found: ObjectInfo) -> ObjectInfo:

@@ -22,6 +22,7 @@ from dataferry.domain.objects import Capability, ObjectInfo, PartPlan
 from dataferry.engine.objects.hands import Hands
 from dataferry.engine.objects.work import Arrival, MultipartObject
 from dataferry.engine.transfer import Transfer, Verify
+from dataferry.mechanisms.sink_faults import fault_of_sink
 
 _OPERATION = "read back"
 # A byte may change on its way back too: a second look is cheaper than sending it all again.
@@ -100,6 +101,7 @@ def _compare(hands: Hands, there: ObjectInfo, part: PartPlan, sent: int | None, 
     )
 
 
+@fault_of_sink
 def _sum(hands: Hands, there: ObjectInfo, part: PartPlan) -> int:
     """Return the CRC-64/NVME of a range as the destination gives it out."""
     try:

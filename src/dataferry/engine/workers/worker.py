@@ -361,7 +361,7 @@ class Worker:
             if dooms_attempt(error) or course.is_denied(error):
                 raise
             self._lose_parts(row, kept)
-            course.ledger.fail(course.attempt, row.ordinal, kind=error.kind, error=str(error))
+            course.failed(row.ordinal, error)
             course.observer.noted("object_failed", f"{row.source.name}: {error.kind}: {error}")
             meter.failed += 1
         return None

@@ -14,6 +14,7 @@ from dataferry.domain.errors import (
     FencedError,
     NoSpaceError,
     StallError,
+    TimedOutError,
     UnsupportedError,
 )
 from dataferry.domain.orchestration import Fault
@@ -22,7 +23,7 @@ from dataferry.store.database import OPERATION
 
 MAX_MESSAGE_CHARS = 2_000
 
-# Of these our side is the cause; of everything else the party that was asked.
+# Of these our side is the cause, and of what befell our storage; of everything else the party that was asked.
 _OURS = (ConfigError, ConflictError, DestinationExistsError, FencedError, NoSpaceError, UnsupportedError)
 _OUR_KINDS = frozenset({*(error.kind for error in _OURS), "error", "internal", "unexpected"})
 
@@ -61,6 +62,10 @@ class DownloadError(DataFerryError):
     def __init__(self, flow: DataFlow) -> None:
         super().__init__(flow.error or "the download failed")
         self.kind = flow.error_kind or DataFerryError.kind  # type: ignore[misc]  # the flow's, not the class's
+        self.of_sink = flow.error_of_sink
+
+
+_LATE_KINDS = frozenset({StallError.kind, TimedOutError.kind, LateError.kind})
 
 
 def ended(process: TransferProcess) -> TransferEndedError:
@@ -89,8 +94,8 @@ def shown(error: DataFerryError) -> str:
 
 
 def _code(error: DataFerryError) -> HTTPStatus:
-    if error.kind in {StallError.kind, LateError.kind}:
-        return HTTPStatus.GATEWAY_TIMEOUT
-    if error.kind in _OUR_KINDS:
+    if error.of_sink or error.kind in _OUR_KINDS:
         return HTTPStatus.INTERNAL_SERVER_ERROR
+    if error.kind in _LATE_KINDS:
+        return HTTPStatus.GATEWAY_TIMEOUT
     return HTTPStatus.BAD_GATEWAY

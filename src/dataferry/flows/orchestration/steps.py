@@ -321,7 +321,7 @@ class Steps:
         entry = work.entry
         moved = self._downloads.bytes_moved(flow.id)
         renewals = 0 if moved > entry.renewed_at_bytes else entry.renewals
-        refused = flow.is_own and flow.error_kind == AccessDeniedError.kind
+        refused = flow.is_own and flow.error_kind == AccessDeniedError.kind and not flow.error_of_sink
         if not refused or renewals >= self._policy.most_renewals:
             raise DownloadError(flow)
         transfer_id = _known(entry)

@@ -12,6 +12,7 @@ from dataferry.domain.errors import ConnectionFailedError, IntegrityError, Unsup
 from dataferry.domain.objects import PartReceipt
 from dataferry.mechanisms.checksum import crc64nvme
 from dataferry.mechanisms.file.tree import sync_directory, translated, validator_of
+from dataferry.mechanisms.sink_faults import faults_of_sink
 
 _NO_ALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 _NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
@@ -58,6 +59,7 @@ def move(directory: int, temporary: str, name: str, *, only_if_absent: bool) -> 
     sync_directory(directory)
 
 
+@faults_of_sink
 class _Body:
     """Bytes written from an offset on, counted and summed up."""
 
@@ -121,6 +123,7 @@ class _Body:
             self._descriptor = None
 
 
+@faults_of_sink
 class PartBody(_Body):
     """One part on its way into the temporary file."""
 
@@ -147,6 +150,7 @@ class PartBody(_Body):
             self._close()
 
 
+@faults_of_sink
 class WholeBody(_Body):
     """A whole file on its way.
 

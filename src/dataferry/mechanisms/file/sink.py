@@ -38,6 +38,7 @@ from dataferry.mechanisms.file.tree import (
     sync_directory,
     translated,
 )
+from dataferry.mechanisms.sink_faults import fault_of_sink, faults_of_sink
 
 CAPABILITIES = frozenset({Capability.PARTS, Capability.LIST_UPLOADS, Capability.READ_BACK})
 
@@ -83,6 +84,7 @@ class FileSink:
         """One: parts lie anywhere in a file."""
         return 1
 
+    @fault_of_sink
     def probe(self) -> None:
         """Check that the root, and what is there already of the way to the place, are directories of ours.
 
@@ -133,6 +135,17 @@ class FileSink:
             below = segments(name)
             steps, own = (*self._endpoint.steps, *below), len(below)
         key = "/".join(steps)
+        self._refuse_obstacles(key, steps, own)
+        return key
+
+    @fault_of_sink
+    def _refuse_obstacles(self, key: str, steps: tuple[str, ...], own: int) -> None:
+        """Refuse a path on which something else is there already.
+
+        Raises:
+            AddressError: A link or a file stands in the way, or what is no regular file in its place.
+            BucketNotFoundError: The root is not there.
+        """
         with (
             suppress(ObjectNotFoundError),
             translated("file.place", shown(self._endpoint.root, key)),
@@ -141,7 +154,6 @@ class FileSink:
             describe(key, shown(self._endpoint.root, key), os.lstat(steps[-1], dir_fd=above), None)
         if self._spelling is not None:
             self._spelling.refuse_other(key, last=own)
-        return key
 
     def check_keys(self, keys: Iterable[str]) -> None:
         """Refuse keys that can't be there together: ``a`` and ``a/b``; on some systems ``a`` and ``A``.
@@ -158,6 +170,7 @@ class FileSink:
         else:
             refuse_folded(keys)
 
+    @fault_of_sink
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look files up; those not there are left out."""
         writer = self.writer()
@@ -176,6 +189,7 @@ class FileSink:
         """Nothing is kept open between calls."""
 
 
+@faults_of_sink
 class FileWriter:
     """One worker's way to write below a root.
 

@@ -26,6 +26,7 @@ from dataferry.mechanisms.http.address import Place
 from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import to_headers
 from dataferry.mechanisms.http.sink import PUT, HttpPartWrite, HttpSink, HttpWriter
+from dataferry.mechanisms.sink_faults import fault_of_sink, faults_of_sink
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 
@@ -81,6 +82,7 @@ class PartsSink(HttpSink):
         """5 MiB."""
         return MIN_PART_SIZE_BYTES
 
+    @fault_of_sink
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look up what this flow has brought: nothing is asked key by key where that is nothing yet."""
         if self._is_fresh is None:
@@ -93,6 +95,7 @@ class PartsSink(HttpSink):
         return PartsWriter(Client(self._place, self._network))
 
 
+@faults_of_sink
 class PartsWriter(HttpWriter):
     """One worker's connection to another plane's gateway."""
 
@@ -186,6 +189,7 @@ class PartsWriter(HttpWriter):
         return crc_of(headers.get(CRC_HEADER))
 
 
+@faults_of_sink
 class ProvedWrite(HttpPartWrite):
     """A body on its way to another plane, which answers with the CRC-64/NVME of what came."""
 

@@ -24,6 +24,7 @@ from dataferry.mechanisms.http.address import Place, checked_name
 from dataferry.mechanisms.http.calls import Client
 from dataferry.mechanisms.http.headers import content_length, strong_etag, to_headers
 from dataferry.mechanisms.http.source import HttpReader, described
+from dataferry.mechanisms.sink_faults import fault_of_sink, faults_of_sink
 from dataferry.net.connections import Network
 from dataferry.net.heads import Headers
 
@@ -74,6 +75,7 @@ class HttpSink:
         """One."""
         return 1
 
+    @fault_of_sink
     def probe(self) -> None:
         """Ask with a HEAD, for the connection's sake: what it says of the object decides nothing.
 
@@ -96,6 +98,7 @@ class HttpSink:
             )
         return checked_name(name)
 
+    @fault_of_sink
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """HEAD each key; those not there, or not to be looked at, are left out."""
         found = ((key, self._writer.stat(key)) for key in keys)
@@ -118,6 +121,7 @@ class HttpSink:
         self._writer.close()
 
 
+@faults_of_sink
 class HttpWriter:
     """One worker's connection to a sink."""
 
@@ -205,6 +209,7 @@ class HttpWriter:
         self._client.drop()
 
 
+@faults_of_sink
 class HttpPartWrite:
     """The body of one PUT or POST, streamed; the head is sent with the first bytes."""
 

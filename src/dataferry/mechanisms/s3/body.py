@@ -23,6 +23,7 @@ from dataferry.domain.objects import PartReceipt
 from dataferry.mechanisms.checksum import crc64nvme
 from dataferry.mechanisms.s3.attributes import CRC_HEADER, decode_crc, encode_crc, strong_etag
 from dataferry.mechanisms.s3.calls import Client
+from dataferry.mechanisms.sink_faults import faults_of_sink
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Habits:
     refuses_crc: bool = False
 
 
+@faults_of_sink
 class S3PartWrite:
     """The body of one PutObject or UploadPart, streamed; the head is sent with the first bytes.
 

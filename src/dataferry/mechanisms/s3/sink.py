@@ -23,6 +23,7 @@ from dataferry.mechanisms.s3.copying import MAX_COPY_BYTES, S3CopyingWriter, ref
 from dataferry.mechanisms.s3.errors import NotPermittedError
 from dataferry.mechanisms.s3.source import S3Reader, pages
 from dataferry.mechanisms.s3.writer import look_up
+from dataferry.mechanisms.sink_faults import fault_of_sink
 from dataferry.net.connections import Network
 
 SINK_CAPABILITIES = frozenset(
@@ -89,6 +90,7 @@ class S3Sink:
         """5 MiB. Source: as of ``max_parts``."""
         return MIN_PART_SIZE_BYTES
 
+    @fault_of_sink
     def probe(self) -> None:
         """HEAD the bucket; where that is refused, learn the true reason.
 
@@ -120,6 +122,7 @@ class S3Sink:
             raise AddressError("an object without a name has no place in a sink")
         return distinct_key(self._place, checked_key(self._place.path + name))
 
+    @fault_of_sink
     def find(self, keys: Sequence[str]) -> dict[str, ObjectInfo]:
         """Look keys up: a HEAD each if they are few, else by listing their range, and a HEAD for the rest."""
         if len(keys) <= _FEW_KEYS:

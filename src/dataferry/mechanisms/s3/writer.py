@@ -34,6 +34,7 @@ from dataferry.mechanisms.s3.attributes import (
 from dataferry.mechanisms.s3.body import Habits, S3PartWrite
 from dataferry.mechanisms.s3.calls import Client, Reply, true_absence
 from dataferry.mechanisms.s3.source import described
+from dataferry.mechanisms.sink_faults import faults_of_sink
 
 _ALGORITHM = "x-amz-checksum-algorithm"
 _TYPE = "x-amz-checksum-type"
@@ -56,6 +57,7 @@ def look_up(client: Client, key: str) -> ObjectInfo | None:
     return described(info, reply.headers, size_bytes=replies.content_length(reply.headers))
 
 
+@faults_of_sink
 class S3Writer:
     """One worker's connection to a sink.
 
