@@ -209,7 +209,7 @@ class SignedEndpoints(Protocol):
     def may_be_resigned(self, known: Endpoint, other: Endpoint) -> bool:
         """Return whether two endpoints are one place but for what may be a signature, or may name an object.
 
-        Nobody can tell which: only the object's validator says that it is still the same.
+        Nobody can tell which: what was read of the one is never mixed with what is read of the other.
         """
         ...
 

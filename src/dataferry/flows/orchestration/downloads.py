@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import OWN_FLOWS, DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundError, ProtocolError
+from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundError
 from dataferry.domain.execution import Executor
-from dataferry.domain.ledger import Attempt, ObjectRow
+from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.location import Landing
 from dataferry.domain.names import refuse_bytes
 from dataferry.domain.objects import ObjectInfo
@@ -254,43 +254,16 @@ class Downloads:
             moment = tx.progress.get(flow_id)
         return 0 if moment is None else moment.bytes_transferred
 
-    def renew(self, flow: DataFlow, address: DataAddress) -> None:
-        """Let a flow that was refused go on with a new address of what it is reading.
+    def leads_on(self, flow: DataFlow, address: DataAddress) -> bool:
+        """Return whether a new address leads to what the flow is reading, or may do so.
 
-        Raises:
-            ProtocolError: It leads elsewhere.
-            DataFerryError: What it leads to can't be read.
+        What was refused has failed, and is looked at anew: nothing that was read before is mixed with it.
         """
         resolver = self._shared.resolver
-        if is_same_place(resolver, flow, address):
-            self.go_on(flow, address)
-        elif is_resigned(resolver, flow, address):
-            self._forget_others_bytes(flow, address)
-            self.go_on(flow, address)
-        else:
-            raise ProtocolError(f"the data address leads elsewhere now, and {flow.error}")
-
-    def _forget_others_bytes(self, flow: DataFlow, address: DataAddress) -> None:
-        """Have a flow begin anew, unless a strong validator says that a new address is of the same version.
-
-        The reads that follow name that version: should it be another one by then, they fail.
-        """
-        row = self.only_object(flow.id)
-        if row is None or row.source.validator is None:
-            return  # nothing is planned, or it begins anew in any case
-        found = self._look_up(self._shared.resolver.at_address(flow.profile, address))
-        if found is not None and (found.validator, found.size_bytes) == (
-            row.source.validator,
-            row.source.size_bytes,
-        ):
-            return
-        attempt = Attempt(transfer_id=str(flow.id), epoch=flow.epoch)
-        self._shared.store.ledger.restart(attempt, row.ordinal, source=found, abandon=True)
-        with self._shared.store.transaction() as tx:
-            tx.events.add(flow.id, "restarted", "the new data address is of another version: it begins anew")
+        return is_same_place(resolver, flow, address) or is_resigned(resolver, flow, address)
 
     def go_on(self, flow: DataFlow, address: DataAddress) -> None:
-        """Let a flow that was refused go on from its ledger, with a new address for the same place."""
+        """Let a flow that was refused go on from its ledger, with a new address."""
 
         def decide(tx: Transaction, row: DataFlow) -> DataFlow:
             if row.run is not Run.FAILED or row.state.is_final:

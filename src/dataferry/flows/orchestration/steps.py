@@ -336,11 +336,9 @@ class Steps:
         work.save(self._shared.store, counted.to(Step.DOWNLOADING))
         if address is None:
             return Next(after_s=self._policy.data_address_delay_s)
-        try:
-            self._downloads.renew(flow, address)
-        except AccessDeniedError:
-            # It may be too early, or the signature too old: the next address may do.
-            return Next(after_s=self._policy.data_address_delay_s)
+        if not self._downloads.leads_on(flow, address):
+            raise ProtocolError(f"the data address leads elsewhere now, and {flow.error}")
+        self._downloads.go_on(flow, address)
         return Next(after_s=self._policy.watch_interval_s, flow_id=flow.id)
 
     # -- what goes wrong
