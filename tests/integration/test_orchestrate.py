@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,12 @@ from tests.unit.api.api_rig import served
 
 from dataferry.app.composition import build
 from dataferry.app.settings import Settings
+from dataferry.domain.dataflow import DataFlow, State
+from dataferry.domain.errors import ProtocolError
+from dataferry.domain.orchestration import Entry
+from dataferry.flows.orchestration.closing import Closing
+from dataferry.flows.orchestration.downloads import Downloads
+from dataferry.flows.orchestration.work import Next, Work
 
 MIB = 1024 * 1024
 
@@ -665,3 +672,45 @@ def test_a_rehearsal_asks_who_would_be_needed(rig: Orchestrating) -> None:
     assert "the destination" in message
     rig.stored.mkdir()
     assert rehearsed()[0] == 200
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "failed"])
+def test_a_download_that_completes_while_it_is_called_off_leaves_nothing_open(
+    rig: Orchestrating, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """Its flow has ended by itself in between: the process is terminated, and where the data is, is said."""
+    rig.put("c", "/c", b"{}")
+    reached, ended = threading.Event(), threading.Event()
+    end = Downloads.end
+
+    def wait(closing: Closing, work: Work, flow: DataFlow) -> Next:
+        # The entry does not get to see that its data is there.
+        reached.set()
+        if outcome == "failed":
+            raise ProtocolError("something else is wrong")
+        return Next(after_s=0.02)
+
+    def late(downloads: Downloads, entry: Entry, reason: str) -> None:
+        # It was read before it completed.
+        flow = downloads.flow(entry)
+        assert flow is not None
+        with monkeypatch.context() as patch:
+            before = replace(flow, state=State.STARTED)
+            patch.setattr(downloads, "flow", lambda _: before, raising=False)
+            end(downloads, entry, reason)
+        ended.set()
+
+    monkeypatch.setattr(Closing, "stored", wait)
+    monkeypatch.setattr(Downloads, "end", late)
+    id_ = rig.begin("c")
+    assert reached.wait(20)
+    if outcome == "cancelled":
+        headers = {"X-Api-Key": KEY}
+        answer = httpx.delete(f"{rig.url}/orchestrate/{id_}", headers=headers, trust_env=False)
+        assert answer.status_code == 200
+    path = _only(rig.wait(id_))
+    assert ended.is_set()
+    assert path["status"] == outcome.upper()
+    assert [process.state for process in rig.edc.processes.values()] == ["TERMINATED"]
+    said = path["note"].removeprefix("its data was stored by then: ")
+    assert Path(said).read_bytes() == b"{}"

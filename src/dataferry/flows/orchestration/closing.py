@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dataferry.domain.dataflow import DataFlow
+from dataferry.domain.dataflow import DataFlow, State
 from dataferry.domain.errors import DataFerryError
 from dataferry.domain.objects import ObjectInfo
 from dataferry.domain.orchestration import Entry, OnSaved, Step
@@ -108,8 +108,15 @@ class Closing:
             self._negotiating.take_back(work)
         else:
             self._terminate(work, outcome, self._downloads.flow(entry))
-        self.end(work, outcome, entry.note)
+        self.end(work, outcome, entry.note or self._stored_all_the_same(entry, outcome))
         return Next(after_s=None)
+
+    def _stored_all_the_same(self, entry: Entry, outcome: Step) -> str | None:
+        """Say where the data is that came whole before its entry ended otherwise."""
+        flow = None if outcome is Step.SAVED else self._downloads.flow(entry)
+        if flow is None or flow.state is not State.COMPLETED or entry.storage_path is None:
+            return None
+        return f"its data was stored by then: {entry.storage_path}"[:MAX_NOTE_CHARS]
 
     def _terminate(self, work: Work, outcome: Step, flow: DataFlow | None) -> None:
         """Terminate the transfer process, also one that was started without our knowing.

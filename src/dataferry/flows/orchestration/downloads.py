@@ -7,14 +7,14 @@ turn and for bandwidth, and operators see it beside the others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from uuid import UUID, uuid4
 
 from dataferry.domain.address import DataAddress
 from dataferry.domain.dataflow import OWN_FLOWS, DataFlow, Dialect, Role, Run, State
-from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundError
+from dataferry.domain.errors import ConfigError, NotFoundError, ObjectNotFoundError, TransitionError
 from dataferry.domain.execution import Executor
 from dataferry.domain.ledger import ObjectRow
 from dataferry.domain.location import Landing
@@ -279,7 +279,9 @@ class Downloads:
         """End an entry's flow, if it has one that has not ended; what it left half is cleaned up."""
         flow = self.flow(entry) or self.pushed(entry)
         if flow is not None and not flow.state.is_final:
-            self._management.terminate(str(flow.id), reason, actor=ACTOR)
+            # One that completes in this moment has ended too.
+            with suppress(TransitionError):
+                self._management.terminate(str(flow.id), reason, actor=ACTOR)
 
     def only_object(self, flow_id: UUID | None) -> ObjectRow | None:
         """Return what the ledger knows of a flow's only object; None if there are several."""
