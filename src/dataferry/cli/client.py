@@ -140,7 +140,7 @@ class ManagementClient(ServiceClient):
 class OrchestratorClient(ServiceClient):
     """A connection to ``/orchestrate`` and ``/status`` of one service."""
 
-    key_variable = "EDC_API_KEY"
+    key_variable = "EDC_API_KEY (`.env` goes first)"
     refuses_key = HTTPStatus.FORBIDDEN
 
     def detail_of(self, problem: dict[str, Any]) -> str:
